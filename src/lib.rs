@@ -1,1 +1,8 @@
-//! placeholder
+//! Headrace: Kafka-native stream processing.
+#![allow(missing_docs)]
+
+pub mod codec;
+pub mod error;
+pub mod position;
+pub mod record;
+pub mod store;

@@ -1,0 +1,81 @@
+//! Where a record stands: topic, partition, offset; and which task owns it.
+//!
+//! Offsets and partitions are types of their own, so that the two integers can't be swapped across modules.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A partition's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Partition(pub i32);
+
+/// An offset in a partition. As a *position* it is the next offset to read, that is last processed + 1 (rule R-7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Offset(pub i64);
+
+impl Offset {
+    /// The position after this offset.
+    #[must_use]
+    pub fn next(self) -> Offset {
+        Offset(self.0 + 1)
+    }
+}
+
+/// A partition of a topic.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicPartition {
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: Partition,
+}
+
+/// Place of one record; what every error carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: Partition,
+    /// The offset.
+    pub offset: Offset,
+}
+
+/// A task: one sub-topology × one partition, written `0_3` as in Kafka Streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId {
+    /// The sub-topology's number.
+    pub sub_topology: u32,
+    /// The partition.
+    pub partition: Partition,
+}
+
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.topic, self.partition)
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}@{}", self.topic, self.partition, self.offset)
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}_{}", self.sub_topology, self.partition)
+    }
+}
