@@ -1,0 +1,165 @@
+//! The stream thread's end of its external sinks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use tokio::sync::mpsc;
+
+use crate::position::Position;
+use crate::processor::{Effects, SinkIndex};
+use crate::telemetry::{Metrics, Signals};
+use crate::topology::ExternalSpec;
+
+use super::lane::{Batch, Lane, LaneOptions, Outcome};
+
+/// Batches that wait in front of a lane; more, and the input rests.
+const LANE_QUEUE: usize = 4;
+
+struct LaneEnd {
+    batches: mpsc::Sender<Batch>,
+    filling: Batch,
+}
+
+/// An external target refused a request for good.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    /// The input record that asked for it.
+    pub position: Position,
+    /// The sink's name.
+    pub sink: String,
+    /// The target's reason.
+    pub reason: String,
+}
+
+/// Hands the requests of one stream thread to the lanes of its sinks, and knows when they have settled.
+pub struct Dispatcher {
+    sinks: Vec<Vec<LaneEnd>>,
+    outcomes: Receiver<Outcome>,
+    /// Kept so that the channel never closes under the receiver.
+    _keep: Sender<Outcome>,
+    generation: Arc<AtomicU64>,
+    away: Arc<AtomicUsize>,
+    outstanding: usize,
+    batch_requests: usize,
+    refusals: Vec<Refusal>,
+}
+
+impl Dispatcher {
+    /// Starts the lanes on `tokio`; they end when the dispatcher is dropped.
+    pub fn start(
+        externals: &[ExternalSpec],
+        options: LaneOptions,
+        tokio: &tokio::runtime::Handle,
+        metrics: &Arc<Metrics>,
+        signals: &Arc<Signals>,
+    ) -> Self {
+        // Room for every batch that can be under way, so that a lane never waits for the stream thread.
+        let (outcome_sender, outcomes) = bounded(externals.len().max(1) * options.lanes * (LANE_QUEUE + 2));
+        let generation = Arc::new(AtomicU64::new(0));
+        let start_lane = |spec: &ExternalSpec| {
+            let (batches, receiver) = mpsc::channel(LANE_QUEUE);
+            let lane = Lane::new(spec, options, outcome_sender.clone(), [&generation, &away], metrics, signals);
+            tokio.spawn(lane.run(receiver));
+            LaneEnd { batches, filling: Batch::default() }
+        };
+        let sinks = externals.iter().map(|spec| (0..options.lanes).map(|_| start_lane(spec)).collect()).collect();
+        Dispatcher {
+            sinks,
+            outcomes,
+            _keep: outcome_sender.clone(),
+            generation,
+            outstanding: 0,
+            batch_requests: options.batch_requests,
+            refusals: Vec::new(),
+        }
+    }
+
+    /// Takes a record's requests. Call [`has_room`](Dispatcher::has_room) before the next record.
+    pub fn push(&mut self, effects: &Effects, position: impl Fn() -> Position) {
+        for request in effects.requests() {
+            let SinkIndex(sink) = request.sink;
+            let lanes = &mut self.sinks[sink];
+            let lane = (request.order % lanes.len() as u64) as usize;
+            lanes[lane].filling.push(effects.body(request), position());
+            if lanes[lane].filling.len() >= self.batch_requests {
+                self.send(sink, lane);
+            }
+        }
+    }
+
+    /// Sends what has gathered, as far as the lanes have room.
+    pub fn flush(&mut self) {
+        for sink in 0..self.sinks.len() {
+            for lane in 0..self.sinks[sink].len() {
+                self.send(sink, lane);
+            }
+        }
+    }
+
+    fn send(&mut self, sink: usize, lane: usize) {
+        let end = &mut self.sinks[sink][lane];
+        if end.filling.is_empty() {
+            return;
+        }
+        if let Ok(permit) = end.batches.try_reserve() {
+            let mut batch = std::mem::take(&mut end.filling);
+            batch.generation = self.generation.load(Ordering::Acquire);
+            permit.send(batch);
+            self.outstanding += 1;
+        }
+    }
+
+    /// Whether another record may be processed: no lane is a full batch behind.
+    pub fn has_room(&self) -> bool {
+        self.sinks.iter().flatten().all(|lane| lane.filling.len() < self.batch_requests)
+    }
+
+    /// Whether any lane has lost its target.
+    pub fn is_away(&self) -> bool {
+        self.away.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether everything pushed has been done or refused.
+    pub fn is_settled(&mut self) -> bool {
+        self.flush();
+        self.collect();
+        self.outstanding == 0 && self.sinks.iter().flatten().all(|lane| lane.filling.is_empty())
+    }
+
+    /// Waits a moment for the next outcome.
+    pub fn wait(&mut self, at_most: std::time::Duration) {
+        if let Ok(outcome) = self.outcomes.recv_timeout(at_most) {
+            self.note(outcome);
+        }
+    }
+
+    fn collect(&mut self) {
+        loop {
+            match self.outcomes.try_recv() {
+                Ok(outcome) => self.note(outcome),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn note(&mut self, outcome: Outcome) {
+        if outcome.generation == self.generation.load(Ordering::Acquire) {
+            self.outstanding -= 1;
+            self.refusals.extend(outcome.refusals);
+        }
+    }
+
+    /// What targets refused since the last call.
+    pub fn take_refusals(&mut self) -> Vec<Refusal> {
+        std::mem::take(&mut self.refusals)
+    }
+
+    /// The transaction was aborted: what has not been sent need not be; what was sent is idempotent.
+    pub fn abandon(&mut self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.outstanding = 0;
+        self.refusals.clear();
+        self.sinks.iter_mut().flatten().for_each(|lane| lane.filling = Batch::default());
+    }
+}

@@ -1,0 +1,18 @@
+//! Sinks outside Kafka: lanes that send requests in order, bounded, retried for as long as it takes.
+//!
+//! ```text
+//!  stream thread ──push──▶ Dispatcher ──batches──▶ lane 0 ──▶ connection 0 ──▶ target
+//!        ▲                    │ by order key      lane 1 ──▶ connection 1 ──▶
+//!        └──── settled ◀──────┴──────────────── outcomes
+//! ```
+//!
+//! Requests of one order key travel in one lane, one batch after the other, so the target sees them in order. A batch
+//! that fails is sent again as a whole: targets are idempotent. The commit cycle waits until everything has settled.
+
+mod dispatcher;
+mod lane;
+mod redis;
+
+pub use dispatcher::{Dispatcher, Refusal};
+pub use lane::LaneOptions;
+pub use redis::{Epilogue, Prepare, ReadReply, RedisConnect, RedisSettings};

@@ -1,0 +1,93 @@
+//! Topics: what is there, and making what is wanted.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::executor::block_on;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::RDKafkaErrorCode;
+
+use super::consumer::KafkaFailure;
+use super::settings::Settings;
+
+/// Patience with one request.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A topic that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicState {
+    /// Number of partitions.
+    pub partitions: i32,
+}
+
+/// A topic to create.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicWanted {
+    /// Its name.
+    pub name: String,
+    /// Number of partitions.
+    pub partitions: i32,
+    /// Replicas; −1 leaves it to the broker's default.
+    pub replication: i32,
+    /// Topic configuration, such as `cleanup.policy`.
+    pub config: Vec<(String, String)>,
+}
+
+/// Looks up and creates topics. Blocks; used at start and by the commands.
+pub struct Admin {
+    client: AdminClient<DefaultClientContext>,
+}
+
+impl Admin {
+    /// A client of its own; connects lazily.
+    ///
+    /// # Errors
+    /// librdkafka refuses the configuration.
+    pub fn new(settings: &Settings) -> Result<Self, KafkaFailure> {
+        Ok(Admin { client: settings.admin().create()? })
+    }
+
+    /// All topics of the cluster.
+    ///
+    /// # Errors
+    /// The cluster is away.
+    pub fn topics(&self) -> Result<BTreeMap<String, TopicState>, KafkaFailure> {
+        let metadata = self.client.inner().fetch_metadata(None, PATIENCE)?;
+        let topic = |topic: &rdkafka::metadata::MetadataTopic| {
+            (topic.name().to_owned(), TopicState { partitions: topic.partitions().len() as i32 })
+        };
+        Ok(metadata.topics().iter().map(topic).collect())
+    }
+
+    /// The largest record batch that a topic takes, in bytes (`max.message.bytes`).
+    ///
+    /// # Errors
+    /// The cluster is away, or describing is not allowed.
+    pub fn max_record_bytes(&self, topic: &str) -> Result<Option<usize>, KafkaFailure> {
+        let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+        let resource = ResourceSpecifier::Topic(topic);
+        let described = block_on(self.client.describe_configs([&resource], &options))?;
+        let config = described.into_iter().next().and_then(Result::ok);
+        let value = config.and_then(|config| config.get("max.message.bytes").and_then(|entry| entry.value.clone()));
+        Ok(value.and_then(|value| value.parse().ok()))
+    }
+
+    /// Creates a topic; true when it was not there before.
+    ///
+    /// # Errors
+    /// The cluster is away or refuses it.
+    pub fn create(&self, wanted: &TopicWanted) -> Result<bool, KafkaFailure> {
+        let mut topic = NewTopic::new(&wanted.name, wanted.partitions, TopicReplication::Fixed(wanted.replication));
+        for (key, value) in &wanted.config {
+            topic = topic.set(key, value);
+        }
+        let options = AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE));
+        let results = block_on(self.client.create_topics([&topic], &options))?;
+        match results.into_iter().next() {
+            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(false),
+            Some(Err((name, code))) => Err(KafkaFailure(format!("{name}: {code}"))),
+            _ => Ok(true),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Reads a changelog partition to its end: committed records only, in offset order.
+//!
+//! The end is librdkafka's PARTITION_EOF (rule R-22): a consumer's position never passes control records, so comparing
+//! it with the end offset would wait for ever on a transactional topic. One partition is read at a time, because
+//! rdkafka's EOF event names neither topic nor offset.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
+use rdkafka::Message as _;
+
+use crate::error::FatalError;
+use crate::position::{Offset, TopicPartition};
+
+use super::consumer::KafkaFailure;
+use super::settings::Settings;
+
+/// How often `idle` is called while waiting.
+const SLICE: Duration = Duration::from_millis(20);
+/// Patience with one look-up at the broker.
+const LOOKUP: Duration = Duration::from_secs(10);
+
+/// Reads changelog partitions, one after the other.
+pub struct ChangelogReader {
+    committed: BaseConsumer,
+    uncommitted: BaseConsumer,
+}
+
+/// What a changelog partition holds for a committed reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// First offset that is still there.
+    pub start: Offset,
+    /// One past the last.
+    pub end: Offset,
+}
+
+impl ChangelogReader {
+    /// A reader of its own; connects lazily.
+    ///
+    /// # Errors
+    /// librdkafka refuses the configuration.
+    pub fn new(settings: &Settings) -> Result<Self, FatalError> {
+        let create = |config: &ClientConfig| {
+            config.create().map_err(|error| FatalError::Config(format!("kafka.properties: restore consumer: {error}")))
+        };
+        let mut uncommitted = settings.reader("restore-bounds");
+        uncommitted.set("isolation.level", "read_uncommitted");
+        Ok(ChangelogReader { committed: create(&settings.reader("restore"))?, uncommitted: create(&uncommitted)? })
+    }
+
+    /// Waits until no transaction is open in the partition and gives its bounds: what is read after that is all that
+    /// was ever committed before this call.
+    ///
+    /// # Errors
+    /// The broker is away, or a foreign transaction stays open past the deadline.
+    pub fn settled_bounds(
+        &self,
+        at: &TopicPartition,
+        deadline: Instant,
+        mut idle: impl FnMut(Duration),
+    ) -> Result<Bounds, KafkaFailure> {
+        let (_, high) = self.uncommitted.fetch_watermarks(&at.topic, at.partition.0, LOOKUP)?;
+        loop {
+            let (start, stable) = self.committed.fetch_watermarks(&at.topic, at.partition.0, LOOKUP)?;
+            if stable >= high {
+                return Ok(Bounds { start: Offset(start), end: Offset(stable) });
+            }
+            if Instant::now() >= deadline {
+                let reason = format!("{at}: a transaction is open from offset {stable} on (end {high})");
+                return Err(KafkaFailure(reason));
+            }
+            idle(SLICE);
+        }
+    }
+
+    /// Reads from `from` to the end, handing each record to `apply`, and gives the next offset.
+    ///
+    /// # Errors
+    /// The broker is away for longer than the deadline, or `apply` fails.
+    pub fn read<E: From<KafkaFailure>>(
+        &self,
+        at: &TopicPartition,
+        from: Offset,
+        mut apply: impl FnMut(&[u8], Option<&[u8]>, Offset) -> Result<(), E>,
+        mut idle: impl FnMut(Duration),
+    ) -> Result<Offset, E> {
+        let mut list = TopicPartitionList::with_capacity(1);
+        list.add_partition_offset(&at.topic, at.partition.0, KafkaOffset::Offset(from.0)).map_err(KafkaFailure::from)?;
+        self.committed.assign(&list).map_err(KafkaFailure::from)?;
+        let mut next = from;
+        let mut last_idle = Instant::now();
+        let result = loop {
+            match self.committed.poll(SLICE) {
+                Some(Ok(message)) => {
+                    next = Offset(message.offset()).next();
+                    let applied = message.key().map_or(Ok(()), |key| apply(key, message.payload(), next));
+                    if let Err(error) = applied {
+                        break Err(error);
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => break Ok(next),
+                Some(Err(error)) if is_final(&error) => break Err(KafkaFailure::from(error).into()),
+                Some(Err(error)) => tracing::debug!(target: "headrace::kafka", %error, "restore consumer"),
+                None => {}
+            }
+            if last_idle.elapsed() >= SLICE {
+                last_idle = Instant::now();
+                idle(Duration::ZERO);
+            }
+        };
+        // Unassigning stops the fetcher; its own failure changes nothing of what was read.
+        if let Err(error) = self.committed.unassign() {
+            tracing::debug!(target: "headrace::kafka", %error, "restore consumer");
+        }
+        result
+    }
+}
+
+/// Whether waiting won't help.
+fn is_final(error: &KafkaError) -> bool {
+    use rdkafka::error::RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::UnknownTopicOrPartition
+                | Code::UnknownTopic
+                | Code::UnknownPartition
+                | Code::TopicAuthorizationFailed
+                | Code::OffsetOutOfRange
+                | Code::AutoOffsetReset
+                | Code::Fatal
+        )
+    )
+}

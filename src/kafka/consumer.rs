@@ -1,0 +1,308 @@
+//! The consumer of one stream thread: records, and rebalances as events.
+//!
+//! The rebalance callback only notes what is asked (rule R-14): the stream thread commits or aborts first and then calls
+//! [`GroupConsumer::assign`] or [`GroupConsumer::unassign`], whose errors it sees. librdkafka waits for that call.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::config::FromClientConfigAndContext as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Headers as _};
+use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, Message as _};
+
+use crate::error::FatalError;
+use crate::position::{Offset, Partition, TopicPartition};
+use crate::record::{Header, Headers, RawRecord, Timestamp};
+
+use super::producer::offset_list;
+use super::settings::Settings;
+use super::transaction::Membership;
+
+/// What the group asks of this member.
+#[derive(Debug, Clone)]
+pub enum Rebalance {
+    /// Take these; answer with [`GroupConsumer::assign`].
+    Assigned(Vec<TopicPartition>),
+    /// Give these up; answer with [`GroupConsumer::unassign`].
+    Revoked {
+        /// Which.
+        partitions: Vec<TopicPartition>,
+        /// The membership is gone already: nothing of them can be committed any more.
+        lost: bool,
+    },
+}
+
+/// What a poll found.
+pub enum Event<'a> {
+    /// A record.
+    Record(Fetched<'a>),
+    /// A rebalance is to be answered.
+    Rebalance(Rebalance),
+    /// Something that librdkafka goes on after by itself, or not: see the text.
+    Error(ConsumerError),
+    /// Nothing within the wait.
+    Idle,
+}
+
+/// An error that a poll found.
+#[derive(Debug, Clone)]
+pub enum ConsumerError {
+    /// librdkafka reconnects by itself.
+    Away(String),
+    /// A subscribed topic does not exist yet.
+    MissingTopic(String),
+    /// The member has not polled for too long and has left the group; polling again rejoins.
+    PollOverdue,
+    /// Authorisation, or an error that librdkafka calls fatal.
+    Fatal(String),
+}
+
+#[derive(Default)]
+struct GroupContext {
+    rebalances: Mutex<VecDeque<(bool, Vec<TopicPartition>)>>,
+}
+
+impl ClientContext for GroupContext {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "headrace::kafka", %error, reason, "consumer");
+    }
+}
+
+impl ConsumerContext for GroupContext {
+    fn rebalance(&self, _: &BaseConsumer<Self>, kind: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        let assigned = kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+        let partitions = topic_partitions(partitions);
+        self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).push_back((assigned, partitions));
+    }
+}
+
+/// A fetched record, borrowed from the client.
+pub struct Fetched<'a> {
+    message: BorrowedMessage<'a>,
+    headers: Headers,
+}
+
+impl Fetched<'_> {
+    fn new(message: BorrowedMessage<'_>) -> Fetched<'_> {
+        let headers = message.headers().map_or_else(Headers::new, |headers| {
+            let header = |header: rdkafka::message::Header<'_, &[u8]>| Header {
+                name: header.key.to_owned(),
+                value: header.value.map(<[u8]>::to_vec),
+            };
+            Headers(headers.iter().map(header).collect())
+        });
+        Fetched { message, headers }
+    }
+
+    /// A view of it.
+    pub fn record(&self) -> RawRecord<'_> {
+        RawRecord {
+            topic: self.message.topic(),
+            partition: Partition(self.message.partition()),
+            offset: Offset(self.message.offset()),
+            timestamp: Timestamp(self.message.timestamp().to_millis().unwrap_or(Timestamp::NONE.0)),
+            key: self.message.key(),
+            value: self.message.payload(),
+            headers: &self.headers,
+        }
+    }
+}
+
+/// A member of the application's consumer group.
+pub struct GroupConsumer {
+    client: BaseConsumer<GroupContext>,
+}
+
+impl GroupConsumer {
+    /// Joins the group with a subscription to names and `^patterns`.
+    ///
+    /// # Errors
+    /// librdkafka refuses the configuration or the subscription.
+    pub fn subscribe(settings: &Settings, thread: usize, topics: &[&str]) -> Result<Self, FatalError> {
+        let config = settings.consumer(thread);
+        let client = BaseConsumer::from_config_and_context(&config, GroupContext::default())
+            .map_err(|error| FatalError::Config(format!("kafka.properties: consumer: {error}")))?;
+        client
+            .subscribe(topics)
+            .map_err(|error| FatalError::Config(format!("topics: cannot subscribe to {topics:?}: {error}")))?;
+        Ok(GroupConsumer { client })
+    }
+
+    /// The next event, waiting at most `wait`. Must be called for ever, also when everything is paused (rule R-4).
+    pub fn poll(&self, wait: Duration) -> Event<'_> {
+        if let Some(rebalance) = self.next_rebalance() {
+            return Event::Rebalance(rebalance);
+        }
+        let polled = self.client.poll(wait);
+        // A record that came with a rebalance in the queue is of a partition that is still ours: it goes first.
+        match polled {
+            Some(Ok(message)) => Event::Record(Fetched::new(message)),
+            Some(Err(error)) => Event::Error(classify(&error)),
+            None => self.next_rebalance().map_or(Event::Idle, Event::Rebalance),
+        }
+    }
+
+    fn next_rebalance(&self) -> Option<Rebalance> {
+        let context = self.client.context();
+        let (assigned, partitions) = context.rebalances.lock().unwrap_or_else(PoisonError::into_inner).pop_front()?;
+        Some(match assigned {
+            true => Rebalance::Assigned(partitions),
+            false => Rebalance::Revoked { partitions, lost: self.client.assignment_lost() },
+        })
+    }
+
+    /// Takes partitions; those with a position start there, the others at their committed offset. They start paused.
+    ///
+    /// # Errors
+    /// librdkafka's error.
+    pub fn assign(&self, partitions: &[TopicPartition]) -> Result<(), KafkaFailure> {
+        let list = list(partitions);
+        self.client.incremental_assign(&list)?;
+        Ok(self.client.pause(&list)?)
+    }
+
+    /// Gives partitions up.
+    ///
+    /// # Errors
+    /// librdkafka's error.
+    pub fn unassign(&self, partitions: &[TopicPartition]) -> Result<(), KafkaFailure> {
+        Ok(self.client.incremental_unassign(&list(partitions))?)
+    }
+
+    /// Stops fetching.
+    ///
+    /// # Errors
+    /// librdkafka's error.
+    pub fn pause(&self, partitions: &[TopicPartition]) -> Result<(), KafkaFailure> {
+        Ok(self.client.pause(&list(partitions))?)
+    }
+
+    /// Fetches again.
+    ///
+    /// # Errors
+    /// librdkafka's error.
+    pub fn resume(&self, partitions: &[TopicPartition]) -> Result<(), KafkaFailure> {
+        Ok(self.client.resume(&list(partitions))?)
+    }
+
+    /// Moves to these positions; records that were buffered before are not seen again.
+    ///
+    /// # Errors
+    /// librdkafka's error, or that of one partition.
+    pub fn seek(&self, positions: &[(TopicPartition, Offset)], deadline: Duration) -> Result<(), KafkaFailure> {
+        for (at, next) in positions {
+            self.client.seek(&at.topic, at.partition.0, KafkaOffset::Offset(next.0), deadline)?;
+        }
+        Ok(())
+    }
+
+    /// The committed positions of these partitions, stable ones only; `None` where nothing was committed.
+    ///
+    /// # Errors
+    /// The coordinator is away, or a transaction that touches the offsets is still open.
+    pub fn committed(
+        &self,
+        partitions: &[TopicPartition],
+        deadline: Duration,
+    ) -> Result<Vec<(TopicPartition, Option<Offset>)>, KafkaFailure> {
+        let committed = self.client.committed_offsets(list(partitions), deadline)?;
+        let element = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
+            element.error().map_err(KafkaFailure::from)?;
+            let at = TopicPartition { topic: element.topic().into(), partition: Partition(element.partition()) };
+            Ok((at, if let KafkaOffset::Offset(next) = element.offset() { Some(Offset(next)) } else { None }))
+        };
+        committed.elements().into_iter().map(element).collect()
+    }
+
+    /// First and next offset of a partition, as a committed reader sees them.
+    ///
+    /// # Errors
+    /// The broker is away.
+    pub fn bounds(&self, at: &TopicPartition, deadline: Duration) -> Result<(Offset, Offset), KafkaFailure> {
+        let (first, next) = self.client.fetch_watermarks(&at.topic, at.partition.0, deadline)?;
+        Ok((Offset(first), Offset(next)))
+    }
+
+    /// Commits positions without a transaction (at-least-once).
+    ///
+    /// # Errors
+    /// The coordinator is away or the membership is lost.
+    pub fn commit(&self, positions: &[(TopicPartition, Offset)]) -> Result<(), KafkaFailure> {
+        let list = offset_list(positions).map_err(|error| KafkaFailure(error.to_string()))?;
+        Ok(self.client.commit(&list, rdkafka::consumer::CommitMode::Sync)?)
+    }
+
+    /// The place in the group, taken now (rule R-6); `None` while there is none.
+    pub fn membership(&self) -> Option<Membership> {
+        self.client.group_metadata().map(Membership)
+    }
+
+    /// Leaves the group; keep polling until everything is revoked.
+    pub fn unsubscribe(&self) {
+        self.client.unsubscribe();
+    }
+
+    /// Whether any partition is assigned.
+    pub fn has_assignment(&self) -> bool {
+        self.client.assignment().is_ok_and(|assignment| assignment.count() > 0)
+    }
+}
+
+/// A call to librdkafka that failed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct KafkaFailure(pub String);
+
+impl From<KafkaError> for KafkaFailure {
+    fn from(error: KafkaError) -> Self {
+        KafkaFailure(error.to_string())
+    }
+}
+
+fn classify(error: &KafkaError) -> ConsumerError {
+    use RDKafkaErrorCode as Code;
+    let text = error.to_string();
+    match error.rdkafka_error_code() {
+        Some(Code::PollExceeded) => ConsumerError::PollOverdue,
+        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => ConsumerError::MissingTopic(text),
+        Some(
+            Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::SaslAuthenticationFailed
+            | Code::Authentication
+            | Code::Fatal
+            | Code::InvalidArgument,
+        ) => ConsumerError::Fatal(text),
+        _ => ConsumerError::Away(text),
+    }
+}
+
+fn list(partitions: &[TopicPartition]) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for at in partitions {
+        list.add_partition(&at.topic, at.partition.0);
+    }
+    list
+}
+
+fn topic_partitions(list: &TopicPartitionList) -> Vec<TopicPartition> {
+    let mut names: Vec<Arc<str>> = Vec::new();
+    let mut name = |topic: &str| match names.iter().find(|known| &***known == topic) {
+        Some(known) => Arc::clone(known),
+        None => {
+            names.push(topic.into());
+            names[names.len() - 1].clone()
+        }
+    };
+    let element = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| TopicPartition {
+        topic: name(element.topic()),
+        partition: Partition(element.partition()),
+    };
+    list.elements().into_iter().map(element).collect()
+}

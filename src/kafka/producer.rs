@@ -1,0 +1,251 @@
+//! librdkafka's producer: transactions v1, or plain idempotent batches for at-least-once.
+//!
+//! Measured: most of the 100 ms that a commit through rust-rdkafka costs is `BaseProducer::flush`, which polls for a full
+//! 100 ms even when the last delivery report comes at once. So this producer waits in slices of a millisecond and looks
+//! at the queue's length in between. After any error it is thrown away and made anew: `init_transactions` of the new one
+//! fences whatever of the old is still on its way (rule R-11), which transactions v1 can't do otherwise.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientContext;
+use rdkafka::Message as _;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
+use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
+use rdkafka::util::Timeout;
+
+use crate::position::{Offset, TopicPartition};
+use crate::record::Headers;
+
+use super::settings::Settings;
+use super::transaction::{Membership, Outgoing, ProduceError, Slot, TransactionalProducer};
+
+/// How long one look for delivery reports lasts while waiting for all of them.
+const FLUSH_SLICE: Duration = Duration::from_millis(1);
+/// How long appending may wait for room in the client's queue.
+const QUEUE_PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Default)]
+struct Deliveries {
+    failed: Option<KafkaError>,
+    acknowledged: BTreeMap<Slot, i64>,
+}
+
+#[derive(Default)]
+struct DeliveryContext(Mutex<Deliveries>);
+
+impl DeliveryContext {
+    fn with<R>(&self, look: impl FnOnce(&mut Deliveries) -> R) -> R {
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl ClientContext for DeliveryContext {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(target: "headrace::kafka", %error, reason, "producer");
+    }
+}
+
+impl ProducerContext for DeliveryContext {
+    /// 0 for records that nobody asks about, slot + 1 for changelog records.
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, slot: usize) {
+        match result {
+            Ok(record) if slot > 0 => self.with(|deliveries| {
+                let last = deliveries.acknowledged.entry(Slot(slot - 1)).or_insert(record.offset());
+                *last = record.offset().max(*last);
+            }),
+            Ok(_) => {}
+            Err((error, _)) => self.with(|deliveries| _ = deliveries.failed.get_or_insert(error.clone())),
+        }
+    }
+}
+
+/// The producer of one stream thread.
+pub struct LibrdkafkaProducer {
+    client: BaseProducer<DeliveryContext>,
+    transactional: bool,
+    open: bool,
+}
+
+impl LibrdkafkaProducer {
+    /// A producer with this thread's transactional id; call [`initialise`](TransactionalProducer::initialise) next.
+    ///
+    /// # Errors
+    /// librdkafka refuses the configuration.
+    pub fn transactional(settings: &Settings, thread: usize) -> Result<Self, ProduceError> {
+        Self::create(&settings.transactional(thread), true)
+    }
+
+    /// A producer without transactions, for at-least-once (rule R-29).
+    ///
+    /// # Errors
+    /// librdkafka refuses the configuration.
+    pub fn idempotent(settings: &Settings, thread: usize) -> Result<Self, ProduceError> {
+        Self::create(&settings.idempotent(thread), false)
+    }
+
+    fn create(config: &rdkafka::ClientConfig, transactional: bool) -> Result<Self, ProduceError> {
+        let client = config
+            .create_with_context(DeliveryContext::default())
+            .map_err(|error| ProduceError::Fatal(format!("producer: {error}")))?;
+        Ok(LibrdkafkaProducer { client, transactional, open: false })
+    }
+
+    fn check_deliveries(&self) -> Result<(), ProduceError> {
+        match self.client.context().with(|deliveries| deliveries.failed.clone()) {
+            Some(error) => Err(classify("delivery", &error)),
+            None => Ok(()),
+        }
+    }
+
+    fn begin(&mut self) -> Result<(), ProduceError> {
+        if self.transactional && !self.open {
+            self.client.begin_transaction().map_err(|error| classify("begin", &error))?;
+        }
+        self.open = true;
+        Ok(())
+    }
+}
+
+impl TransactionalProducer for LibrdkafkaProducer {
+    fn initialise(&mut self, deadline: Instant) -> Result<(), ProduceError> {
+        if !self.transactional {
+            return Ok(());
+        }
+        retrying("init_transactions", deadline, || {
+            let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(100));
+            self.client.init_transactions(left.min(Duration::from_secs(10)))
+        })
+    }
+
+    fn append(&mut self, record: Outgoing<'_>) -> Result<(), ProduceError> {
+        self.begin()?;
+        let mut base = BaseRecord::<[u8], [u8], usize>::with_opaque_to(record.topic, record.slot.map_or(0, |slot| slot.0 + 1));
+        base.key = record.key;
+        base.payload = record.value;
+        base.partition = record.partition.map(|partition| partition.0);
+        base.timestamp = Some(record.timestamp.0).filter(|&timestamp| timestamp >= 0);
+        base.headers = (!record.headers.is_empty()).then(|| owned(record.headers));
+        let deadline = Instant::now() + QUEUE_PATIENCE;
+        loop {
+            match self.client.send(base) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) if Instant::now() < deadline => {
+                    base = back;
+                    self.serve(FLUSH_SLICE)?;
+                }
+                Err((error, _)) => return Err(classify("produce", &error)),
+            }
+        }
+    }
+
+    fn serve(&mut self, wait: Duration) -> Result<(), ProduceError> {
+        self.client.poll(wait);
+        self.check_deliveries()
+    }
+
+    fn flush(&mut self, deadline: Instant) -> Result<(), ProduceError> {
+        while self.client.in_flight_count() > 0 {
+            self.serve(FLUSH_SLICE)?;
+            if Instant::now() >= deadline {
+                let left = self.client.in_flight_count();
+                return Err(ProduceError::Abort(format!("{left} records were not acknowledged in time")));
+            }
+        }
+        self.check_deliveries()
+    }
+
+    fn offsets(&mut self, positions: &[(TopicPartition, Offset)], membership: &Membership) -> Result<(), ProduceError> {
+        if positions.is_empty() {
+            return Ok(());
+        }
+        self.begin()?;
+        let offsets = offset_list(positions)?;
+        retrying("offsets", Instant::now() + Duration::from_secs(10), || {
+            self.client.send_offsets_to_transaction(&offsets, &membership.0, Duration::from_secs(10))
+        })
+    }
+
+    fn commit(&mut self) -> Result<(), ProduceError> {
+        if self.transactional && self.open {
+            // Only librdkafka's own retries: a commit that returns a retriable error is called again, no other.
+            retrying("commit", Instant::now() + Duration::from_secs(30), || {
+                self.client.commit_transaction(Timeout::After(Duration::from_secs(30)))
+            })?;
+        }
+        self.open = false;
+        Ok(())
+    }
+
+    fn take_acknowledged(&mut self) -> Vec<(Slot, Offset)> {
+        let acknowledged = self.client.context().with(|deliveries| std::mem::take(&mut deliveries.acknowledged));
+        acknowledged.into_iter().map(|(slot, last)| (slot, Offset(last).next())).collect()
+    }
+}
+
+/// Positions as librdkafka wants them.
+pub(super) fn offset_list(positions: &[(TopicPartition, Offset)]) -> Result<TopicPartitionList, ProduceError> {
+    let mut list = TopicPartitionList::with_capacity(positions.len());
+    for (at, next) in positions {
+        list.add_partition_offset(&at.topic, at.partition.0, KafkaOffset::Offset(next.0))
+            .map_err(|error| ProduceError::Abort(format!("{at}: {error}")))?;
+    }
+    Ok(list)
+}
+
+fn owned(headers: &Headers) -> OwnedHeaders {
+    headers.iter().fold(OwnedHeaders::new_with_capacity(headers.0.len()), |owned, header| {
+        owned.insert(Header { key: &header.name, value: header.value.as_deref() })
+    })
+}
+
+/// Calls again what librdkafka says may be called again (rule R-9).
+fn retrying(
+    step: &str,
+    deadline: Instant,
+    mut call: impl FnMut() -> Result<(), KafkaError>,
+) -> Result<(), ProduceError> {
+    loop {
+        match call() {
+            Ok(()) => return Ok(()),
+            Err(KafkaError::Transaction(error)) if error.is_retriable() && Instant::now() < deadline => {
+                tracing::debug!(target: "headrace::kafka", step, error = error.string(), "retriable");
+            }
+            Err(error) => return Err(classify(step, &error)),
+        }
+    }
+}
+
+fn classify(step: &str, error: &KafkaError) -> ProduceError {
+    let text = match error {
+        KafkaError::Transaction(inner) => format!("{step}: {}", inner.string()),
+        other => format!("{step}: {other}"),
+    };
+    use RDKafkaErrorCode as Code;
+    match error.rdkafka_error_code() {
+        Some(
+            Code::Fenced
+            | Code::ProducerFenced
+            | Code::InvalidProducerEpoch
+            | Code::FencedInstanceId
+            | Code::IllegalGeneration
+            | Code::UnknownMemberId,
+        ) => ProduceError::Fenced(text),
+        Some(
+            Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::TransactionalIdAuthorizationFailed
+            | Code::SaslAuthenticationFailed
+            | Code::Authentication
+            | Code::UnsupportedVersion
+            | Code::InvalidTransactionTimeout,
+        ) => ProduceError::Fatal(text),
+        _ => ProduceError::Abort(text),
+    }
+}

@@ -1,0 +1,113 @@
+//! Client properties: what the user passes through, and above it what the runtime owns (rule R-3).
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+
+/// How to reach the cluster, and the limits that the process has set.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `host:port` pairs.
+    pub bootstrap_servers: String,
+    /// Properties passed through, security included. Those that the runtime owns were refused before.
+    pub properties: Vec<(String, String)>,
+    /// Consumer group and prefix of transactional ids.
+    pub application_id: String,
+    /// Stable name of this instance: the same after a restart, so that a zombie is fenced at once (rule R-2).
+    pub instance_id: String,
+    /// After which the broker aborts a transaction whose owner has gone silent.
+    pub transaction_timeout: Duration,
+    /// Bytes of fetched records that wait in the client.
+    pub fetch_queue_bytes: usize,
+    /// Largest record to produce, in bytes.
+    pub max_record_bytes: usize,
+    /// Whether the first read of a group starts at the beginning of a partition; the end would lose what is there.
+    pub from_beginning: bool,
+}
+
+impl Settings {
+    fn base(&self, role: &str) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("client.id", format!("{}-{}-{role}", self.application_id, self.instance_id));
+        for (key, value) in &self.properties {
+            config.set(key, value);
+        }
+        config.set("bootstrap.servers", &self.bootstrap_servers);
+        config.set_log_level(RDKafkaLogLevel::Warning);
+        config
+    }
+
+    /// The consumer of one stream thread.
+    pub(super) fn consumer(&self, thread: usize) -> ClientConfig {
+        let mut config = self.fetching(&format!("consumer-{thread}"));
+        config.set("group.id", &self.application_id);
+        config.set("partition.assignment.strategy", "cooperative-sticky");
+        config.set("auto.offset.reset", if self.from_beginning { "earliest" } else { "latest" });
+        // A pattern has to find a new table's topic soon, not within the default five minutes.
+        config.set("topic.metadata.refresh.interval.ms", "5000");
+        config
+    }
+
+    /// A consumer that is assigned by hand and says where a partition ends.
+    pub(super) fn reader(&self, role: &str) -> ClientConfig {
+        let mut config = self.fetching(role);
+        config.set("group.id", format!("{}-{role}", self.application_id));
+        config.set("auto.offset.reset", "error");
+        config.set("enable.partition.eof", "true");
+        config
+    }
+
+    fn fetching(&self, role: &str) -> ClientConfig {
+        let mut config = self.base(role);
+        config.set("enable.auto.commit", "false");
+        config.set("enable.auto.offset.store", "false");
+        config.set("isolation.level", "read_committed");
+        config.set("allow.auto.create.topics", "false");
+        // The default, a second, leaves a fast consumer idle for two thirds of its time (rule N-9).
+        config.set("fetch.queue.backoff.ms", "10");
+        config.set("fetch.wait.max.ms", "100");
+        config.set("queued.max.messages.kbytes", (self.fetch_queue_bytes / 1024).max(64).to_string());
+        config.set("queued.min.messages", "20000");
+        config.set("fetch.message.max.bytes", (self.fetch_queue_bytes / 4).clamp(1 << 20, 64 << 20).to_string());
+        config
+    }
+
+    fn producer(&self, role: &str) -> ClientConfig {
+        let mut config = self.base(role);
+        config.set("enable.idempotence", "true");
+        config.set("acks", "all");
+        // As Java places keys; librdkafka's own default does not (co-partitioning would be silently wrong).
+        config.set("partitioner", "murmur2_random");
+        config.set("linger.ms", "5");
+        config.set("batch.num.messages", "100000");
+        config.set("queue.buffering.max.messages", "1000000");
+        config.set("message.max.bytes", (self.max_record_bytes + 4096).to_string());
+        config
+    }
+
+    /// The producer of one stream thread under exactly-once.
+    pub(super) fn transactional(&self, thread: usize) -> ClientConfig {
+        let mut config = self.producer(&format!("producer-{thread}"));
+        config.set("transactional.id", self.transactional_id(thread));
+        config.set("transaction.timeout.ms", self.transaction_timeout.as_millis().to_string());
+        config
+    }
+
+    /// The producer of one stream thread under at-least-once.
+    pub(super) fn idempotent(&self, thread: usize) -> ClientConfig {
+        let mut config = self.producer(&format!("producer-{thread}"));
+        config.set("message.timeout.ms", (2 * self.transaction_timeout.as_millis()).to_string());
+        config
+    }
+
+    /// A client for administration and look-ups.
+    pub(super) fn admin(&self) -> ClientConfig {
+        self.base("admin")
+    }
+
+    /// `<application>-<instance>-<thread>` (rule R-2).
+    pub fn transactional_id(&self, thread: usize) -> String {
+        format!("{}-{}-{thread}", self.application_id, self.instance_id)
+    }
+}

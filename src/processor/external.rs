@@ -1,0 +1,84 @@
+//! Sinks outside Kafka: the pure half that makes requests, and the asynchronous half that sends them.
+//!
+//! A request may be sent again after a crash or an abort, with the same bytes, and requests of one order key arrive in
+//! order; so a sink must be idempotent. The transaction of the records commits only after their requests have settled.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::error::RecordError;
+use crate::record::Record;
+
+use super::effects::Effects;
+
+/// A boxed future, since the traits below are used as objects.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// An external sink, by its number in the topology.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SinkIndex(pub usize);
+
+/// The pure half: what a record asks of the target.
+pub trait ExternalSink<K, V>: Debug + Send + Sync + 'static {
+    /// What kind of target this is, for `describe`: `redis`, `http`.
+    fn kind(&self) -> &'static str;
+
+    /// Appends the requests that this record asks for.
+    ///
+    /// # Errors
+    /// A [`RecordError`] sets the input record aside.
+    fn requests(&self, record: &Record<K, V>, requests: &mut Requests<'_>) -> Result<(), RecordError>;
+
+    /// How to reach the target.
+    fn target(&self) -> Arc<dyn Connect>;
+}
+
+/// Where an [`ExternalSink`] appends its requests.
+pub struct Requests<'a> {
+    pub(super) sink: SinkIndex,
+    pub(super) effects: &'a mut Effects,
+}
+
+impl Requests<'_> {
+    /// Appends a request. Those of equal `order` (a hash of the key, say) are sent one after the other.
+    pub fn push(&mut self, order: u64, body: &[u8]) {
+        self.effects.request(self.sink, order, body);
+    }
+}
+
+/// Opens connections to a target.
+pub trait Connect: Debug + Send + Sync + 'static {
+    /// Opens one connection and prepares the target (loads functions, checks what must be there).
+    fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Target>, Failure>>;
+}
+
+/// One connection to a target; owned by one lane, so that order is kept.
+pub trait Target: Send {
+    /// Sends the bodies in order and waits for all replies.
+    ///
+    /// # Errors
+    /// Any [`Failure`] makes the lane reconnect and send the *whole* batch again.
+    fn send<'a>(&'a mut self, bodies: &'a [&'a [u8]]) -> BoxFuture<'a, Result<Vec<Reply>, Failure>>;
+}
+
+/// What the target made of one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// Done; the label goes into the metric (`applied`, `equal`, `stale`).
+    Done(&'static str),
+    /// Refused for good; the input record becomes a dead letter with this reason.
+    Refused(String),
+}
+
+/// Why a batch has no replies.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Failure {
+    /// The target can't be reached or is overloaded: tried again with back-off, for as long as it takes.
+    #[error("{0}")]
+    Away(String),
+    /// The target is there but unfit (credentials, version): tried again as well, and reported as a misconfiguration.
+    #[error("{0}")]
+    Unfit(String),
+}

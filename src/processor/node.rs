@@ -1,0 +1,154 @@
+//! The nodes of one task's graph: each owns what is below it, and edges between them are typed.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use crate::codec::{Codec, DecodeError, RecordCodec};
+use crate::error::{RecordError, Stage};
+use crate::record::{RawRecord, Record};
+
+use super::context::{Context, Fault, Scope};
+use super::effects::TopicIndex;
+use super::external::{ExternalSink, Requests, SinkIndex};
+use super::Processor;
+
+/// The receiving end of a typed edge.
+pub trait Receive<K, V>: Send {
+    /// Takes a record; a failure is left in the scope.
+    fn receive(&mut self, record: &Record<K, V>, scope: &mut Scope);
+}
+
+/// A task's graph seen from the consumer: bytes in.
+pub trait SourceEntry: Send {
+    /// Decodes a record and hands it down.
+    ///
+    /// # Errors
+    /// The bytes are not a record; nothing has happened.
+    fn accept(&mut self, record: &RawRecord<'_>, scope: &mut Scope) -> Result<(), DecodeError>;
+}
+
+/// The children of an edge.
+pub type Bound<K, V> = Vec<Box<dyn Receive<K, V>>>;
+
+/// Decodes and forwards.
+pub struct SourceNode<K, V> {
+    codec: Arc<dyn RecordCodec<K, V>>,
+    children: Bound<K, V>,
+}
+
+impl<K, V> SourceNode<K, V> {
+    /// A source over its children.
+    pub fn new(codec: Arc<dyn RecordCodec<K, V>>, children: Bound<K, V>) -> Self {
+        SourceNode { codec, children }
+    }
+}
+
+impl<K: 'static, V: 'static> SourceEntry for SourceNode<K, V> {
+    fn accept(&mut self, raw: &RawRecord<'_>, scope: &mut Scope) -> Result<(), DecodeError> {
+        let (key, value) = self.codec.decode(raw)?;
+        let record = Record { key, value, timestamp: raw.timestamp, headers: raw.headers.clone() };
+        for child in &mut self.children {
+            child.receive(&record, scope);
+        }
+        Ok(())
+    }
+}
+
+/// Runs a processor.
+pub struct ProcessNode<P: Processor> {
+    processor: P,
+    children: Bound<P::KeyOut, P::ValueOut>,
+}
+
+impl<P: Processor> ProcessNode<P> {
+    /// A processor over its children.
+    pub fn new(processor: P, children: Bound<P::KeyOut, P::ValueOut>) -> Self {
+        ProcessNode { processor, children }
+    }
+}
+
+impl<P: Processor> Receive<P::KeyIn, P::ValueIn> for ProcessNode<P> {
+    fn receive(&mut self, record: &Record<P::KeyIn, P::ValueIn>, scope: &mut Scope) {
+        if scope.fault.is_some() {
+            return;
+        }
+        let mut context = Context { scope, children: &mut self.children };
+        if let Err(fault) = self.processor.process(record, &mut context) {
+            scope.fail(fault);
+        }
+    }
+}
+
+/// Encodes and produces.
+#[derive(Debug)]
+pub struct SinkNode<K, V> {
+    topic: TopicIndex,
+    key: Arc<dyn Codec<K>>,
+    value: Arc<dyn Codec<V>>,
+}
+
+impl<K, V> SinkNode<K, V> {
+    /// A sink to one topic.
+    pub fn new(topic: TopicIndex, key: Arc<dyn Codec<K>>, value: Arc<dyn Codec<V>>) -> Self {
+        SinkNode { topic, key, value }
+    }
+}
+
+fn encode<T>(codec: &dyn Codec<T>, value: &T, out: &mut Vec<u8>) -> Result<bool, Fault> {
+    out.clear();
+    if codec.is_null(value) {
+        return Ok(false);
+    }
+    let encoded = codec.encode(value, out);
+    encoded.map_err(|error| RecordError::new(Stage::Serialize, "encode", error.to_string()))?;
+    Ok(true)
+}
+
+impl<K: 'static, V: 'static> Receive<K, V> for SinkNode<K, V> {
+    fn receive(&mut self, record: &Record<K, V>, scope: &mut Scope) {
+        if scope.fault.is_some() {
+            return;
+        }
+        let (mut key, mut value) = std::mem::take(&mut scope.scratch);
+        let encoded = encode(&*self.key, &record.key, &mut key)
+            .and_then(|has_key| Ok((has_key, encode(&*self.value, &record.value, &mut value)?)));
+        match encoded {
+            Ok((has_key, has_value)) => scope.effects.output(
+                self.topic,
+                None,
+                has_key.then_some(&key[..]),
+                has_value.then_some(&value[..]),
+                record.timestamp,
+                record.headers.clone(),
+            ),
+            Err(fault) => scope.fail(fault),
+        }
+        scope.scratch = (key, value);
+    }
+}
+
+/// Makes requests to an external target.
+#[derive(Debug)]
+pub struct ExternalNode<K, V> {
+    index: SinkIndex,
+    sink: Arc<dyn ExternalSink<K, V>>,
+}
+
+impl<K, V> ExternalNode<K, V> {
+    /// An external sink.
+    pub fn new(index: SinkIndex, sink: Arc<dyn ExternalSink<K, V>>) -> Self {
+        ExternalNode { index, sink }
+    }
+}
+
+impl<K: 'static, V: 'static> Receive<K, V> for ExternalNode<K, V> {
+    fn receive(&mut self, record: &Record<K, V>, scope: &mut Scope) {
+        if scope.fault.is_some() {
+            return;
+        }
+        let mut requests = Requests { sink: self.index, effects: &mut scope.effects };
+        if let Err(error) = self.sink.requests(record, &mut requests) {
+            scope.fail(Fault::Record(error));
+        }
+    }
+}

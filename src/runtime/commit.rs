@@ -1,0 +1,109 @@
+//! The commit cycle (rule R-6), and its at-least-once form (rule R-29).
+//!
+//! ```text
+//!  external settled ─▶ all records acknowledged ─▶ positions into the transaction ─▶ end ─▶ one WriteBatch per task
+//! ```
+
+use std::time::{Duration, Instant};
+
+use crate::error::{RecordError, Stage};
+use crate::position::{Offset, TaskId, TopicPartition};
+use crate::store::{Commit, StoreIndex};
+
+use super::options::Guarantee;
+use super::stream_thread::{Halt, StreamThread};
+
+impl StreamThread {
+    /// Commits what is open. The external sinks must have settled.
+    pub(super) fn commit(&mut self) -> Result<(), Halt> {
+        self.take_refusals()?;
+        let Some(opened) = self.open_since else { return Ok(()) };
+        let positions = self.positions();
+        let mut clock = Phases::start();
+        let patience = self.options.kafka.transaction_timeout;
+        self.producer.flush(opened + patience.max(opened.elapsed() + Duration::from_secs(1)))?;
+        clock.phase(self, "flush");
+        match self.options.guarantee {
+            Guarantee::ExactlyOnce => {
+                let membership = self.consumer.membership();
+                let membership = membership.ok_or_else(|| Halt::Recover("fenced", "no group membership".into()))?;
+                self.producer.offsets(&positions, &membership)?;
+                clock.phase(self, "offsets");
+                self.producer.commit()?;
+                clock.phase(self, "end");
+                self.apply()?;
+                clock.phase(self, "apply");
+            }
+            Guarantee::AtLeastOnce => {
+                self.apply()?;
+                clock.phase(self, "apply");
+                self.producer.commit()?;
+                let committed = self.consumer.commit(&positions);
+                committed.map_err(|error| Halt::Recover("offsets", error.to_string()))?;
+                clock.phase(self, "offsets");
+            }
+        }
+        self.options.metrics.committed(self.index, opened.elapsed(), self.topology.name());
+        self.open_since = None;
+        self.failures = 0;
+        Ok(())
+    }
+
+    /// A target refused a request for good: the transaction is aborted and the record set aside when it comes again.
+    fn take_refusals(&mut self) -> Result<(), Halt> {
+        let refusals = self.dispatcher.take_refusals();
+        if refusals.is_empty() {
+            return Ok(());
+        }
+        let count = refusals.len();
+        for refusal in refusals {
+            if let Some(owned) = self.tasks.find(&refusal.position.topic, refusal.position.partition) {
+                let reason = format!("{}: {}", refusal.sink, refusal.reason);
+                owned.task.refuse(refusal.position, RecordError::new(Stage::External, "refused", reason));
+            }
+        }
+        Err(Halt::Recover("external-refused", format!("{count} requests were refused for good")))
+    }
+
+    /// Next positions of all tasks.
+    fn positions(&self) -> Vec<(TopicPartition, Offset)> {
+        self.tasks.iter().flat_map(|owned| owned.task.positions()).collect()
+    }
+
+    /// Applies the staged writes of every task together with changelog offsets and positions (rule R-17).
+    fn apply(&mut self) -> Result<(), Halt> {
+        let acknowledged: Vec<(TaskId, StoreIndex, Offset)> = self
+            .producer
+            .take_acknowledged()
+            .into_iter()
+            .filter_map(|(slot, next)| self.tasks.owner(slot).map(|(task, store)| (task, store, next)))
+            .collect();
+        for owned in self.tasks.iter_mut() {
+            let id = owned.task.id();
+            let own = acknowledged.iter().filter(|(task, _, _)| *task == id);
+            let changelog_next: Vec<_> = own.map(|(_, store, next)| (*store, *next)).collect();
+            let positions = owned.task.positions();
+            let commit =
+                Commit { changelog_next: &changelog_next, positions: &positions, stream_time: owned.task.stream_time() };
+            let applied = owned.task.state().commit(commit);
+            applied.map_err(|error| Halt::Recover("store", error.to_string()))?;
+            owned.task.committed();
+        }
+        Ok(())
+    }
+}
+
+struct Phases {
+    since: Instant,
+}
+
+impl Phases {
+    fn start() -> Self {
+        Phases { since: Instant::now() }
+    }
+
+    fn phase(&mut self, thread: &StreamThread, name: &'static str) {
+        thread.options.metrics.commit_phase(name, self.since.elapsed());
+        self.since = Instant::now();
+    }
+}

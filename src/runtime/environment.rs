@@ -1,0 +1,261 @@
+//! What a topology needs around it: topics, partitions, schemas. Checked at start, made by `apply`.
+
+use std::collections::BTreeMap;
+
+use crate::codec::{Binding, RegisterError, SchemaId};
+use crate::error::{Dependency, FatalError, Retriable};
+use crate::kafka::{Admin, KafkaFailure, TopicState, TopicWanted};
+use crate::topology::{CodecUse, Subject, Topology};
+
+use super::options::Options;
+
+/// Why the environment is not ready.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// Try again.
+    #[error(transparent)]
+    Away(#[from] Retriable),
+    /// Somebody has to change something.
+    #[error(transparent)]
+    Fatal(#[from] FatalError),
+}
+
+impl From<KafkaFailure> for Problem {
+    fn from(error: KafkaFailure) -> Self {
+        Problem::Away(Retriable { dependency: Dependency::Kafka, reason: error.to_string() })
+    }
+}
+
+/// What `apply` would do, or did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Plan {
+    /// Create this topic.
+    CreateTopic(TopicWanted),
+    /// Register this subject's schema.
+    RegisterSchema {
+        /// `<topic>-key` or `<topic>-value`.
+        subject: String,
+    },
+}
+
+/// The topology's environment.
+#[derive(Clone)]
+pub struct Environment {
+    topology: Topology,
+    options: Options,
+}
+
+impl Environment {
+    /// Looks at nothing yet.
+    pub fn new(topology: Topology, options: Options) -> Self {
+        Environment { topology, options }
+    }
+
+    /// Checks topics, resolves schema ids and binds every codec; gives the largest record that all topics take.
+    ///
+    /// # Errors
+    /// What is away, or what is missing with the command that makes it.
+    pub async fn prepare(&self) -> Result<usize, Problem> {
+        let environment = self.clone();
+        let checked = tokio::task::spawn_blocking(move || environment.check_topics()).await;
+        let limit = checked.map_err(|error| FatalError::Other { context: "checking topics".into(), source: error.into() })??;
+        self.bind_codecs().await?;
+        Ok(limit)
+    }
+
+    /// All problems with topics and schemas, for `validate`; empty when `run` would start.
+    ///
+    /// # Errors
+    /// What is away.
+    pub async fn problems(&self) -> Result<Vec<String>, Problem> {
+        let mut problems = Vec::new();
+        let environment = self.clone();
+        let topics = tokio::task::spawn_blocking(move || Ok::<_, Problem>(environment.missing(&environment.admin()?.topics()?)));
+        problems.extend(topics.await.map_err(|error| FatalError::Other { context: "validate".into(), source: error.into() })??);
+        for (subject, schema) in self.subjects() {
+            let registry = self.registry()?;
+            if registry.lookup(&subject, &schema).await.map_err(Problem::Away)?.is_none() {
+                problems.push(format!("subject {subject} has no such schema; run: {} apply", self.topology.name()));
+            }
+        }
+        Ok(problems)
+    }
+
+    /// Creates missing topics and registers missing schemas; with `dry_run` only says what it would do.
+    ///
+    /// # Errors
+    /// What is away, or what the cluster or registry refuses.
+    pub async fn apply(&self, dry_run: bool) -> Result<Vec<Plan>, Problem> {
+        let environment = self.clone();
+        let topics = tokio::task::spawn_blocking(move || environment.apply_topics(dry_run)).await;
+        let mut plans = topics.map_err(|error| FatalError::Other { context: "apply".into(), source: error.into() })??;
+        for (subject, schema) in self.subjects() {
+            let registry = self.registry()?;
+            if registry.lookup(&subject, &schema).await?.is_some() {
+                continue;
+            }
+            if !dry_run {
+                self.register(&subject, &schema).await?;
+                registry.set_compatibility(&subject, "BACKWARD").await?;
+            }
+            plans.push(Plan::RegisterSchema { subject });
+        }
+        Ok(plans)
+    }
+
+    fn admin(&self) -> Result<Admin, Problem> {
+        Admin::new(&self.options.kafka).map_err(|error| FatalError::Config(format!("kafka.properties: {error}")).into())
+    }
+
+    fn check_topics(&self) -> Result<usize, Problem> {
+        let admin = self.admin()?;
+        let missing = self.missing(&admin.topics()?);
+        if !missing.is_empty() {
+            return Err(FatalError::Environment(missing.join("\n")).into());
+        }
+        let mut limit = self.options.kafka.max_record_bytes;
+        for topic in self.topology.sink_topics() {
+            // A cluster that does not let us look keeps the configured limit.
+            if let Ok(Some(bytes)) = admin.max_record_bytes(topic) {
+                limit = limit.min(bytes.saturating_sub(BATCH_OVERHEAD));
+            }
+        }
+        Ok(limit)
+    }
+
+    fn missing(&self, topics: &BTreeMap<String, TopicState>) -> Vec<String> {
+        let command = format!("run: {} apply", self.topology.name());
+        let mut missing = Vec::new();
+        for topic in self.topology.sink_topics() {
+            if !topics.contains_key(topic) {
+                missing.push(format!("topic {topic} is missing; {command}"));
+            }
+        }
+        let wanted = self.partitions(topics);
+        for store in self.topology.stores().iter().filter(|store| store.spec.changelog) {
+            let topic = self.changelog(&store.spec.name);
+            match topics.get(&topic) {
+                None => missing.push(format!("changelog topic {topic} is missing; {command}")),
+                Some(found) if found.partitions < wanted.unwrap_or(1) => missing.push(format!(
+                    "changelog topic {topic} has {} partitions, its sources have {}; a store's state is kept per \
+                     partition, so delete the topic and the state directory, and {command}",
+                    found.partitions,
+                    wanted.unwrap_or(1)
+                )),
+                Some(_) => {}
+            }
+        }
+        missing.extend(self.unequal_sources(topics));
+        missing
+    }
+
+    /// Sources of one task must be split alike, or a partition's records would meet in two tasks.
+    fn unequal_sources(&self, topics: &BTreeMap<String, TopicState>) -> Vec<String> {
+        let mut problems = Vec::new();
+        for part in 0..self.topology.sub_topologies() {
+            let sources = self.topology.sources().iter().filter(|source| source.sub_topology == part);
+            let sources: Vec<_> = sources.collect();
+            let read = topics.iter().filter(|(topic, _)| sources.iter().any(|source| source.topics.matches(topic)));
+            let counts: Vec<(&String, i32)> = read.map(|(topic, state)| (topic, state.partitions)).collect();
+            if let Some((first, rest)) = counts.split_first()
+                && let Some(other) = rest.iter().find(|other| other.1 != first.1)
+            {
+                problems.push(format!(
+                    "topics {} ({} partitions) and {} ({} partitions) are read by the same tasks; give them equal \
+                     numbers of partitions, or read them by applications of their own",
+                    first.0, first.1, other.0, other.1
+                ));
+            }
+        }
+        problems
+    }
+
+    fn partitions(&self, topics: &BTreeMap<String, TopicState>) -> Option<i32> {
+        let read = topics.iter().filter(|(topic, _)| self.topology.sources().iter().any(|s| s.topics.matches(topic)));
+        read.map(|(_, state)| state.partitions).max()
+    }
+
+    fn changelog(&self, store: &str) -> String {
+        Topology::changelog_topic(&self.options.kafka.application_id, store)
+    }
+
+    fn apply_topics(&self, dry_run: bool) -> Result<Vec<Plan>, Problem> {
+        let admin = self.admin()?;
+        let topics = admin.topics()?;
+        let partitions = self.partitions(&topics).unwrap_or(self.options.topic_partitions);
+        let replication = self.options.topic_replication;
+        let mut wanted: Vec<TopicWanted> = Vec::new();
+        for topic in self.topology.sink_topics() {
+            wanted.push(TopicWanted { name: topic.clone(), partitions, replication, config: Vec::new() });
+        }
+        for store in self.topology.stores().iter().filter(|store| store.spec.changelog) {
+            let config = vec![("cleanup.policy".to_owned(), "compact".to_owned())];
+            wanted.push(TopicWanted { name: self.changelog(&store.spec.name), partitions, replication, config });
+        }
+        wanted.retain(|topic| !topics.contains_key(&topic.name));
+        if !dry_run {
+            for topic in &wanted {
+                let created = admin.create(topic);
+                created.map_err(|error| FatalError::Environment(format!("creating a topic failed: {error}")))?;
+            }
+        }
+        Ok(wanted.into_iter().map(Plan::CreateTopic).collect())
+    }
+
+    /// Subjects and the schemas that must stand there.
+    fn subjects(&self) -> Vec<(String, String)> {
+        let uses = self.topology.codecs().iter();
+        uses.filter_map(|codec| Some((self.subject(codec)?, codec.schema.clone()?))).collect()
+    }
+
+    fn subject(&self, codec: &CodecUse) -> Option<String> {
+        let topic = match &codec.subject {
+            Subject::Topic(topic) => topic.clone(),
+            Subject::Changelog(store) => self.changelog(&self.topology.stores()[*store].spec.name),
+            Subject::Read => return None,
+        };
+        Some(format!("{topic}-{}", codec.part))
+    }
+
+    fn registry(&self) -> Result<&crate::codec::Registry, FatalError> {
+        let missing = || FatalError::Config("schema-registry.url: is not set, but the topology writes Avro".into());
+        self.options.registry.as_deref().ok_or_else(missing)
+    }
+
+    async fn bind_codecs(&self) -> Result<(), Problem> {
+        for codec in self.topology.codecs() {
+            let writer = match (self.subject(codec), &codec.schema) {
+                (Some(subject), Some(schema)) => Some(self.writer_id(&subject, schema).await?),
+                _ => None,
+            };
+            (codec.bind)(&Binding { schemas: std::sync::Arc::clone(&self.options.schemas), writer });
+        }
+        Ok(())
+    }
+
+    async fn writer_id(&self, subject: &str, schema: &str) -> Result<SchemaId, Problem> {
+        let known = self.registry()?.lookup(subject, schema).await?;
+        let id = match known {
+            Some(id) => id,
+            None if self.options.register_schemas => self.register(subject, schema).await?,
+            None => {
+                let reason = format!("subject {subject} has no such schema; run: {} apply", self.topology.name());
+                return Err(FatalError::Environment(reason).into());
+            }
+        };
+        let inserted = self.options.schemas.insert(id, schema);
+        inserted.map_err(|error| FatalError::Environment(format!("subject {subject}: {error}")))?;
+        Ok(id)
+    }
+
+    async fn register(&self, subject: &str, schema: &str) -> Result<SchemaId, Problem> {
+        match self.registry()?.register(subject, schema).await {
+            Ok(id) => Ok(id),
+            Err(RegisterError::Away(away)) => Err(Problem::Away(away)),
+            Err(error) => Err(FatalError::Environment(format!("subject {subject}: {error}")).into()),
+        }
+    }
+}
+
+/// What a batch of one record costs beyond the record.
+const BATCH_OVERHEAD: usize = 1024;

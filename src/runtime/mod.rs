@@ -1,0 +1,25 @@
+//! Runs a topology against Kafka: stream threads, assignment, the commit cycle, restore, shutdown.
+//!
+//! ```text
+//!  App ──▶ stream thread 0 ─┬─ GroupConsumer ──records──▶ Task ──effects──▶ producer / dispatcher
+//!      ──▶ stream thread 1  ├─ commit cycle: external settled ▶ acknowledged ▶ offsets ▶ end ▶ one WriteBatch
+//!                           └─ rebalances: commit or abort first, then assign or unassign
+//! ```
+//!
+//! Each stream thread is an OS thread that owns its clients, tasks and stores; nothing is shared but counters and the
+//! cache of schemas. What is asynchronous by nature (registry, external sinks, HTTP) runs on tokio beside it.
+
+mod app;
+mod commit;
+mod environment;
+mod options;
+mod rebalance;
+mod recover;
+mod restore;
+mod schema_loader;
+mod stream_thread;
+mod tasks;
+
+pub use app::App;
+pub use environment::{Environment, Plan, Problem};
+pub use options::{Guarantee, Options};

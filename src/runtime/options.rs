@@ -1,0 +1,57 @@
+//! What a run needs to know beyond its topology.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::codec::{Registry, Schemas};
+use crate::external::LaneOptions;
+use crate::kafka::Settings;
+use crate::store::StoreOptions;
+use crate::telemetry::{Metrics, Signals};
+
+/// The processing guarantee.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guarantee {
+    /// Outputs, state and input positions change together, or not at all.
+    ExactlyOnce,
+    /// Nothing is lost; after a crash records are processed again, and state may be ahead of the input (rule R-29).
+    AtLeastOnce,
+}
+
+/// How to run a topology.
+#[derive(Clone)]
+pub struct Options {
+    /// Cluster, ids and limits.
+    pub kafka: Settings,
+    /// The guarantee.
+    pub guarantee: Guarantee,
+    /// Between two commits while records flow.
+    pub commit_interval: Duration,
+    /// Stream threads in this process.
+    pub stream_threads: usize,
+    /// Staged bytes per thread that force a commit (rule R-8).
+    pub max_staged_bytes: usize,
+    /// Where state lives.
+    pub state_directory: PathBuf,
+    /// Memory of the stores.
+    pub store: StoreOptions,
+    /// Lanes of the external sinks.
+    pub lanes: LaneOptions,
+    /// SIGTERM to exit at most (rule R-16).
+    pub shutdown_deadline: Duration,
+    /// The schema registry; `None` where no codec needs one.
+    pub registry: Option<Arc<Registry>>,
+    /// Whether schemas that are not registered yet are registered at start; else the start fails and names them.
+    pub register_schemas: bool,
+    /// Partitions of topics that `apply` creates while no source topic tells.
+    pub topic_partitions: i32,
+    /// Replicas of topics that `apply` creates; −1 leaves it to the broker's default.
+    pub topic_replication: i32,
+    /// Cache of schemas.
+    pub schemas: Arc<Schemas>,
+    /// Metrics of this process.
+    pub metrics: Arc<Metrics>,
+    /// Health and events.
+    pub signals: Arc<Signals>,
+}

@@ -1,0 +1,154 @@
+//! Answers rebalances: commit or abort first, then give up or take over (rule R-14), and the orderly end (rule R-16).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::FatalError;
+use crate::kafka::Rebalance;
+use crate::position::{TaskId, TopicPartition};
+
+use super::stream_thread::{Halt, StreamThread};
+use super::tasks::OwnedTask;
+
+/// How long a revoke waits for external sinks before it aborts instead of committing.
+const REVOKE_PATIENCE: Duration = Duration::from_secs(3);
+
+impl StreamThread {
+    pub(super) fn rebalance(&mut self, rebalance: Rebalance) -> Result<(), Halt> {
+        let started = Instant::now();
+        match rebalance {
+            Rebalance::Assigned(partitions) => {
+                self.assign(&partitions)?;
+                self.options.signals.rebalanced("assigned", partitions.len(), started.elapsed());
+            }
+            Rebalance::Revoked { partitions, lost } => {
+                let phase = if lost { "lost" } else { "revoked" };
+                let result = self.revoke(&partitions, lost);
+                self.options.signals.rebalanced(phase, partitions.len(), started.elapsed());
+                result?;
+            }
+        }
+        self.options.signals.assigned(self.index, self.tasks.inputs().len());
+        Ok(())
+    }
+
+    fn assign(&mut self, partitions: &[TopicPartition]) -> Result<(), Halt> {
+        let assigned = self.consumer.assign(partitions);
+        assigned.map_err(|error| Halt::Recover("assign", error.to_string()))?;
+        self.options.signals.restoring(self.index, true);
+        for at in partitions {
+            let id = self.tasks.task_of(&self.topology, at);
+            let id = id.ok_or_else(|| FatalError::Environment(format!("{at} was assigned, but no source reads it")))?;
+            if !self.tasks.contains(id) {
+                let task = self.open_task(id)?;
+                self.tasks.insert(task);
+            }
+            if let Some(owned) = self.tasks.get_mut(id)
+                && !owned.inputs.contains(at)
+            {
+                owned.inputs.push(at.clone());
+            }
+        }
+        self.options.signals.restoring(self.index, false);
+        if !self.resting {
+            let resumed = self.consumer.resume(partitions);
+            resumed.map_err(|error| Halt::Recover("resume", error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    fn revoke(&mut self, partitions: &[TopicPartition], lost: bool) -> Result<(), Halt> {
+        let settled = !lost && self.open_since.is_some() && self.settle_within(REVOKE_PATIENCE);
+        let open = self.open_since.is_some();
+        let result = match (open, lost, settled) {
+            (false, _, _) => Ok(()),
+            (true, false, true) => self.commit(),
+            (true, false, false) => Err(Halt::Recover("revoked", "external sinks did not settle in time".into())),
+            (true, true, _) => Err(Halt::Recover("lost", "the group has given the partitions to others".into())),
+        };
+        // Committed or not: the partitions go. What is staged of closed tasks goes with them.
+        for id in self.tasks.ids() {
+            let gone = self.tasks.get_mut(id).is_some_and(|owned| {
+                owned.inputs.retain(|input| !partitions.contains(input));
+                owned.inputs.is_empty()
+            });
+            if gone {
+                self.close_task(id);
+            }
+        }
+        let unassigned = self.consumer.unassign(partitions);
+        unassigned.map_err(|error| Halt::Recover("unassign", error.to_string()))?;
+        result
+    }
+
+    fn settle_within(&mut self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        while !self.dispatcher.is_settled() && Instant::now() < deadline {
+            self.dispatcher.wait(Duration::from_millis(5));
+        }
+        self.dispatcher.is_settled()
+    }
+
+    pub(super) fn close_task(&mut self, id: TaskId) {
+        if let Some(OwnedTask { task, .. }) = self.tasks.remove(id) {
+            if let Err(error) = task.into_state().close() {
+                tracing::warn!(target: "headrace::runtime", task = %id, %error, "closing the store failed");
+            }
+            self.options.signals.task_closed(id);
+        }
+    }
+
+    /// Drops everything without a commit.
+    pub(super) fn abandon(&mut self) {
+        self.dispatcher.abandon();
+        for id in self.tasks.ids() {
+            if let Some(owned) = self.tasks.get_mut(id) {
+                owned.task.rewind();
+            }
+            self.close_task(id);
+        }
+    }
+
+    /// Stops intake, commits, leaves the group, closes the stores; all under the deadline.
+    pub(super) fn shut_down(mut self) -> Result<(), FatalError> {
+        let deadline = Instant::now() + self.options.shutdown_deadline;
+        let patience = self.options.shutdown_deadline / 2;
+        if self.open_since.is_some() && self.settle_within(patience) {
+            match self.commit() {
+                Ok(()) => {}
+                Err(Halt::Fatal(error)) => return Err(error),
+                // What was not committed is processed again by whoever comes next.
+                Err(Halt::Recover(class, reason)) => self.options.signals.aborted(class, &reason),
+            }
+        }
+        self.open_since = None;
+        self.dispatcher.abandon();
+        self.consumer.unsubscribe();
+        while !self.tasks.is_empty() && Instant::now() < deadline {
+            _ = self.keep_membership(Duration::from_millis(50));
+            while let Some(rebalance) = self.pending.pop_front() {
+                if let Rebalance::Revoked { partitions, .. } = rebalance {
+                    _ = self.revoke(&partitions, false);
+                }
+            }
+        }
+        self.abandon();
+        self.drop_clients(deadline);
+        Ok(())
+    }
+
+    /// Dropping a consumer polls until it is closed, with no deadline of its own: so it happens on a helper thread.
+    fn drop_clients(self, deadline: Instant) {
+        let (done, finished) = crossbeam_channel::bounded(1);
+        let consumer = Arc::clone(&self.consumer);
+        drop(self);
+        std::thread::spawn(move || {
+            drop(consumer);
+            _ = done.send(());
+        });
+        let left = deadline.saturating_duration_since(Instant::now());
+        if finished.recv_timeout(left).is_err() {
+            tracing::warn!(target: "headrace::runtime", "the consumer did not close in time; leaving it to the exit");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! After anything that went wrong: abort by a new producer, reconcile, read again from what is committed.
+//!
+//! There is one path, not several: the old producer is thrown away, and `init_transactions` of a new one with the same id
+//! makes the broker abort what is open and refuse what is still on its way (rules ). Whether a transaction of
+//! unknown outcome had committed is read from the changelogs (rule R-18).
+
+use std::time::{Duration, Instant};
+
+use crate::backoff::Backoff;
+use crate::error::{Dependency, FatalError};
+use crate::kafka::ProduceError;
+use crate::position::{Offset, TopicPartition};
+
+use super::stream_thread::{Halt, StreamThread, create_producer};
+
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(15));
+/// Patience with one try of a step that needs the cluster.
+const STEP: Duration = Duration::from_secs(10);
+
+impl StreamThread {
+    /// Takes over the transactional id, for as long as it takes.
+    pub(super) fn initialise(&mut self) -> Result<(), Halt> {
+        loop {
+            match self.producer.initialise(Instant::now() + STEP) {
+                Ok(()) => break,
+                Err(ProduceError::Fatal(reason)) => return Err(Halt::Fatal(FatalError::Authorisation(reason))),
+                Err(error) => {
+                    self.options.signals.away(&Dependency::Kafka, &error.to_string());
+                    if self.pause_between_tries()? {
+                        return Ok(());
+                    }
+                    self.producer = create_producer(&self.options, self.index)?;
+                }
+            }
+        }
+        self.options.signals.back(&Dependency::Kafka);
+        Ok(())
+    }
+
+    /// Aborts, and gets every task back to its committed state and position.
+    pub(super) fn recover(&mut self, class: &'static str, reason: &str) -> Result<(), Halt> {
+        self.options.signals.aborted(class, reason);
+        self.open_since = None;
+        self.blocked_since = None;
+        self.dispatcher.abandon();
+        if self.failures > 0 && self.pause_between_tries()? {
+            return Ok(());
+        }
+        self.failures += 1;
+        self.producer = create_producer(&self.options, self.index)?;
+        self.options.metrics.producer_recycled(class);
+        self.initialise()?;
+        if self.shutdown.is_cancelled() {
+            return Ok(());
+        }
+        for id in self.tasks.ids() {
+            let Some(mut owned) = self.tasks.remove(id) else { continue };
+            owned.task.rewind();
+            let reconciled = self.reconcile(&mut owned, class == "store");
+            match reconciled {
+                Ok(true) => self.tasks.insert(owned),
+                Ok(false) => self.reopen(owned)?,
+                Err(halt) => {
+                    self.tasks.insert(owned);
+                    return Err(halt);
+                }
+            }
+        }
+        self.rewind_input()
+    }
+
+    /// Moves the consumer back to the committed positions.
+    fn rewind_input(&mut self) -> Result<(), Halt> {
+        let inputs = self.tasks.inputs();
+        if inputs.is_empty() {
+            return Ok(());
+        }
+        let committed = self.consumer.committed(&inputs, STEP);
+        let committed = committed.map_err(|error| Halt::Recover("committed-offsets", error.to_string()))?;
+        let mut positions: Vec<(TopicPartition, Offset)> = Vec::with_capacity(committed.len());
+        for (at, next) in committed {
+            let next = match next {
+                Some(next) => next,
+                None => {
+                    let bounds = self.consumer.bounds(&at, STEP);
+                    let (first, end) = bounds.map_err(|error| Halt::Recover("bounds", error.to_string()))?;
+                    if self.options.kafka.from_beginning { first } else { end }
+                }
+            };
+            positions.push((at, next));
+        }
+        self.consumer.seek(&positions, STEP).map_err(|error| Halt::Recover("seek", error.to_string()))
+    }
+
+    /// Waits between two tries, keeping the membership; true when the shutdown was asked for meanwhile.
+    fn pause_between_tries(&mut self) -> Result<bool, Halt> {
+        let until = Instant::now() + BACKOFF.delay(self.failures, fastrand::f64());
+        self.failures += 1;
+        self.rest()?;
+        while Instant::now() < until && !self.shutdown.is_cancelled() {
+            self.keep_membership(Duration::from_millis(20))?;
+        }
+        Ok(self.shutdown.is_cancelled())
+    }
+}

@@ -1,0 +1,88 @@
+//! Fetches schemas by id in the background, so that a registry that is away pauses input and drops nothing.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::backoff::Backoff;
+use crate::codec::{Lookup, Registry, SchemaId, Schemas};
+use crate::error::Dependency;
+use crate::telemetry::Signals;
+
+use super::options::Options;
+
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+
+/// Loads schemas for one stream thread.
+pub(super) struct SchemaLoader {
+    registry: Option<Arc<Registry>>,
+    schemas: Arc<Schemas>,
+    signals: Arc<Signals>,
+    tokio: tokio::runtime::Handle,
+    under_way: Arc<Mutex<BTreeSet<SchemaId>>>,
+}
+
+impl SchemaLoader {
+    pub(super) fn new(options: &Options, tokio: tokio::runtime::Handle) -> Self {
+        SchemaLoader {
+            registry: options.registry.clone(),
+            schemas: Arc::clone(&options.schemas),
+            signals: Arc::clone(&options.signals),
+            tokio,
+            under_way: Arc::default(),
+        }
+    }
+
+    /// Starts loading, unless it is under way already. Tries until the registry has answered, with whatever answer.
+    pub(super) fn load(&self, id: SchemaId) {
+        let Some(registry) = self.registry.clone() else {
+            self.schemas.mark_unknown(id);
+            return;
+        };
+        if !self.under_way.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
+            return;
+        }
+        let (schemas, signals) = (Arc::clone(&self.schemas), Arc::clone(&self.signals));
+        let under_way = Arc::clone(&self.under_way);
+        self.tokio.spawn(async move {
+            let mut attempt = 0;
+            while let Err(away) = fetch(&registry, &schemas, id).await {
+                signals.away(&Dependency::SchemaRegistry, &away.to_string());
+                tokio::time::sleep(BACKOFF.delay(attempt, fastrand::f64())).await;
+                attempt += 1;
+            }
+            signals.back(&Dependency::SchemaRegistry);
+            under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        });
+    }
+
+    /// Whether the id has been answered: known, or known to be unknown.
+    pub(super) fn is_settled(&self, id: SchemaId) -> bool {
+        !matches!(self.schemas.lookup(id), Lookup::NotLoaded)
+    }
+
+    /// Waits a moment for the answer.
+    pub(super) fn wait(&self, id: SchemaId, at_most: Duration) -> bool {
+        let deadline = Instant::now() + at_most;
+        while !self.is_settled(id) {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        true
+    }
+}
+
+async fn fetch(registry: &Registry, schemas: &Schemas, id: SchemaId) -> Result<(), crate::error::Retriable> {
+    match registry.fetch(id).await? {
+        Some(json) => {
+            if let Err(error) = schemas.insert(id, &json) {
+                tracing::warn!(target: "headrace::runtime", %id, %error, "the registry's schema can't be parsed");
+                schemas.mark_unknown(id);
+            }
+        }
+        None => schemas.mark_unknown(id),
+    }
+    Ok(())
+}

@@ -1,0 +1,389 @@
+//! One stream thread: a loop that owns a consumer, a producer, its tasks and their stores (rule R-1).
+//!
+//! Each turn either processes a batch of records, or commits, or waits for what is in the way. Nothing in it blocks for
+//! long, so the group membership is kept whatever is away.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Dependency, FatalError};
+use crate::external::Dispatcher;
+use crate::kafka::{
+    ChangelogReader, ConsumerError, Event, GroupConsumer, LibrdkafkaProducer, Outgoing, ProduceError, Rebalance,
+    TransactionalProducer,
+};
+use crate::position::Position;
+use crate::record::{Headers, RawRecord, Timestamp};
+use crate::store::StateDirectory;
+use crate::task::{Outcome, TaskFault};
+use crate::topology::Topology;
+
+use super::options::{Guarantee, Options};
+use super::schema_loader::SchemaLoader;
+use super::tasks::{Rest, Tasks};
+
+/// Records processed in one turn before anything else is looked at.
+const RECORDS_PER_TURN: usize = 2_000;
+/// How long a turn waits for a first record.
+const POLL_WAIT: Duration = Duration::from_millis(20);
+/// How long the thread waits for external sinks or the registry before it pauses its input.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Why a turn did not end well.
+pub(super) enum Halt {
+    /// Abort, make a new producer, read again from what is committed.
+    Recover(&'static str, String),
+    /// Stop the application.
+    Fatal(FatalError),
+}
+
+impl From<FatalError> for Halt {
+    fn from(error: FatalError) -> Self {
+        Halt::Fatal(error)
+    }
+}
+
+impl From<ProduceError> for Halt {
+    fn from(error: ProduceError) -> Self {
+        match error {
+            ProduceError::Abort(reason) => Halt::Recover("abort", reason),
+            ProduceError::Fenced(reason) => Halt::Recover("fenced", reason),
+            ProduceError::Fatal(reason) => Halt::Fatal(FatalError::Authorisation(reason)),
+        }
+    }
+}
+
+pub(super) struct StreamThread {
+    pub(super) index: usize,
+    pub(super) topology: Topology,
+    pub(super) options: Options,
+    pub(super) directory: Arc<StateDirectory>,
+    pub(super) shutdown: CancellationToken,
+    pub(super) consumer: Arc<GroupConsumer>,
+    pub(super) producer: Box<dyn TransactionalProducer>,
+    pub(super) reader: ChangelogReader,
+    pub(super) dispatcher: Dispatcher,
+    pub(super) loader: SchemaLoader,
+    pub(super) tasks: Tasks,
+    /// Rebalances that were found while something else was under way.
+    pub(super) pending: VecDeque<Rebalance>,
+    /// Since when records are in the open transaction.
+    pub(super) open_since: Option<Instant>,
+    /// Since when the thread has been waiting for external sinks.
+    pub(super) blocked_since: Option<Instant>,
+    /// All input is paused.
+    pub(super) resting: bool,
+    /// Failures in a row, for the back-off.
+    pub(super) failures: u32,
+}
+
+impl StreamThread {
+    /// Makes the clients and joins the group. To be called on the thread that then calls [`run`](Self::run).
+    pub(super) fn start(
+        index: usize,
+        topology: Topology,
+        options: Options,
+        directory: Arc<StateDirectory>,
+        tokio: &tokio::runtime::Handle,
+        shutdown: CancellationToken,
+    ) -> Result<Self, FatalError> {
+        let topics: Vec<&str> = topology.sources().iter().flat_map(|source| source.topics.iter()).collect();
+        let consumer = GroupConsumer::subscribe(&options.kafka, index, &topics)?;
+        let producer = create_producer(&options, index).map_err(|error| FatalError::Config(error.to_string()))?;
+        let reader = ChangelogReader::new(&options.kafka)?;
+        let (metrics, signals) = (&options.metrics, &options.signals);
+        let dispatcher = Dispatcher::start(topology.externals(), options.lanes, tokio, metrics, signals);
+        let loader = SchemaLoader::new(&options, tokio.clone());
+        Ok(StreamThread {
+            index,
+            directory,
+            shutdown,
+            consumer: Arc::new(consumer),
+            producer,
+            reader,
+            dispatcher,
+            loader,
+            tasks: Tasks::default(),
+            pending: VecDeque::new(),
+            open_since: None,
+            blocked_since: None,
+            resting: false,
+            failures: 0,
+            topology,
+            options,
+        })
+    }
+
+    /// Runs until the shutdown is asked for, or until nothing can go on.
+    pub(super) fn run(mut self) -> Result<(), FatalError> {
+        let mut halt = self.initialise().err();
+        loop {
+            match halt.take() {
+                Some(Halt::Fatal(error)) => {
+                    self.abandon();
+                    return Err(error);
+                }
+                Some(Halt::Recover(class, reason)) => halt = self.recover(class, &reason).err(),
+                None if self.shutdown.is_cancelled() => return self.shut_down(),
+                None => halt = self.turn().err(),
+            }
+        }
+    }
+
+    fn turn(&mut self) -> Result<(), Halt> {
+        self.options.signals.beat(self.index);
+        if let Some(rebalance) = self.pending.pop_front() {
+            return self.rebalance(rebalance);
+        }
+        self.wake_rested()?;
+        let due = self.commit_due();
+        if !self.dispatcher.has_room() || (due && !self.dispatcher.is_settled()) {
+            return self.wait_for_external();
+        }
+        self.blocked_since = None;
+        if due {
+            return self.commit();
+        }
+        self.rest_or_wake()?;
+        self.process_batch()?;
+        self.dispatcher.flush();
+        Ok(self.producer.serve(Duration::ZERO)?)
+    }
+
+    fn commit_due(&mut self) -> bool {
+        let Some(since) = self.open_since else { return false };
+        let staged: usize = self.tasks.iter_mut().map(|owned| owned.task.state().staged_bytes()).sum();
+        self.options.metrics.staged_bytes(self.index, staged);
+        since.elapsed() >= self.options.commit_interval || staged >= self.options.max_staged_bytes
+    }
+
+    fn process_batch(&mut self) -> Result<(), Halt> {
+        let consumer = Arc::clone(&self.consumer);
+        let wait = self.open_since.map_or(POLL_WAIT, |since| {
+            self.options.commit_interval.saturating_sub(since.elapsed()).min(POLL_WAIT)
+        });
+        for turn in 0..RECORDS_PER_TURN {
+            match consumer.poll(if turn == 0 { wait } else { Duration::ZERO }) {
+                Event::Record(fetched) => {
+                    if !self.process(&fetched.record())? || !self.dispatcher.has_room() {
+                        return Ok(());
+                    }
+                }
+                Event::Rebalance(rebalance) => {
+                    self.pending.push_back(rebalance);
+                    return Ok(());
+                }
+                Event::Error(error) => return self.consumer_error(error),
+                Event::Idle => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Processes one record; false when its partition was paused and will be read again from it.
+    fn process(&mut self, raw: &RawRecord<'_>) -> Result<bool, Halt> {
+        let Some(owned) = self.tasks.find(raw.topic, raw.partition) else {
+            // A record of a partition that has just been given up; its new owner reads it.
+            return Ok(true);
+        };
+        self.options.signals.back(&Dependency::Kafka);
+        match owned.task.process(raw, now()) {
+            Ok(outcome) => {
+                self.open_since.get_or_insert_with(Instant::now);
+                self.options.metrics.record_in(raw.topic, raw.size(), raw.timestamp);
+                if let Outcome::SetAside { stage, class, tripped } = outcome {
+                    self.options.signals.dead_letter(&position_of(raw), stage, class);
+                    if tripped {
+                        self.rest_task(raw, Rest::Breaker { until: Instant::now() + crate::dead_letter::RATIO_PAUSE })?;
+                    }
+                }
+                self.carry_out(raw)?;
+                Ok(true)
+            }
+            Err(TaskFault::SchemaNotLoaded(id)) => {
+                self.loader.load(id);
+                if self.loader.wait(id, GRACE) {
+                    return self.process(raw);
+                }
+                self.rest_task(raw, Rest::Schema(id))?;
+                Ok(false)
+            }
+            Err(TaskFault::Store(error)) => Err(Halt::Recover("store", error.to_string())),
+            Err(fault @ (TaskFault::Unhandled { .. } | TaskFault::UnknownTopic(_))) => {
+                Err(Halt::Fatal(FatalError::Environment(fault.to_string())))
+            }
+        }
+    }
+
+    /// Hands a record's effects to the producer and the dispatcher.
+    fn carry_out(&mut self, raw: &RawRecord<'_>) -> Result<(), Halt> {
+        let Some(owned) = self.tasks.find(raw.topic, raw.partition) else { return Ok(()) };
+        let (producer, topics) = (&mut self.producer, self.topology.sink_topics());
+        for (store, key, value) in owned.task.state().take_changelog() {
+            let Some(changelog) = owned.changelogs.iter().find(|changelog| changelog.store == store) else { continue };
+            producer.append(Outgoing {
+                topic: &changelog.at.topic,
+                partition: Some(changelog.at.partition),
+                key: Some(&key),
+                value: value.as_deref(),
+                timestamp: raw.timestamp,
+                headers: &NO_HEADERS,
+                slot: Some(changelog.slot),
+            })?;
+        }
+        let effects = owned.task.effects();
+        for output in effects.outputs() {
+            let topic = &topics[output.topic.0];
+            self.options.metrics.record_out(topic);
+            producer.append(Outgoing {
+                topic,
+                partition: output.partition,
+                key: effects.key(output),
+                value: effects.value(output),
+                timestamp: output.timestamp,
+                headers: &output.headers,
+                slot: None,
+            })?;
+        }
+        self.dispatcher.push(effects, || position_of(raw));
+        effects.clear();
+        Ok(())
+    }
+
+    /// Pauses a task's input and puts the record back, to be read again.
+    fn rest_task(&mut self, raw: &RawRecord<'_>, rest: Rest) -> Result<(), Halt> {
+        let Some(owned) = self.tasks.find(raw.topic, raw.partition) else { return Ok(()) };
+        let back = match rest {
+            Rest::Schema(_) => raw.offset,
+            Rest::Breaker { .. } => raw.offset.next(),
+        };
+        self.options.signals.task_rests(owned.task.id(), &rest_reason(&rest));
+        owned.rest = Some(rest);
+        let inputs = owned.inputs.clone();
+        let at = crate::position::TopicPartition { topic: raw.topic.into(), partition: raw.partition };
+        self.consumer.pause(&inputs).map_err(|error| Halt::Recover("pause", error.to_string()))?;
+        self.consumer.seek(&[(at, back)], GRACE).map_err(|error| Halt::Recover("seek", error.to_string()))
+    }
+
+    /// Resumes tasks whose reason to rest is gone.
+    fn wake_rested(&mut self) -> Result<(), Halt> {
+        let mut woken = Vec::new();
+        for owned in self.tasks.iter_mut() {
+            let over = match &owned.rest {
+                None => false,
+                Some(Rest::Schema(id)) => self.loader.is_settled(*id),
+                Some(Rest::Breaker { until }) => Instant::now() >= *until,
+            };
+            if over {
+                owned.rest = None;
+                self.options.signals.task_wakes(owned.task.id());
+                woken.extend(owned.inputs.iter().cloned());
+            }
+        }
+        if woken.is_empty() || self.resting {
+            return Ok(());
+        }
+        self.consumer.resume(&woken).map_err(|error| Halt::Recover("resume", error.to_string()))
+    }
+
+    /// The lanes are behind: waits for them, and after a while pauses the input and keeps the membership.
+    fn wait_for_external(&mut self) -> Result<(), Halt> {
+        self.dispatcher.flush();
+        self.dispatcher.wait(Duration::from_millis(2));
+        self.producer.serve(Duration::ZERO)?;
+        let blocked = self.blocked_since.get_or_insert_with(Instant::now).elapsed();
+        if blocked < GRACE {
+            return Ok(());
+        }
+        self.rest()?;
+        self.keep_membership(Duration::from_millis(20))?;
+        let old = self.open_since.is_some_and(|since| since.elapsed() > self.options.kafka.transaction_timeout / 2);
+        if old && self.options.guarantee == Guarantee::ExactlyOnce {
+            // Better now than by the broker: what was sent outside is idempotent and will be sent again.
+            return Err(Halt::Recover("external-away", "an external sink has not settled in time".into()));
+        }
+        Ok(())
+    }
+
+    /// Rests while a target is away and nothing is open; wakes when all are back.
+    fn rest_or_wake(&mut self) -> Result<(), Halt> {
+        let away = self.dispatcher.is_away() && self.open_since.is_none();
+        match (away, self.resting) {
+            (true, false) => self.rest(),
+            (false, true) => self.wake(),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn rest(&mut self) -> Result<(), Halt> {
+        if !self.resting {
+            self.resting = true;
+            let inputs = self.tasks.inputs();
+            self.consumer.pause(&inputs).map_err(|error| Halt::Recover("pause", error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    fn wake(&mut self) -> Result<(), Halt> {
+        self.resting = false;
+        let awake = self.tasks.iter().filter(|owned| owned.rest.is_none());
+        let inputs: Vec<_> = awake.flat_map(|owned| owned.inputs.iter().cloned()).collect();
+        self.consumer.resume(&inputs).map_err(|error| Halt::Recover("resume", error.to_string()))
+    }
+
+    /// Polls while everything is paused. A record that comes all the same is put back.
+    pub(super) fn keep_membership(&mut self, wait: Duration) -> Result<(), Halt> {
+        let consumer = Arc::clone(&self.consumer);
+        self.options.signals.beat(self.index);
+        match consumer.poll(wait) {
+            Event::Rebalance(rebalance) => self.pending.push_back(rebalance),
+            Event::Record(fetched) => {
+                let raw = fetched.record();
+                let at = crate::position::TopicPartition { topic: raw.topic.into(), partition: raw.partition };
+                let back = consumer.seek(&[(at, raw.offset)], GRACE);
+                back.map_err(|error| Halt::Recover("seek", error.to_string()))?;
+            }
+            Event::Error(error) => self.consumer_error(error)?,
+            Event::Idle => {}
+        }
+        Ok(())
+    }
+
+    fn consumer_error(&mut self, error: ConsumerError) -> Result<(), Halt> {
+        match error {
+            ConsumerError::Away(reason) => self.options.signals.away(&Dependency::Kafka, &reason),
+            ConsumerError::MissingTopic(reason) => self.options.signals.missing_topic(&reason),
+            ConsumerError::PollOverdue => self.options.signals.poll_overdue(self.index),
+            ConsumerError::Fatal(reason) => return Err(Halt::Fatal(FatalError::Authorisation(reason))),
+        }
+        Ok(())
+    }
+}
+
+static NO_HEADERS: Headers = Headers::new();
+
+pub(super) fn create_producer(options: &Options, thread: usize) -> Result<Box<dyn TransactionalProducer>, ProduceError> {
+    Ok(Box::new(match options.guarantee {
+        Guarantee::ExactlyOnce => LibrdkafkaProducer::transactional(&options.kafka, thread)?,
+        Guarantee::AtLeastOnce => LibrdkafkaProducer::idempotent(&options.kafka, thread)?,
+    }))
+}
+
+pub(super) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+fn position_of(raw: &RawRecord<'_>) -> Position {
+    Position { topic: raw.topic.into(), partition: raw.partition, offset: raw.offset }
+}
+
+fn rest_reason(rest: &Rest) -> String {
+    match rest {
+        Rest::Schema(id) => format!("schema id {id} is being fetched from the registry"),
+        Rest::Breaker { .. } => "too many of its records were set aside".to_owned(),
+    }
+}

@@ -1,0 +1,133 @@
+//! The tasks that a stream thread owns, and the changelog slots of their stores.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ahash::AHashMap;
+
+use crate::kafka::Slot;
+use crate::position::{Partition, TaskId, TopicPartition};
+use crate::store::StoreIndex;
+use crate::task::Task;
+use crate::topology::Topology;
+
+/// Why a task's input is paused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// A schema is being fetched.
+    Schema(crate::codec::SchemaId),
+    /// Too many of its records were set aside.
+    Breaker {
+        /// When to probe again.
+        until: Instant,
+    },
+}
+
+/// A task with what the thread has to know around it.
+pub(super) struct OwnedTask {
+    pub(super) task: Task,
+    /// Its input partitions, as assigned.
+    pub(super) inputs: Vec<TopicPartition>,
+    /// Its changelog partitions, in the order of the topology's stores.
+    pub(super) changelogs: Vec<Changelog>,
+    /// Set while its input is paused for a reason of its own.
+    pub(super) rest: Option<Rest>,
+}
+
+/// A store's changelog partition.
+#[derive(Debug, Clone)]
+pub(super) struct Changelog {
+    pub(super) store: StoreIndex,
+    pub(super) at: TopicPartition,
+    pub(super) slot: Slot,
+}
+
+/// All tasks of a thread, found by topic and partition for each record.
+#[derive(Default)]
+pub(super) struct Tasks {
+    owned: BTreeMap<TaskId, OwnedTask>,
+    by_topic: AHashMap<Arc<str>, u32>,
+    slots: Vec<(TaskId, StoreIndex)>,
+}
+
+impl Tasks {
+    /// The task that processes this topic's partition.
+    pub(super) fn find(&mut self, topic: &str, partition: Partition) -> Option<&mut OwnedTask> {
+        let sub_topology = *self.by_topic.get(topic)?;
+        self.owned.get_mut(&TaskId { sub_topology, partition })
+    }
+
+    pub(super) fn contains(&self, id: TaskId) -> bool {
+        self.owned.contains_key(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: TaskId) -> Option<&mut OwnedTask> {
+        self.owned.get_mut(&id)
+    }
+
+    pub(super) fn insert(&mut self, task: OwnedTask) {
+        self.owned.insert(task.task.id(), task);
+    }
+
+    pub(super) fn remove(&mut self, id: TaskId) -> Option<OwnedTask> {
+        self.owned.remove(&id)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut OwnedTask> {
+        self.owned.values_mut()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &OwnedTask> {
+        self.owned.values()
+    }
+
+    pub(super) fn ids(&self) -> Vec<TaskId> {
+        self.owned.keys().copied().collect()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.owned.is_empty()
+    }
+
+    /// Input partitions of all tasks.
+    pub(super) fn inputs(&self) -> Vec<TopicPartition> {
+        self.owned.values().flat_map(|owned| owned.inputs.iter().cloned()).collect()
+    }
+
+    /// Which task an input partition belongs to; remembers the topic.
+    pub(super) fn task_of(&mut self, topology: &Topology, at: &TopicPartition) -> Option<TaskId> {
+        let source = topology.sources().iter().find(|source| source.topics.matches(&at.topic))?;
+        self.by_topic.insert(Arc::clone(&at.topic), source.sub_topology);
+        Some(TaskId { sub_topology: source.sub_topology, partition: at.partition })
+    }
+
+    /// The changelog partitions of a task's stores, each with a slot.
+    pub(super) fn changelogs(&mut self, topology: &Topology, application: &str, id: TaskId) -> Vec<Changelog> {
+        let stores = topology.stores().iter().enumerate();
+        let own = stores.filter(|(_, store)| store.sub_topology == id.sub_topology && store.spec.changelog);
+        let changelog = |(index, store): (usize, &crate::topology::StoreDeclaration)| {
+            let topic = Topology::changelog_topic(application, &store.spec.name);
+            let store = StoreIndex(index);
+            Changelog {
+                store,
+                at: TopicPartition { topic: topic.into(), partition: id.partition },
+                slot: self.slot(id, store),
+            }
+        };
+        own.map(changelog).collect()
+    }
+
+    fn slot(&mut self, id: TaskId, store: StoreIndex) -> Slot {
+        let known = self.slots.iter().position(|slot| *slot == (id, store));
+        Slot(known.unwrap_or_else(|| {
+            self.slots.push((id, store));
+            self.slots.len() - 1
+        }))
+    }
+
+    /// The task and store of a slot.
+    pub(super) fn owner(&self, slot: Slot) -> Option<(TaskId, StoreIndex)> {
+        self.slots.get(slot.0).copied()
+    }
+}

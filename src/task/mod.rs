@@ -1,0 +1,305 @@
+//! A task: one sub-topology × one partition, as a pure and synchronous state machine.
+//!
+//! ```text
+//!  (record, now) ─▶ Task::process ─▶ effects (outputs, requests, staged writes) + next position
+//! ```
+//!
+//! The task knows no Kafka, no threads and no clock; the I/O plane feeds it and carries its effects out. One record's
+//! effects are all-or-nothing: on a fault or a panic they are taken back, and the record is dead-lettered by the
+//! topology's policy, as an output like any other, so that it commits together with the position that skips it.
+
+mod fault;
+
+pub use fault::TaskFault;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use ahash::AHashMap;
+
+use crate::codec::DecodeError;
+use crate::dead_letter::{Breaker, Policy, Provenance, append_provenance, names};
+use crate::error::{RecordError, Stage};
+use crate::position::{Offset, Partition, Position, TaskId, TopicPartition};
+use crate::processor::{Effects, Fault, Scope, SourceEntry, TopicIndex};
+use crate::record::{RawRecord, Timestamp};
+use crate::store::TaskState;
+use crate::topology::{Topics, Topology};
+
+/// What became of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its effects stand.
+    Processed,
+    /// It was set aside as a dead letter.
+    SetAside {
+        /// The step that refused it.
+        stage: Stage,
+        /// The class of the error.
+        class: &'static str,
+        /// True when so many were that the input should rest.
+        tripped: bool,
+    },
+}
+
+/// Limits that the broker sets and the task has to keep.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Largest key + value + headers of a produced record, in bytes.
+    pub max_output_bytes: usize,
+}
+
+struct Source {
+    topics: Topics,
+    entry: Box<dyn SourceEntry>,
+}
+
+struct Progress {
+    source: usize,
+    next: Option<Offset>,
+    name: Arc<str>,
+}
+
+/// One sub-topology × one partition.
+pub struct Task {
+    id: TaskId,
+    application: Arc<str>,
+    sources: Vec<Source>,
+    progress: AHashMap<Arc<str>, Progress>,
+    scope: Scope,
+    dead_letters: Option<(TopicIndex, Policy)>,
+    breaker: Breaker,
+    refused: Vec<(Position, RecordError)>,
+    limits: Limits,
+}
+
+impl Task {
+    /// A task over its state. Positions start unknown; the consumer decides where reading starts.
+    pub fn new(topology: &Topology, application: &str, id: TaskId, state: TaskState, limits: Limits) -> Self {
+        let own = topology.sources().iter().filter(|source| source.sub_topology == id.sub_topology);
+        let sources = own.map(|source| Source { topics: source.topics.clone(), entry: source.instantiate() });
+        let dead_letters = topology.dead_letters().map(|(topic, policy)| (TopicIndex(topic), policy.clone()));
+        let policy = dead_letters.as_ref().map_or_else(|| Policy::after_attempts(1), |(_, policy)| policy.clone());
+        let mut scope = Scope::new(state);
+        scope.stream_time = scope.state.stream_time().unwrap_or(Timestamp::NONE);
+        Task {
+            id,
+            application: application.into(),
+            sources: sources.collect(),
+            progress: AHashMap::new(),
+            scope,
+            breaker: policy.breaker(),
+            dead_letters,
+            refused: Vec::new(),
+            limits,
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> TaskId {
+        self.id
+    }
+
+    /// Processes one record at wall-clock time `now`.
+    ///
+    /// # Errors
+    /// A [`TaskFault`]: nothing of the record has happened, and the position stands before it.
+    pub fn process(&mut self, raw: &RawRecord<'_>, now: Timestamp) -> Result<Outcome, TaskFault> {
+        self.scope.now = now;
+        self.scope.partition = raw.partition;
+        self.scope.offset = raw.offset;
+        let source = self.source_of(raw.topic)?;
+        let error = match self.refusal(raw) {
+            Some(error) => Some((error, 1)),
+            None => self.attempt(source, raw)?,
+        };
+        let outcome = match error {
+            None => Outcome::Processed,
+            Some((error, attempts)) => self.set_aside(raw, error, attempts)?,
+        };
+        self.scope.stream_time = self.scope.stream_time.max(raw.timestamp);
+        self.advance(raw.topic, raw.offset.next());
+        if outcome == Outcome::Processed {
+            self.breaker.count(false);
+        }
+        Ok(outcome)
+    }
+
+    /// Tries the record as often as the policy has it; gives the error that it is to be set aside for.
+    fn attempt(&mut self, source: usize, raw: &RawRecord<'_>) -> Result<Option<(RecordError, u32)>, TaskFault> {
+        let allowed = self.dead_letters.as_ref().map_or(1, |(_, policy)| policy.attempts());
+        for attempt in 1.. {
+            let mark = self.scope.effects.mark();
+            self.scope.state.begin_record();
+            let result = self.run_once(source, raw);
+            let fault = match result {
+                Ok(()) => match self.too_large(mark) {
+                    None => {
+                        self.scope.state.commit_record();
+                        return Ok(self.scope.set_aside.take().map(|error| (error, attempt)));
+                    }
+                    Some(error) => Fault::Record(error),
+                },
+                Err(fault) => fault,
+            };
+            self.scope.set_aside = None;
+            self.scope.effects.roll_back(mark);
+            self.scope.state.rollback_record();
+            match fault {
+                Fault::SchemaNotLoaded(id) => return Err(TaskFault::SchemaNotLoaded(id)),
+                Fault::Store(error) => return Err(TaskFault::Store(error)),
+                Fault::Record(error) if attempt >= allowed || error.stage != Stage::Process => {
+                    return Ok(Some((error, attempt)));
+                }
+                Fault::Record(_) => {}
+            }
+        }
+        unreachable!("the loop ends at the policy's number of attempts")
+    }
+
+    fn run_once(&mut self, source: usize, raw: &RawRecord<'_>) -> Result<(), Fault> {
+        let limit = self.dead_letters.as_ref().map_or(usize::MAX, |(_, policy)| policy.input_limit());
+        if raw.size() > limit {
+            let reason = format!("{} bytes, limit {limit}", raw.size());
+            return Err(RecordError::new(Stage::Deserialize, "record-too-large", reason).into());
+        }
+        let entry = &mut self.sources[source].entry;
+        let scope = &mut self.scope;
+        // A processor that panics poisons its record, not the process (rule D7); its staged effects are taken back.
+        match catch_unwind(AssertUnwindSafe(|| entry.accept(raw, scope))) {
+            Ok(Ok(())) => self.scope.fault.take().map_or(Ok(()), Err),
+            Ok(Err(DecodeError::SchemaNotLoaded(id))) => Err(Fault::SchemaNotLoaded(id)),
+            Ok(Err(error)) => Err(RecordError::new(Stage::Deserialize, error.class(), error.to_string()).into()),
+            Err(_) => {
+                self.scope.fault = None;
+                // The panic's text may hold payload; the hook has printed it to the log's stream already.
+                Err(RecordError::new(Stage::Process, "panic", "the processor panicked").into())
+            }
+        }
+    }
+
+    fn too_large(&self, mark: crate::processor::Mark) -> Option<RecordError> {
+        let effects = &self.scope.effects;
+        effects.outputs_since(mark).iter().find_map(|output| {
+            let size = effects.size(output);
+            let reason = || format!("an output of {size} bytes, limit {}", self.limits.max_output_bytes);
+            (size > self.limits.max_output_bytes)
+                .then(|| RecordError::new(Stage::Produce, "output-too-large", reason()))
+        })
+    }
+
+    fn set_aside(&mut self, raw: &RawRecord<'_>, error: RecordError, attempts: u32) -> Result<Outcome, TaskFault> {
+        let Some((topic, _)) = self.dead_letters else {
+            let position = self.position_of(raw);
+            return Err(TaskFault::Unhandled { position, error });
+        };
+        let provenance = Provenance { application: &self.application, task: self.id, attempts };
+        let mut headers = append_provenance(raw, &error, &provenance);
+        let header_bytes: usize = headers.iter().map(|h| h.name.len() + h.value.as_ref().map_or(0, Vec::len)).sum();
+        let fits = raw.size() + header_bytes + OVERHEAD <= self.limits.max_output_bytes;
+        if !fits {
+            headers.push(names::CLAIM, raw.size().to_string());
+        }
+        let (key, value) = if fits { (raw.key, raw.value) } else { (raw.key.filter(|key| key.len() < 1024), None) };
+        self.scope.effects.output(topic, None, key, value, raw.timestamp, headers);
+        let tripped = self.breaker.count(true);
+        Ok(Outcome::SetAside { stage: error.stage, class: error.class, tripped })
+    }
+
+    fn source_of(&mut self, topic: &str) -> Result<usize, TaskFault> {
+        if let Some(progress) = self.progress.get(topic) {
+            return Ok(progress.source);
+        }
+        let found = self.sources.iter().position(|source| source.topics.matches(topic));
+        let source = found.ok_or_else(|| TaskFault::UnknownTopic(topic.to_owned()))?;
+        let name: Arc<str> = topic.into();
+        self.progress.insert(Arc::clone(&name), Progress { source, next: None, name });
+        Ok(source)
+    }
+
+    fn advance(&mut self, topic: &str, next: Offset) {
+        if let Some(progress) = self.progress.get_mut(topic) {
+            progress.next = Some(next);
+        }
+    }
+
+    /// Moves the position past offsets that hold no record, such as transaction markers (rule R-7).
+    pub fn skip_to(&mut self, topic: &str, next: Offset) {
+        if let Some(progress) = self.progress.get_mut(topic).filter(|progress| progress.next < Some(next)) {
+            progress.next = Some(next);
+        }
+    }
+
+    /// Marks a record that an external target refused for good: it is set aside when it comes by again.
+    pub fn refuse(&mut self, position: Position, error: RecordError) {
+        self.refused.push((position, error));
+    }
+
+    fn refusal(&mut self, raw: &RawRecord<'_>) -> Option<RecordError> {
+        let is_it = |(position, _): &(Position, RecordError)| {
+            position.offset == raw.offset && position.partition == raw.partition && *position.topic == *raw.topic
+        };
+        let error = &self.refused.iter().find(|refused| is_it(refused))?.1;
+        Some(RecordError::new(error.stage, error.class, error.reason.clone()))
+    }
+
+    fn position_of(&self, raw: &RawRecord<'_>) -> Position {
+        Position { topic: raw.topic.into(), partition: raw.partition, offset: raw.offset }
+    }
+
+    /// What has been asked of the I/O plane since [`Effects::clear`].
+    pub fn effects(&mut self) -> &mut Effects {
+        &mut self.scope.effects
+    }
+
+    /// The task's state: staged and committed.
+    pub fn state(&mut self) -> &mut TaskState {
+        &mut self.scope.state
+    }
+
+    /// Highest record timestamp processed.
+    pub fn stream_time(&self) -> Timestamp {
+        self.scope.stream_time
+    }
+
+    /// Next position per topic, of those that moved since the task was made or rewound.
+    pub fn positions(&self) -> Vec<(TopicPartition, Offset)> {
+        let moved = self.progress.values().filter_map(|progress| Some((progress, progress.next?)));
+        moved.map(|(progress, next)| (self.topic_partition(&progress.name), next)).collect()
+    }
+
+    fn topic_partition(&self, topic: &Arc<str>) -> TopicPartition {
+        TopicPartition { topic: Arc::clone(topic), partition: self.partition() }
+    }
+
+    /// Its partition.
+    pub fn partition(&self) -> Partition {
+        self.id.partition
+    }
+
+    /// The transaction committed: refused records up to the committed positions have been dealt with.
+    pub fn committed(&mut self) {
+        let progress = &self.progress;
+        self.refused.retain(|(position, _)| {
+            progress.get(&position.topic).and_then(|progress| progress.next).is_none_or(|next| next <= position.offset)
+        });
+    }
+
+    /// The transaction was aborted: staged effects and positions go; reading starts again from what is committed.
+    pub fn rewind(&mut self) {
+        self.scope.effects.clear();
+        self.scope.state.drop_staged();
+        self.scope.fault = None;
+        self.scope.set_aside = None;
+        self.scope.stream_time = self.scope.state.stream_time().unwrap_or(Timestamp::NONE);
+        self.progress.values_mut().for_each(|progress| progress.next = None);
+    }
+
+    /// Gives the state back, to be closed.
+    pub fn into_state(self) -> TaskState {
+        self.scope.state
+    }
+}
+
+/// What a record costs in a batch beyond key, value and headers, with room to spare.
+const OVERHEAD: usize = 256;

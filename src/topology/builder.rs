@@ -1,0 +1,354 @@
+//! Collects the nodes of a topology through typed handles and checks them as a whole.
+//!
+//! A handle is a number with a type. The typed child factories of an edge are kept in a slot of the edge's own type, so a
+//! record later passes from node to node without a box or a downcast; the one downcast is here, when the graph is built.
+
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::codec::{Codec, RecordCodec};
+use crate::dead_letter::Policy;
+use crate::processor::{
+    Bound, ExternalNode, ExternalSink, ProcessNode, Processor, Receive, SinkIndex, SinkNode, SourceNode, TopicIndex,
+};
+use crate::store::{Store, StoreBuilder, StoreIndex};
+
+use super::describe::{Description, NodeKind, NodeSketch};
+use super::error::Error;
+use super::graph::{CodecUse, ExternalSpec, SourceSpec, StoreDeclaration, Subject, SubjectPart, Topology};
+use super::topics::Topics;
+
+/// A typed edge: the records that a source or processor gives.
+pub struct Stream<K, V> {
+    builder: u64,
+    node: usize,
+    types: PhantomData<fn() -> (K, V)>,
+}
+
+impl<K, V> Clone for Stream<K, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, V> Copy for Stream<K, V> {}
+
+type ChildFactory<K, V> = Box<dyn Fn() -> Box<dyn Receive<K, V>> + Send + Sync>;
+
+/// The child factories of one edge.
+struct Slot<K, V>(Mutex<Vec<ChildFactory<K, V>>>);
+
+impl<K, V> Slot<K, V> {
+    fn instantiate(&self) -> Bound<K, V> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|factory| factory()).collect()
+    }
+}
+
+/// Declares a topology; see the crate's documentation for how one reads.
+///
+/// Mistakes are collected and reported together by [`build`](Builder::build).
+pub struct Builder {
+    id: u64,
+    name: String,
+    nodes: Vec<NodeSketch>,
+    slots: Vec<Option<Arc<dyn Any + Send + Sync>>>,
+    sources: Vec<(usize, SourceSpec)>,
+    stores: Vec<(StoreDeclaration, BTreeSet<usize>)>,
+    sink_topics: Vec<String>,
+    externals: Vec<ExternalSpec>,
+    dead_letters: Option<(usize, Policy)>,
+    codecs: Vec<CodecUse>,
+    errors: Vec<Error>,
+}
+
+static BUILDERS: AtomicU64 = AtomicU64::new(0);
+
+impl Builder {
+    pub(super) fn new(name: String) -> Self {
+        let mut builder = Builder {
+            id: BUILDERS.fetch_add(1, Ordering::Relaxed),
+            name: name.clone(),
+            nodes: Vec::new(),
+            slots: Vec::new(),
+            sources: Vec::new(),
+            stores: Vec::new(),
+            sink_topics: Vec::new(),
+            externals: Vec::new(),
+            dead_letters: None,
+            codecs: Vec::new(),
+            errors: Vec::new(),
+        };
+        builder.check_name(&name);
+        builder
+    }
+
+    /// Reads topics. `codec` decodes a whole record: a pair `(key codec, value codec)` or an envelope.
+    pub fn source<K: 'static, V: 'static>(
+        &mut self,
+        name: &str,
+        topics: impl Into<Topics>,
+        codec: impl RecordCodec<K, V>,
+    ) -> Stream<K, V> {
+        let topics = topics.into();
+        let codec: Arc<dyn RecordCodec<K, V>> = Arc::new(codec);
+        if topics.iter().next().is_none() {
+            self.mistake(name, "reads no topic; name at least one");
+        }
+        for reason in topics.invalid_patterns() {
+            self.mistake(name, &format!("is subscribed to an invalid pattern: {reason}"));
+        }
+        self.codecs.push(CodecUse::reading(&codec));
+        let sketch = NodeSketch::new(name, NodeKind::Source { topics: topics.clone(), codec: codec.name() }, None);
+        let (stream, slot) = self.node_with_edge(sketch);
+        let factory = Arc::new(move || -> Box<dyn crate::processor::SourceEntry> {
+            Box::new(SourceNode::new(Arc::clone(&codec), slot.instantiate()))
+        });
+        self.sources.push((stream.node, SourceSpec { name: name.to_owned(), topics, sub_topology: 0, factory }));
+        stream
+    }
+
+    /// Declares a state store; the handle goes into the processors that use it.
+    pub fn store<K: 'static, V: 'static>(&mut self, name: &str, store: StoreBuilder<K, V>) -> Store<K, V> {
+        self.check_name(name);
+        if self.stores.iter().any(|(known, _)| known.spec.name == name) {
+            self.mistake(name, "is declared twice; store names are unique");
+        }
+        let index = self.stores.len();
+        let (spec, handle) = store.build(name, StoreIndex(index));
+        if spec.changelog {
+            self.codec_use(Subject::Changelog(index), SubjectPart::Key, handle.key_codec());
+            self.codec_use(Subject::Changelog(index), SubjectPart::Value, handle.value_codec());
+        } else {
+            self.codec_use(Subject::Read, SubjectPart::Key, handle.key_codec());
+            self.codec_use(Subject::Read, SubjectPart::Value, handle.value_codec());
+        }
+        self.stores.push((StoreDeclaration { spec, sub_topology: 0 }, BTreeSet::new()));
+        handle
+    }
+
+    /// Puts a processor on an edge.
+    pub fn process<P: Processor>(
+        &mut self,
+        name: &str,
+        stream: Stream<P::KeyIn, P::ValueIn>,
+        processor: P,
+    ) -> Stream<P::KeyOut, P::ValueOut> {
+        let stores = processor.stores();
+        let sketch = NodeSketch::new(name, NodeKind::Process { stores: stores.clone() }, Some(stream.node));
+        let (output, slot) = self.node_with_edge(sketch);
+        for store in stores {
+            match self.stores.get_mut(store.0) {
+                Some((_, users)) => _ = users.insert(output.node),
+                None => self.mistake(name, "uses a store of another topology; declare it on this builder"),
+            }
+        }
+        // A processor need not be Sync: the prototype is only cloned, under a lock, when a task is made.
+        let prototype = Mutex::new(processor);
+        self.attach(name, stream, move || {
+            let processor = prototype.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            Box::new(ProcessNode::new(processor, slot.instantiate()))
+        });
+        output
+    }
+
+    /// Produces the records of an edge to a topic.
+    pub fn sink<K: 'static, V: 'static>(
+        &mut self,
+        name: &str,
+        stream: Stream<K, V>,
+        topic: &str,
+        key: impl Codec<K>,
+        value: impl Codec<V>,
+    ) {
+        let key: Arc<dyn Codec<K>> = Arc::new(key);
+        let value: Arc<dyn Codec<V>> = Arc::new(value);
+        let codec = format!("{}, {}", key.name(), value.name());
+        let kind = NodeKind::Sink { topic: topic.to_owned(), codec };
+        self.node(NodeSketch::new(name, kind, Some(stream.node)));
+        self.codec_use(Subject::Topic(topic.to_owned()), SubjectPart::Key, &key);
+        self.codec_use(Subject::Topic(topic.to_owned()), SubjectPart::Value, &value);
+        let topic = self.sink_topic(topic);
+        self.attach(name, stream, move || Box::new(SinkNode::new(topic, Arc::clone(&key), Arc::clone(&value))));
+    }
+
+    /// Sends the records of an edge to a target outside Kafka, before their transaction commits.
+    pub fn external<K: 'static, V: 'static>(
+        &mut self,
+        name: &str,
+        stream: Stream<K, V>,
+        sink: impl ExternalSink<K, V>,
+    ) {
+        let sink: Arc<dyn ExternalSink<K, V>> = Arc::new(sink);
+        let kind = NodeKind::External { target: sink.kind().to_owned() };
+        self.node(NodeSketch::new(name, kind, Some(stream.node)));
+        let index = SinkIndex(self.externals.len());
+        self.externals.push(ExternalSpec { name: name.to_owned(), target: sink.target() });
+        self.attach(name, stream, move || Box::new(ExternalNode::new(index, Arc::clone(&sink))));
+    }
+
+    /// Where records go that can't be processed, and when.
+    pub fn dead_letters(&mut self, topic: &str, policy: Policy) {
+        if self.dead_letters.is_some() {
+            self.mistake(topic, "is a second dead-letter topic; a topology has one");
+        }
+        let index = self.sink_topic(topic);
+        self.dead_letters = Some((index.0, policy));
+    }
+
+    /// Checks names, ownership, cycles and loose ends; touches no network.
+    ///
+    /// # Errors
+    /// Every mistake found, each with its node and the way out.
+    pub fn build(mut self) -> Result<Topology, Error> {
+        self.check_loose_ends();
+        self.check_cycles();
+        let groups = self.group();
+        for (node, source) in &mut self.sources {
+            source.sub_topology = groups[*node];
+        }
+        for (store, users) in &mut self.stores {
+            store.sub_topology = users.first().map_or(0, |&user| groups[user]);
+        }
+        if !self.errors.is_empty() {
+            return Err(if self.errors.len() == 1 { self.errors.remove(0) } else { Error::Several(self.errors) });
+        }
+        let stores: Vec<_> = self.stores.into_iter().map(|(store, _)| store).collect();
+        let dead_letters = self.dead_letters.as_ref().map(|(topic, _)| self.sink_topics[*topic].as_str());
+        let description = Description::new(&self.name, &self.nodes, &groups, &stores, dead_letters);
+        Ok(Topology {
+            name: self.name,
+            sources: Arc::new(self.sources.into_iter().map(|(_, source)| source).collect()),
+            stores: Arc::new(stores),
+            sink_topics: Arc::new(self.sink_topics),
+            externals: Arc::new(self.externals),
+            dead_letters: self.dead_letters,
+            codecs: Arc::new(self.codecs),
+            description: Arc::new(description),
+        })
+    }
+
+    fn node(&mut self, sketch: NodeSketch) -> usize {
+        self.check_name(&sketch.name);
+        if self.nodes.iter().any(|known| known.name == sketch.name) {
+            self.mistake(&sketch.name, "is declared twice; node names are unique");
+        }
+        self.nodes.push(sketch);
+        self.slots.push(None);
+        self.nodes.len() - 1
+    }
+
+    fn node_with_edge<K: 'static, V: 'static>(&mut self, sketch: NodeSketch) -> (Stream<K, V>, Arc<Slot<K, V>>) {
+        let node = self.node(sketch);
+        let slot = Arc::new(Slot(Mutex::new(Vec::new())));
+        self.slots[node] = Some(Arc::clone(&slot) as Arc<dyn Any + Send + Sync>);
+        (Stream { builder: self.id, node, types: PhantomData }, slot)
+    }
+
+    fn attach<K: 'static, V: 'static>(
+        &mut self,
+        name: &str,
+        stream: Stream<K, V>,
+        factory: impl Fn() -> Box<dyn Receive<K, V>> + Send + Sync + 'static,
+    ) {
+        let own = stream.builder == self.id;
+        let slot = self.slots.get(stream.node).filter(|_| own).cloned().flatten();
+        match slot.and_then(|slot| slot.downcast::<Slot<K, V>>().ok()) {
+            Some(slot) => slot.0.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(factory)),
+            None => self.mistake(name, "is put on an edge of another topology; use this builder's handles"),
+        }
+    }
+
+    fn sink_topic(&mut self, topic: &str) -> TopicIndex {
+        let known = self.sink_topics.iter().position(|known| known == topic);
+        TopicIndex(known.unwrap_or_else(|| {
+            self.sink_topics.push(topic.to_owned());
+            self.sink_topics.len() - 1
+        }))
+    }
+
+    fn codec_use<T: 'static>(&mut self, subject: Subject, part: SubjectPart, codec: &Arc<dyn Codec<T>>) {
+        let schema = codec.writer_schema();
+        let codec = Arc::clone(codec);
+        let bind = Arc::new(move |binding: &crate::codec::Binding| codec.bind(binding));
+        self.codecs.push(CodecUse { subject, part, schema, bind });
+    }
+
+    fn mistake(&mut self, node: &str, reason: &str) {
+        let error = Error::Node { topology: self.name.clone(), node: node.to_owned(), reason: reason.to_owned() };
+        self.errors.push(error);
+    }
+
+    fn check_name(&mut self, name: &str) {
+        let kebab = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        if name.is_empty() || !kebab || name.starts_with('-') {
+            self.mistake(name, "is no kebab-case name (a-z, 0-9, -); it becomes part of topics and metrics");
+        }
+    }
+
+    fn check_loose_ends(&mut self) {
+        if self.sources.is_empty() {
+            let name = self.name.clone();
+            self.mistake(&name, "has no source; nothing would ever happen");
+        }
+        let used: BTreeSet<usize> = self.nodes.iter().filter_map(|node| node.parent).collect();
+        let sources: Vec<_> = self.sources.iter().map(|(node, source)| (*node, source.name.clone())).collect();
+        for (node, name) in sources {
+            if !used.contains(&node) {
+                self.mistake(&name, "has no consumer; put a processor or a sink on it");
+            }
+        }
+        let unused: Vec<_> = self.stores.iter().filter(|(_, users)| users.is_empty()).collect();
+        let unused: Vec<_> = unused.into_iter().map(|(store, _)| store.spec.name.clone()).collect();
+        for store in unused {
+            self.mistake(&store, "is used by no processor; name it in Processor::stores or remove it");
+        }
+    }
+
+    fn check_cycles(&mut self) {
+        for topic in self.sink_topics.clone() {
+            let readers: Vec<_> = self.sources.iter().filter(|(_, source)| source.topics.matches(&topic)).collect();
+            let readers: Vec<_> = readers.into_iter().map(|(_, source)| source.name.clone()).collect();
+            for reader in readers {
+                self.mistake(&reader, &format!("reads {topic}, which this topology writes: a cycle"));
+            }
+        }
+    }
+
+    /// The sub-topology of each node: what is connected by edges or by a shared store.
+    fn group(&self) -> Vec<u32> {
+        let mut root: Vec<usize> = (0..self.nodes.len()).collect();
+        fn find(root: &mut [usize], mut node: usize) -> usize {
+            while root[node] != node {
+                root[node] = root[root[node]];
+                node = root[node];
+            }
+            node
+        }
+        let mut join = |a: usize, b: usize| {
+            let (a, b) = (find(&mut root, a), find(&mut root, b));
+            root[a.max(b)] = a.min(b);
+        };
+        for (index, node) in self.nodes.iter().enumerate() {
+            if let Some(parent) = node.parent.filter(|&parent| parent < self.nodes.len()) {
+                join(index, parent);
+            }
+        }
+        for (_, users) in &self.stores {
+            users.iter().for_each(|&user| join(user, users.first().copied().unwrap_or(user)));
+        }
+        let mut numbers = Vec::new();
+        (0..self.nodes.len())
+            .map(|node| {
+                let root = find(&mut root, node);
+                let known = numbers.iter().position(|&number| number == root);
+                known.unwrap_or_else(|| {
+                    numbers.push(root);
+                    numbers.len() - 1
+                }) as u32
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,294 @@
+//! The picture of a topology: text (as Kafka Streams prints it), Mermaid, DOT, JSON.
+//!
+//! `describe` is what the README shows; a test keeps the two the same, so the picture can't go stale.
+
+use std::fmt::Write as _;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use crate::store::StoreIndex;
+
+use super::graph::StoreDeclaration;
+use super::topics::Topics;
+
+/// What a node is, while the graph is being declared.
+#[derive(Debug, Clone)]
+pub(super) enum NodeKind {
+    Source { topics: Topics, codec: String },
+    Process { stores: Vec<StoreIndex> },
+    Sink { topic: String, codec: String },
+    External { target: String },
+}
+
+/// A declared node and the edge it hangs on.
+#[derive(Debug, Clone)]
+pub(super) struct NodeSketch {
+    pub(super) name: String,
+    pub(super) kind: NodeKind,
+    pub(super) parent: Option<usize>,
+}
+
+impl NodeSketch {
+    pub(super) fn new(name: &str, kind: NodeKind, parent: Option<usize>) -> Self {
+        NodeSketch { name: name.to_owned(), kind, parent }
+    }
+}
+
+/// An output format of `describe`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Kafka Streams' `Topology#describe` text, which kafka-streams-viz draws.
+    Text,
+    /// A Mermaid flowchart.
+    Mermaid,
+    /// Graphviz.
+    Dot,
+    /// The [`Description`] as JSON.
+    Json,
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "text" => Ok(Format::Text),
+            "mermaid" => Ok(Format::Mermaid),
+            "dot" => Ok(Format::Dot),
+            "json" => Ok(Format::Json),
+            other => Err(format!("unknown format {other}; one of text, mermaid, dot, json")),
+        }
+    }
+}
+
+/// One node.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct NodeDescription {
+    /// Its name.
+    pub name: String,
+    /// `source`, `processor`, `sink` or `external`.
+    pub kind: &'static str,
+    /// Topics that it reads or writes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub topics: Vec<String>,
+    /// Its codecs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub codec: Option<String>,
+    /// Kind of the external target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// Stores that it uses.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stores: Vec<String>,
+    /// Nodes that feed it.
+    pub predecessors: Vec<String>,
+    /// Nodes that it feeds.
+    pub successors: Vec<String>,
+}
+
+/// A connected part.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SubTopologyDescription {
+    /// Its number, the first half of a task id.
+    pub id: u32,
+    /// Its nodes in the order of declaration.
+    pub nodes: Vec<NodeDescription>,
+}
+
+/// A topology as data.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Description {
+    /// The topology's name.
+    pub name: String,
+    /// Its parts.
+    pub sub_topologies: Vec<SubTopologyDescription>,
+    /// Where records go that can't be processed.
+    pub dead_letters: Option<String>,
+}
+
+impl Description {
+    pub(super) fn new(
+        name: &str,
+        nodes: &[NodeSketch],
+        groups: &[u32],
+        stores: &[StoreDeclaration],
+        dead_letters: Option<&str>,
+    ) -> Self {
+        let mut sub_topologies: Vec<SubTopologyDescription> = Vec::new();
+        for (index, node) in nodes.iter().enumerate() {
+            let id = groups[index];
+            if sub_topologies.len() <= id as usize {
+                sub_topologies.push(SubTopologyDescription { id, nodes: Vec::new() });
+            }
+            let description = describe_node(index, node, nodes, stores);
+            sub_topologies[id as usize].nodes.push(description);
+        }
+        Description { name: name.to_owned(), sub_topologies, dead_letters: dead_letters.map(str::to_owned) }
+    }
+
+    /// Renders it.
+    pub fn render(&self, format: Format) -> String {
+        match format {
+            Format::Text => self.text(),
+            Format::Mermaid => self.mermaid(),
+            Format::Dot => self.dot(),
+            Format::Json => serde_json::to_string_pretty(self).unwrap_or_default() + "\n",
+        }
+    }
+
+    fn nodes(&self) -> impl Iterator<Item = &NodeDescription> {
+        self.sub_topologies.iter().flat_map(|part| &part.nodes)
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::from("Topologies:\n");
+        for part in &self.sub_topologies {
+            _ = writeln!(text, "   Sub-topology: {}", part.id);
+            for node in &part.nodes {
+                let successors = if node.successors.is_empty() { "none".into() } else { node.successors.join(", ") };
+                let predecessors = node.predecessors.join(", ");
+                let topics = node.topics.join(", ");
+                _ = match node.kind {
+                    "source" => writeln!(text, "    Source: {} (topics: [{topics}])\n      --> {successors}", node.name),
+                    "processor" => writeln!(
+                        text,
+                        "    Processor: {} (stores: [{}])\n      --> {successors}\n      <-- {predecessors}",
+                        node.name,
+                        node.stores.join(", ")
+                    ),
+                    "sink" => writeln!(text, "    Sink: {} (topic: {topics})\n      <-- {predecessors}", node.name),
+                    _ => writeln!(
+                        text,
+                        "    Sink: {} (topic: {}:external)\n      <-- {predecessors}",
+                        node.name,
+                        node.target.as_deref().unwrap_or_default()
+                    ),
+                };
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    fn mermaid(&self) -> String {
+        let mut text = String::from("flowchart LR\n");
+        for node in self.nodes() {
+            let id = identifier(&node.name);
+            let line = match node.kind {
+                "source" => {
+                    for topic in &node.topics {
+                        _ = writeln!(text, "    {}[/\"{}\"/] --> {id}", identifier(topic), topic);
+                    }
+                    format!("{id}([\"{}\"])", node.name)
+                }
+                "processor" => format!("{id}[\"{}\"]", node.name),
+                "sink" => {
+                    let topic = node.topics.first().map(String::as_str).unwrap_or_default();
+                    format!("{id}([\"{}\"]) --> {}[/\"{topic}\"/]", node.name, identifier(topic) + "_topic")
+                }
+                _ => format!("{id}{{{{\"{} ({})\"}}}}", node.name, node.target.as_deref().unwrap_or_default()),
+            };
+            _ = writeln!(text, "    {line}");
+            for store in &node.stores {
+                _ = writeln!(text, "    {id} <--> {}[(\"{store}\")]", identifier(store) + "_store");
+            }
+            for successor in &node.successors {
+                _ = writeln!(text, "    {id} --> {}", identifier(successor));
+            }
+        }
+        if let Some(topic) = &self.dead_letters {
+            for source in self.nodes().filter(|node| node.kind == "source") {
+                _ = writeln!(
+                    text,
+                    "    {} -. poison records .-> {}[/\"{topic}\"/]",
+                    identifier(&source.name),
+                    identifier(topic)
+                );
+            }
+        }
+        text
+    }
+
+    fn dot(&self) -> String {
+        let mut text = format!("digraph \"{}\" {{\n    rankdir=LR;\n", self.name);
+        for node in self.nodes() {
+            let shape = match node.kind {
+                "processor" => "box",
+                "external" => "hexagon",
+                _ => "oval",
+            };
+            _ = writeln!(text, "    \"{}\" [shape={shape}];", node.name);
+            for topic in &node.topics {
+                _ = writeln!(text, "    \"topic {topic}\" [label=\"{topic}\", shape=parallelogram];");
+                _ = match node.kind {
+                    "source" => writeln!(text, "    \"topic {topic}\" -> \"{}\";", node.name),
+                    _ => writeln!(text, "    \"{}\" -> \"topic {topic}\";", node.name),
+                };
+            }
+            for store in &node.stores {
+                _ = writeln!(text, "    \"store {store}\" [label=\"{store}\", shape=cylinder];");
+                _ = writeln!(text, "    \"{}\" -> \"store {store}\" [dir=both];", node.name);
+            }
+            for successor in &node.successors {
+                _ = writeln!(text, "    \"{}\" -> \"{successor}\";", node.name);
+            }
+        }
+        if let Some(topic) = &self.dead_letters {
+            _ = writeln!(text, "    \"topic {topic}\" [label=\"{topic}\", shape=parallelogram];");
+            for source in self.nodes().filter(|node| node.kind == "source") {
+                _ = writeln!(text, "    \"{}\" -> \"topic {topic}\" [style=dashed, label=\"poison\"];", source.name);
+            }
+        }
+        text + "}\n"
+    }
+}
+
+fn describe_node(
+    index: usize,
+    node: &NodeSketch,
+    nodes: &[NodeSketch],
+    stores: &[StoreDeclaration],
+) -> NodeDescription {
+    let mut description = NodeDescription {
+        name: node.name.clone(),
+        kind: "processor",
+        topics: Vec::new(),
+        codec: None,
+        target: None,
+        stores: Vec::new(),
+        predecessors: node.parent.and_then(|parent| nodes.get(parent)).map(|parent| parent.name.clone()).into_iter().collect(),
+        successors: nodes.iter().filter(|other| other.parent == Some(index)).map(|other| other.name.clone()).collect(),
+    };
+    match &node.kind {
+        NodeKind::Source { topics, codec } => {
+            description.kind = "source";
+            description.topics = topics.iter().map(str::to_owned).collect();
+            description.codec = Some(codec.clone());
+        }
+        NodeKind::Process { stores: used } => {
+            let names = used.iter().filter_map(|store| stores.get(store.0)).map(|store| store.spec.name.clone());
+            description.stores = names.collect();
+        }
+        NodeKind::Sink { topic, codec } => {
+            description.kind = "sink";
+            description.topics = vec![topic.clone()];
+            description.codec = Some(codec.clone());
+        }
+        NodeKind::External { target } => {
+            description.kind = "external";
+            description.target = Some(target.clone());
+        }
+    }
+    description
+}
+
+/// A Mermaid identifier: letters, digits and underscores; `end` is a keyword there, hence the prefix.
+fn identifier(name: &str) -> String {
+    let mut id = String::from("n_");
+    id.extend(name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }));
+    id
+}

@@ -1,0 +1,193 @@
+//! The built graph: everything the runtime, the driver and `describe` need to know of a topology.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::codec::{Binding, RecordCodec};
+use crate::dead_letter::Policy;
+use crate::processor::{Connect, SourceEntry};
+use crate::store::StoreSpec;
+
+use super::builder::Builder;
+use super::describe::Description;
+use super::topics::Topics;
+
+/// Makes one task's source with everything below it.
+pub(super) type SourceFactory = Arc<dyn Fn() -> Box<dyn SourceEntry> + Send + Sync>;
+
+/// A source: topics, and how to build its part of a task.
+#[derive(Clone)]
+pub struct SourceSpec {
+    /// The node's name.
+    pub name: String,
+    /// What it reads.
+    pub topics: Topics,
+    /// Its sub-topology.
+    pub sub_topology: u32,
+    pub(super) factory: SourceFactory,
+}
+
+impl SourceSpec {
+    /// A fresh instance for one task.
+    pub fn instantiate(&self) -> Box<dyn SourceEntry> {
+        (self.factory)()
+    }
+}
+
+/// A store and the sub-topology that owns it.
+#[derive(Debug, Clone)]
+pub struct StoreDeclaration {
+    /// Name, kind, changelog.
+    pub spec: StoreSpec,
+    /// The owner.
+    pub sub_topology: u32,
+}
+
+/// An external sink and how to reach its target.
+#[derive(Debug, Clone)]
+pub struct ExternalSpec {
+    /// The node's name; requests carry the sink's position in [`Topology::externals`].
+    pub name: String,
+    /// Opens connections.
+    pub target: Arc<dyn Connect>,
+}
+
+/// The topic of a registry subject (TopicNameStrategy).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject {
+    /// A topic by its name.
+    Topic(String),
+    /// The changelog of the store at this index.
+    Changelog(usize),
+    /// Only read: ids come with the bytes.
+    Read,
+}
+
+/// Key or value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubjectPart {
+    /// `<topic>-key`
+    Key,
+    /// `<topic>-value`
+    Value,
+}
+
+impl fmt::Display for SubjectPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SubjectPart::Key => "key",
+            SubjectPart::Value => "value",
+        })
+    }
+}
+
+/// A codec in use, to be bound before the first record.
+#[derive(Clone)]
+pub struct CodecUse {
+    /// Where its schema is registered.
+    pub subject: Subject,
+    /// Key or value.
+    pub part: SubjectPart,
+    /// The schema to register; `None` for formats without one.
+    pub schema: Option<String>,
+    /// Binds it.
+    pub bind: Arc<dyn Fn(&Binding) + Send + Sync>,
+}
+
+impl CodecUse {
+    pub(super) fn reading<K: 'static, V: 'static>(codec: &Arc<dyn RecordCodec<K, V>>) -> Self {
+        let codec = Arc::clone(codec);
+        CodecUse {
+            subject: Subject::Read,
+            part: SubjectPart::Value,
+            schema: None,
+            bind: Arc::new(move |binding| codec.bind(binding)),
+        }
+    }
+}
+
+/// A validated graph. Cheap to clone; shared by all stream threads.
+#[derive(Clone)]
+pub struct Topology {
+    pub(super) name: String,
+    pub(super) sources: Arc<Vec<SourceSpec>>,
+    pub(super) stores: Arc<Vec<StoreDeclaration>>,
+    pub(super) sink_topics: Arc<Vec<String>>,
+    pub(super) externals: Arc<Vec<ExternalSpec>>,
+    pub(super) dead_letters: Option<(usize, Policy)>,
+    pub(super) codecs: Arc<Vec<CodecUse>>,
+    pub(super) description: Arc<Description>,
+}
+
+impl fmt::Debug for Topology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Topology").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Topology {
+    /// Starts a declaration.
+    pub fn builder(name: impl Into<String>) -> Builder {
+        Builder::new(name.into())
+    }
+
+    /// The topology's name; by default also the application id.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// All sources.
+    pub fn sources(&self) -> &[SourceSpec] {
+        &self.sources
+    }
+
+    /// All stores, in the order of their index.
+    pub fn stores(&self) -> &[StoreDeclaration] {
+        &self.stores
+    }
+
+    /// Topics that are produced to, in the order of [`TopicIndex`](crate::processor::TopicIndex); changelogs are apart.
+    pub fn sink_topics(&self) -> &[String] {
+        &self.sink_topics
+    }
+
+    /// All external sinks.
+    pub fn externals(&self) -> &[ExternalSpec] {
+        &self.externals
+    }
+
+    /// Index of the dead-letter topic among the sink topics, and the policy.
+    pub fn dead_letters(&self) -> Option<(usize, &Policy)> {
+        self.dead_letters.as_ref().map(|(topic, policy)| (*topic, policy))
+    }
+
+    /// All codecs to bind.
+    pub fn codecs(&self) -> &[CodecUse] {
+        &self.codecs
+    }
+
+    /// Number of sub-topologies.
+    pub fn sub_topologies(&self) -> u32 {
+        self.sources.iter().map(|source| source.sub_topology + 1).max().unwrap_or(0)
+    }
+
+    /// Name of a store's changelog topic.
+    pub fn changelog_topic(application_id: &str, store: &str) -> String {
+        format!("{application_id}-{store}-changelog")
+    }
+
+    /// A number that changes when stored state can't be read any more: names, kinds and codecs of the stores.
+    pub fn state_id(&self) -> u64 {
+        let mut text = String::new();
+        for store in self.stores.iter() {
+            text.push_str(&format!("{}:{:?}:{};", store.spec.name, store.spec.kind, store.sub_topology));
+        }
+        // FNV-1a: stable across builds and machines, unlike the standard library's hasher.
+        text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    }
+
+    /// What it looks like.
+    pub fn describe(&self) -> &Description {
+        &self.description
+    }
+}

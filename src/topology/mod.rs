@@ -1,0 +1,16 @@
+//! The declared graph: what a topology consists of, checked before anything touches the network.
+//!
+//! [`Builder`] collects sources, stores, processors, sinks and external sinks through typed handles; [`Builder::build`]
+//! checks the whole and gives a [`Topology`], a value that can be described, driven without a broker, or run.
+
+mod builder;
+mod describe;
+mod error;
+mod graph;
+mod topics;
+
+pub use builder::{Builder, Stream};
+pub use describe::{Description, Format, NodeDescription, SubTopologyDescription};
+pub use error::Error;
+pub use graph::{CodecUse, ExternalSpec, SourceSpec, StoreDeclaration, Subject, SubjectPart, Topology};
+pub use topics::Topics;
