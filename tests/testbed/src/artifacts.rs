@@ -16,6 +16,19 @@ const CONNECT_VERSION: &str = "4.3.1";
 /// Prints logs to stderr without a configuration file; the API version that Kafka's jars bring.
 const SLF4J: Dependency = Dependency::new("org.slf4j", "slf4j-simple", "1.7.36");
 
+const APICURIO: &str = "io.apicurio";
+
+/// The Connect converter for Avro and those of its modules that it uses for Avro.
+const AVRO_CONVERTER: [&str; 7] = [
+    "apicurio-registry-utils-converter",
+    "apicurio-registry-avro-serde-kafka",
+    "apicurio-registry-serde-kafka-common",
+    "apicurio-registry-serde-common-avro",
+    "apicurio-registry-serde-common",
+    "apicurio-registry-schema-resolver",
+    "apicurio-registry-common",
+];
+
 /// A Kafka version that is known to start here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub enum KafkaVersion {
@@ -117,6 +130,12 @@ impl Artifacts {
                     "debezium-connector-postgres",
                     DEBEZIUM_VERSION,
                 ),
+                // The converter's client. 3.0.9 of it is not to be had; 3.0.7 talks to the same API.
+                Dependency::new(APICURIO, "apicurio-registry-java-sdk", "3.0.7"),
+                Dependency::new("org.apache.avro", "avro", "1.12.0"),
+                // Connect's own versions, named here because Maven would take those of the client, which is nearer.
+                Dependency::new("com.fasterxml.jackson.core", "jackson-core", "2.21.2"),
+                Dependency::new("jakarta.annotation", "jakarta.annotation-api", "2.1.1"),
                 SLF4J,
             ],
             Self::Registry => vec![],
@@ -125,10 +144,9 @@ impl Artifacts {
 
     /// Taken alone: the parent pom of Apicurio 3.0.9 is not to be had, so Maven cannot resolve what they need.
     pub(crate) fn alone(self) -> Vec<Dependency> {
-        const APICURIO: &str = "io.apicurio";
         match self {
             Self::Kafka(_) => vec![],
-            Self::Connect => vec![],
+            Self::Connect => AVRO_CONVERTER.map(|name| Dependency::new(APICURIO, name, REGISTRY_VERSION)).to_vec(),
             Self::Registry => {
                 vec![
                     Dependency::new(APICURIO, "apicurio-registry-app", REGISTRY_VERSION)

@@ -57,7 +57,7 @@ impl Cache {
 
     /// Whether `artifacts` are there and untouched.
     pub fn has(&self, artifacts: Artifacts) -> bool {
-        is_stamped(&self.root.join(artifacts.name()))
+        is_stamped(&self.root.join(artifacts.name()), artifacts)
     }
 
     /// The directory with the files of `artifacts`, fetched and verified if they are not there.
@@ -73,7 +73,7 @@ impl Cache {
         guard
             .lock()
             .map_err(Error::io(format!("lock the cache of {name}")))?;
-        if is_stamped(&dir) {
+        if is_stamped(&dir, artifacts) {
             return Ok(lib);
         }
         let fresh = self.root.join(format!(".fetch-{name}"));
@@ -85,7 +85,7 @@ impl Cache {
         if artifacts == Artifacts::Registry {
             unpack(&fresh_lib)?;
         }
-        write(&fresh.join("stamp"), &stamp(&fresh_lib)?)?;
+        write(&fresh.join("stamp"), &stamp(&fresh_lib, artifacts)?)?;
         remove(&dir)?;
         fs::rename(&fresh, &dir).map_err(Error::path("rename", &fresh))?;
         Ok(lib)
@@ -107,18 +107,22 @@ fn unpack(lib: &Path) -> Result<()> {
 }
 
 /// Whether the files are those that were verified when the stamp was written.
-fn is_stamped(dir: &Path) -> bool {
+fn is_stamped(dir: &Path, artifacts: Artifacts) -> bool {
     let written = fs::read_to_string(dir.join("stamp")).ok();
-    written.is_some() && written == stamp(&dir.join("lib")).ok()
+    written.is_some() && written == stamp(&dir.join("lib"), artifacts).ok()
 }
 
-/// Name, size and modification time of each file, and the lock's lines for them: a changed lock calls for a new look.
-fn stamp(lib: &Path) -> Result<String> {
+/// What was asked for, and name, size and modification time of each file with the lock's line for it: a change of
+/// either calls for a new fetch.
+fn stamp(lib: &Path, artifacts: Artifacts) -> Result<String> {
     let locked = lock::locked();
     let mut files = Vec::new();
     list(lib, &mut files)?;
     files.sort();
     let mut text = String::new();
+    for wanted in artifacts.dependencies().iter().chain(&artifacts.alone()) {
+        text += &format!("{}\n", wanted.xml());
+    }
     for path in files {
         let meta = fs::metadata(&path).map_err(Error::path("look at", &path))?;
         let name = path

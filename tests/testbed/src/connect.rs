@@ -240,6 +240,8 @@ fn plan(lib: &Path, dirs: &Dirs, bootstrap_servers: &str) -> Result<(Plan, u16)>
     let launch = java(&dir, HEAP_MB, Jit::Quick)?
         .args(log_level("info"))
         .args(QUIET.map(|logger| format!("-Dorg.slf4j.simpleLogger.log.{logger}=warn")))
+        // It warns twelve times about PostgreSQL's own types at each start of a connector.
+        .args(["-Dorg.slf4j.simpleLogger.log.io.debezium.connector.postgresql.TypeRegistry=error"])
         .args(class_path(lib))
         .args(["org.apache.kafka.connect.cli.ConnectStandalone"])
         .args([properties]);

@@ -26,7 +26,8 @@ pub enum Format<'a> {
 pub struct DebeziumPostgres<'a> {
     /// The database that it reads.
     pub postgres: &'a Postgres,
-    /// First part of the topics' names.
+    /// First part of the topics' names; each connector of a worker needs its own, or the second waits a minute for the
+    /// first one's JMX name.
     pub topic_prefix: String,
     /// Tables with their schema, as in `public.orders`.
     pub tables: Vec<String>,
@@ -92,7 +93,16 @@ impl Format<'_> {
                     "",
                     "io.apicurio.registry.utils.converter.AvroConverter".to_owned(),
                 ),
+                // Apicurio's own API; the ids are the same in both.
                 (".apicurio.registry.url", registry.native_url()),
+                // The subject is `<topic>-key` or `<topic>-value`; by default an unknown schema is an error.
+                (".apicurio.registry.auto-register", "true".to_owned()),
+                (".apicurio.registry.auto-register.if-exists", "FIND_OR_CREATE_VERSION".to_owned()),
+                // The frame that Confluent's clients read: the id in the value and not in a header, in four bytes
+                // and not eight; the content's id, which is what `/apis/ccompat/v7/schemas/ids` goes by.
+                (".apicurio.registry.headers.enabled", "false".to_owned()),
+                (".apicurio.registry.id-handler", "io.apicurio.registry.serde.Default4ByteIdHandler".to_owned()),
+                (".apicurio.registry.use-id", "contentId".to_owned()),
             ],
         }
     }
