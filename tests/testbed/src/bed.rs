@@ -1,5 +1,6 @@
 //! Several parts at once, started in parallel and ended in reverse order of dependency.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::thread::ScopedJoinHandle;
 
@@ -7,6 +8,7 @@ use crate::cache::Cache;
 use crate::connect::Connect;
 use crate::dirs::Dirs;
 use crate::error::{Error, Result};
+use crate::fetch::Part;
 use crate::kafka::{Kafka, KafkaBuilder};
 use crate::postgres::Postgres;
 use crate::prometheus::{Prometheus, ScrapeTarget};
@@ -27,9 +29,9 @@ pub struct TestbedBuilder {
 }
 
 impl TestbedBuilder {
-    /// With one Kafka broker.
+    /// With one Kafka broker, of the settings of [`kafka_with`](Self::kafka_with) if that was called.
     pub fn kafka(mut self) -> Self {
-        self.kafka = Some(None);
+        self.kafka = self.kafka.or(Some(None));
         self
     }
 
@@ -73,6 +75,18 @@ impl TestbedBuilder {
     pub fn prometheus_with(mut self, targets: &[ScrapeTarget], rule_files: &[PathBuf]) -> Self {
         self.prometheus = Some((targets.to_vec(), rule_files.to_vec()));
         self
+    }
+
+    /// With these parts; `targets` are for Prometheus.
+    pub fn parts(self, parts: &BTreeSet<Part>, targets: &[ScrapeTarget]) -> Self {
+        parts.iter().fold(self, |builder, part| match part {
+            Part::Kafka => builder.kafka(),
+            Part::Registry => builder.registry(),
+            Part::Redis => builder.redis(),
+            Part::Postgres => builder.postgres(),
+            Part::Connect => builder.connect(),
+            Part::Prometheus => builder.prometheus(targets),
+        })
     }
 
     /// Starts all parts in parallel and waits until each has answered a request. If one fails, the others are ended.
@@ -213,6 +227,34 @@ impl Testbed {
             .ok_or(Error::NotStarted("prometheus"))
     }
 
+    /// The addresses of the parts, under the names of the environment variables that Headrace reads.
+    pub fn addresses(&self) -> Vec<(&'static str, String)> {
+        let all = [
+            ("HEADRACE__KAFKA__BOOTSTRAP_SERVERS", self.kafka.as_ref().map(|k| k.bootstrap_servers().to_owned())),
+            ("HEADRACE__SCHEMA_REGISTRY__URL", self.registry.as_ref().map(|r| r.url().to_owned())),
+            ("HEADRACE__REDIS__URL", self.redis.as_ref().map(|r| r.url().to_owned())),
+            ("POSTGRES_URL", self.postgres.as_ref().map(Postgres::url)),
+            ("CONNECT_URL", self.connect.as_ref().map(|c| c.rest_url().to_owned())),
+            ("PROMETHEUS_URL", self.prometheus.as_ref().map(|p| p.url().to_owned())),
+        ];
+        all.into_iter().filter_map(|(name, address)| Some((name, address?))).collect()
+    }
+
+    /// Name and process id of each part that runs.
+    pub fn pids(&self) -> Vec<(&'static str, u32)> {
+        let parts = self.clients().into_iter().chain(self.servers()).flatten();
+        parts.filter_map(|server| Some((server.part(), server.pid()?))).collect()
+    }
+
+    /// The parts that talk to others.
+    fn clients(&self) -> [Option<&Server>; 2] {
+        [self.prometheus.as_deref(), self.connect.as_deref()]
+    }
+
+    fn servers(&self) -> [Option<&Server>; 4] {
+        [self.registry.as_deref(), self.kafka.as_deref(), self.postgres.as_deref(), self.redis.as_deref()]
+    }
+
     /// The cache, for a part that a test starts for itself.
     pub fn cache(&self) -> &Cache {
         &self.cache
@@ -230,13 +272,7 @@ impl Testbed {
 impl Drop for Testbed {
     fn drop(&mut self) {
         // Clients before the servers that they talk to, each group at once.
-        let clients: [Option<&Server>; 2] = [self.prometheus.as_deref(), self.connect.as_deref()];
-        let servers: [Option<&Server>; 4] = [
-            self.registry.as_deref(),
-            self.kafka.as_deref(),
-            self.postgres.as_deref(),
-            self.redis.as_deref(),
-        ];
+        let (clients, servers) = (self.clients(), self.servers());
         for group in [clients.as_slice(), servers.as_slice()] {
             std::thread::scope(|scope| {
                 for server in group.iter().flatten() {

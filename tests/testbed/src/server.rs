@@ -174,6 +174,11 @@ impl Server {
         self.slot().as_ref().map(Process::pid)
     }
 
+    /// The part's name.
+    pub fn part(&self) -> &'static str {
+        self.part
+    }
+
     /// The file that both outputs of the process go to.
     pub fn log(&self) -> &Path {
         &self.plan.log

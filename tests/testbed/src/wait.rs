@@ -24,6 +24,13 @@ pub(crate) fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
 }
 
+/// Sleeps until [`interrupt`].
+pub fn for_interrupt() {
+    while !interrupted() {
+        std::thread::sleep(POLL_MAX);
+    }
+}
+
 /// Calls `look` until it returns `Ok`, and returns that value; `Err` is the reason why it is not so yet.
 ///
 /// # Errors
