@@ -146,7 +146,9 @@ impl Artifacts {
     pub(crate) fn alone(self) -> Vec<Dependency> {
         match self {
             Self::Kafka(_) => vec![],
-            Self::Connect => AVRO_CONVERTER.map(|name| Dependency::new(APICURIO, name, REGISTRY_VERSION)).to_vec(),
+            Self::Connect => AVRO_CONVERTER
+                .map(|name| Dependency::new(APICURIO, name, REGISTRY_VERSION))
+                .to_vec(),
             Self::Registry => {
                 vec![
                     Dependency::new(APICURIO, "apicurio-registry-app", REGISTRY_VERSION)

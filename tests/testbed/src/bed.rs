@@ -230,20 +230,41 @@ impl Testbed {
     /// The addresses of the parts, under the names of the environment variables that Headrace reads.
     pub fn addresses(&self) -> Vec<(&'static str, String)> {
         let all = [
-            ("HEADRACE__KAFKA__BOOTSTRAP_SERVERS", self.kafka.as_ref().map(|k| k.bootstrap_servers().to_owned())),
-            ("HEADRACE__SCHEMA_REGISTRY__URL", self.registry.as_ref().map(|r| r.url().to_owned())),
-            ("HEADRACE__REDIS__URL", self.redis.as_ref().map(|r| r.url().to_owned())),
+            (
+                "HEADRACE__KAFKA__BOOTSTRAP_SERVERS",
+                self.kafka
+                    .as_ref()
+                    .map(|k| k.bootstrap_servers().to_owned()),
+            ),
+            (
+                "HEADRACE__SCHEMA_REGISTRY__URL",
+                self.registry.as_ref().map(|r| r.url().to_owned()),
+            ),
+            (
+                "HEADRACE__REDIS__URL",
+                self.redis.as_ref().map(|r| r.url().to_owned()),
+            ),
             ("POSTGRES_URL", self.postgres.as_ref().map(Postgres::url)),
-            ("CONNECT_URL", self.connect.as_ref().map(|c| c.rest_url().to_owned())),
-            ("PROMETHEUS_URL", self.prometheus.as_ref().map(|p| p.url().to_owned())),
+            (
+                "CONNECT_URL",
+                self.connect.as_ref().map(|c| c.rest_url().to_owned()),
+            ),
+            (
+                "PROMETHEUS_URL",
+                self.prometheus.as_ref().map(|p| p.url().to_owned()),
+            ),
         ];
-        all.into_iter().filter_map(|(name, address)| Some((name, address?))).collect()
+        all.into_iter()
+            .filter_map(|(name, address)| Some((name, address?)))
+            .collect()
     }
 
     /// Name and process id of each part that runs.
     pub fn pids(&self) -> Vec<(&'static str, u32)> {
         let parts = self.clients().into_iter().chain(self.servers()).flatten();
-        parts.filter_map(|server| Some((server.part(), server.pid()?))).collect()
+        parts
+            .filter_map(|server| Some((server.part(), server.pid()?)))
+            .collect()
     }
 
     /// The parts that talk to others.
@@ -252,7 +273,12 @@ impl Testbed {
     }
 
     fn servers(&self) -> [Option<&Server>; 4] {
-        [self.registry.as_deref(), self.kafka.as_deref(), self.postgres.as_deref(), self.redis.as_deref()]
+        [
+            self.registry.as_deref(),
+            self.kafka.as_deref(),
+            self.postgres.as_deref(),
+            self.redis.as_deref(),
+        ]
     }
 
     /// The cache, for a part that a test starts for itself.

@@ -97,11 +97,20 @@ impl Format<'_> {
                 (".apicurio.registry.url", registry.native_url()),
                 // The subject is `<topic>-key` or `<topic>-value`; by default an unknown schema is an error.
                 (".apicurio.registry.auto-register", "true".to_owned()),
-                (".apicurio.registry.auto-register.if-exists", "FIND_OR_CREATE_VERSION".to_owned()),
+                (
+                    ".apicurio.registry.auto-register.if-exists",
+                    "FIND_OR_CREATE_VERSION".to_owned(),
+                ),
+                // One schema in one piece: otherwise each nested record is a subject of its own, and clients have to
+                // fetch them all.
+                (".apicurio.registry.dereference-schema", "true".to_owned()),
                 // The frame that Confluent's clients read: the id in the value and not in a header, in four bytes
                 // and not eight; the content's id, which is what `/apis/ccompat/v7/schemas/ids` goes by.
                 (".apicurio.registry.headers.enabled", "false".to_owned()),
-                (".apicurio.registry.id-handler", "io.apicurio.registry.serde.Default4ByteIdHandler".to_owned()),
+                (
+                    ".apicurio.registry.id-handler",
+                    "io.apicurio.registry.serde.Default4ByteIdHandler".to_owned(),
+                ),
                 (".apicurio.registry.use-id", "contentId".to_owned()),
             ],
         }

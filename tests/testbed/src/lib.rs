@@ -59,7 +59,7 @@ pub use fetch::{Part, check, fetch};
 pub use kafka::{Kafka, KafkaBuilder};
 pub use ports::free_port;
 pub use postgres::Postgres;
-pub use process::is_alive;
+pub use process::{descendants, is_alive};
 pub use prometheus::{Prometheus, ScrapeTarget};
 pub use redis::Redis;
 pub use registry::Registry;

@@ -56,11 +56,7 @@ pub(crate) fn package(program: &str) -> &str {
 
 fn missing(program: &str) -> Error {
     let package = package(program);
-    let sudo = if geteuid().is_root() {
-        ""
-    } else {
-        "sudo "
-    };
+    let sudo = if geteuid().is_root() { "" } else { "sudo " };
     Error::Missing {
         what: program.to_owned(),
         command: format!("{sudo}apt-get install -y {package}"),
@@ -78,17 +74,26 @@ fn is_executable(path: &Path) -> bool {
 /// [`Error::Missing`] if we are not root or there is no apt, [`Error::Tool`] if apt fails.
 pub(crate) fn install(programs: &BTreeSet<&str>) -> Result<()> {
     let first = programs.first().copied().unwrap_or_default();
-    let Ok(apt) = find("apt-get") else { return Err(missing(first)) };
+    let Ok(apt) = find("apt-get") else {
+        return Err(missing(first));
+    };
     if !geteuid().is_root() {
         return Err(missing(first));
     }
     let packages: BTreeSet<&str> = programs.iter().map(|program| package(program)).collect();
-    println!("testbed: installing {}", packages.iter().copied().collect::<Vec<_>>().join(" "));
+    println!(
+        "testbed: installing {}",
+        packages.iter().copied().collect::<Vec<_>>().join(" ")
+    );
     let _quiet = [
         // Debian's convention: 101 forbids a package's scripts to start its service.
         Temporary::write("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755)?,
         // Without it the package makes a cluster of its own.
-        Temporary::write("/etc/postgresql-common/createcluster.conf", "create_main_cluster = false\n", 0o644)?,
+        Temporary::write(
+            "/etc/postgresql-common/createcluster.conf",
+            "create_main_cluster = false\n",
+            0o644,
+        )?,
     ];
     let apt_get = Launch::new(&apt, Path::new("/")).env("DEBIAN_FRONTEND", "noninteractive");
     // Fails on a machine whose lists are up to date and whose mirror is away; the install says what matters.
@@ -115,7 +120,8 @@ impl Temporary {
             fs::create_dir_all(dir).map_err(Error::path("create", dir))?;
         }
         write(&path, text)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(Error::path("chmod", &path))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode))
+            .map_err(Error::path("chmod", &path))?;
         Ok(Self(Some(path)))
     }
 }

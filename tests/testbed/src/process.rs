@@ -194,6 +194,11 @@ pub fn is_alive(pid: u32) -> bool {
     stat(pid).is_some_and(|(state, _)| state != 'Z' && state != 'X')
 }
 
+/// The processes below `pid` (children, their children, …), for a test that checks that none is left.
+pub fn descendants(pid: u32) -> Vec<u32> {
+    tree(pid).split_off(1)
+}
+
 /// The last lines of a file, for an error message.
 pub(crate) fn tail(path: &Path) -> String {
     fs::read(path).map_or_else(
@@ -236,7 +241,7 @@ fn signal_all(tree: &[u32], signal: Signal) {
 }
 
 /// `root` and its descendants, parents first.
-pub(crate) fn tree(root: u32) -> Vec<u32> {
+fn tree(root: u32) -> Vec<u32> {
     let mut parents = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         if let Some(id) = entry
