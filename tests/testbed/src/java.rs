@@ -18,7 +18,8 @@ pub(crate) enum Jit {
 
 /// `java` in `dir` with a heap of `heap_mb`; class path and main class are still to be added.
 pub(crate) fn java(dir: &Path, heap_mb: u32, jit: Jit) -> Result<Launch> {
-    // The serial collector: on two cores it boots faster than G1 and takes 50 to 100 MB less beside the heap.
+    // The serial collector: on two cores the broker took 15 % less CPU for 4 million records than with G1, and booted no
+    // slower; it costs some 40 MB more of resident memory.
     let mut launch = Launch::new(packages::find("java")?, dir)
         .args([
             format!("-Xmx{heap_mb}m"),

@@ -147,6 +147,9 @@ impl KafkaBuilder {
 /// members, and no topic that appears because of a typing error.
 const SMALL: &[(&str, &str)] = &[
     ("auto.create.topics.enable", "false"),
+    // After kill -9 a broker may register again only once its old session has ended: 3 s, not 9 s.
+    ("broker.heartbeat.interval.ms", "500"),
+    ("broker.session.timeout.ms", "3000"),
     ("group.initial.rebalance.delay.ms", "0"),
     ("offsets.topic.num.partitions", "4"),
     ("offsets.topic.replication.factor", "1"),

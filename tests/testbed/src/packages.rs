@@ -88,7 +88,7 @@ pub(crate) fn install(programs: &BTreeSet<&str>) -> Result<()> {
     let _quiet = [
         // Debian's convention: 101 forbids a package's scripts to start its service.
         Temporary::write("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755)?,
-        // Without it the package makes a cluster of its own.
+        // Without it the package makes a cluster of its own. Removed afterwards like the other: then the defaults hold.
         Temporary::write(
             "/etc/postgresql-common/createcluster.conf",
             "create_main_cluster = false\n",
@@ -103,8 +103,10 @@ pub(crate) fn install(programs: &BTreeSet<&str>) -> Result<()> {
         // A configuration file that is there already (ours, for PostgreSQL) is not a question.
         .args(["-o", "Dpkg::Options::=--force-confold"])
         .args(packages)
-        .run(APT_DEADLINE)
-        .map(drop)
+        .run(APT_DEADLINE)?;
+    programs
+        .iter()
+        .try_for_each(|program| find(program).map(drop))
 }
 
 /// A file that is there only while this lives, unless it was there before.

@@ -82,10 +82,14 @@ impl Redis {
 }
 
 fn plan(dirs: &Dirs) -> Result<(Plan, (u16, PathBuf))> {
+    plan_at(dirs, free_port()?)
+}
+
+/// A plan with this port; apart so that a test can hand out one that is taken.
+pub(crate) fn plan_at(dirs: &Dirs, port: u16) -> Result<(Plan, (u16, PathBuf))> {
     let dir = dirs.part("redis")?;
     let data = dir.join("data");
     std::fs::create_dir(&data).map_err(Error::path("create", &data))?;
-    let port = free_port()?;
     // Written at each command, synced each second: kill -9 loses nothing, only a power cut would.
     let launch = Launch::new(packages::find("redis-server")?, &dir)
         .args([

@@ -203,12 +203,14 @@ impl Drop for Server {
     }
 }
 
-/// Whether a start failed because another process listens on the port.
+/// Whether a start failed because another process listens on the port. The whole log: what a JVM says after that is
+/// longer than the tail in the error.
 fn is_bind_failure(error: &Error) -> bool {
-    let Error::Start { tail, .. } = error else {
+    let Error::Start { log, .. } = error else {
         return false;
     };
-    let tail = tail.to_lowercase();
+    let text = std::fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).to_lowercase();
     [
         "already in use",
         "bindexception",
@@ -216,5 +218,31 @@ fn is_bind_failure(error: &Error) -> bool {
         "already bound",
     ]
     .iter()
-    .any(|sign| tail.contains(sign))
+    .any(|sign| text.contains(sign))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::dirs::Dirs;
+
+    #[test]
+    fn plans_anew_if_another_process_took_the_port() {
+        let dirs = Dirs::new().expect("dirs");
+        let taken = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let taken = taken.local_addr().expect("address").port();
+        let plans = AtomicU32::new(0);
+        let (server, port) = Server::launch("redis", || {
+            let first = plans.fetch_add(1, Ordering::SeqCst) == 0;
+            crate::redis::plan_at(&dirs, if first { taken } else { crate::free_port()? })
+                .map(|(plan, about)| (plan, about.0))
+        })
+        .expect("the second plan works");
+        assert_eq!(plans.load(Ordering::SeqCst), 2);
+        assert_ne!(port, taken);
+        assert!(server.pid().is_some());
+    }
 }

@@ -14,6 +14,8 @@ const DEADLINE: Duration = Duration::from_secs(60);
 struct Up {
     child: Child,
     dir: tempfile::TempDir,
+    /// What was seen below it, to be ended if the test finds that it was left behind.
+    seen: Vec<u32>,
 }
 
 impl Up {
@@ -32,7 +34,11 @@ impl Up {
             .stdout(Stdio::null())
             .spawn()
             .expect("testbed");
-        Self { child, dir }
+        Self {
+            child,
+            dir,
+            seen: vec![],
+        }
     }
 
     fn env_file(&self) -> PathBuf {
@@ -40,7 +46,7 @@ impl Up {
     }
 
     /// Waits until all parts have started, and returns the ids of all processes below the binary.
-    fn processes(&self, at_least: usize) -> Vec<u32> {
+    fn processes(&mut self, at_least: usize) -> Vec<u32> {
         wait::until("the env file", DEADLINE, || {
             self.env_file()
                 .exists()
@@ -51,6 +57,7 @@ impl Up {
         let all = descendants(self.child.id());
         assert!(all.len() >= at_least, "{all:?}");
         assert!(all.iter().all(|pid| is_alive(*pid)), "{all:?}");
+        self.seen.clone_from(&all);
         all
     }
 
@@ -84,6 +91,12 @@ impl Drop for Up {
         // A failed test leaves it running; its end is the end of its parts.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        for pid in self.seen.iter().filter(|pid| is_alive(**pid)) {
+            let _ = kill(
+                Pid::from_raw(i32::try_from(*pid).expect("pid")),
+                Signal::SIGKILL,
+            );
+        }
     }
 }
 
