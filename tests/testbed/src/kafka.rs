@@ -1,0 +1,232 @@
+//! One Kafka broker in KRaft mode, broker and controller in one process.
+//!
+//! ```text
+//! format (once, about 1 s) --> server.properties + data/ --> kafka.Kafka --> Metadata names one unfenced broker
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::artifacts::{Artifacts, KafkaVersion};
+use crate::broker_probe;
+use crate::cache::Cache;
+use crate::dirs::Dirs;
+use crate::error::Result;
+use crate::java::{Jit, class_path, java, log_level};
+use crate::ports::free_port;
+use crate::process::write;
+use crate::server::{Plan, Server};
+
+/// The broker's heap.
+const HEAP_MB: u32 = 384;
+/// Heap of a command-line tool.
+const TOOL_HEAP_MB: u32 = 256;
+/// Time for one run of a command-line tool.
+const TOOL_DEADLINE: Duration = Duration::from_secs(60);
+/// Base64 of a UUID; all clusters may share it, for they never meet.
+const CLUSTER_ID: &str = "aGVhZHJhY2UtdGVzdGJlZA";
+
+/// What a broker is started with.
+#[derive(Debug, Clone)]
+pub struct KafkaBuilder {
+    version: KafkaVersion,
+    node_id: u32,
+    properties: BTreeMap<String, String>,
+}
+
+impl KafkaBuilder {
+    /// Another version than `KAFKA_VERSION` or the default.
+    #[must_use]
+    pub fn version(mut self, version: KafkaVersion) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// Another node id than 1.
+    #[must_use]
+    pub fn node_id(mut self, node_id: u32) -> Self {
+        self.node_id = node_id;
+        self
+    }
+
+    /// A line of `server.properties`; it wins over the testbed's own.
+    #[must_use]
+    pub fn property(mut self, name: &str, value: &str) -> Self {
+        self.properties.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Formats the storage, starts the broker and waits until it serves.
+    ///
+    /// # Errors
+    /// [`crate::Error::Start`] with the end of the broker's log.
+    pub fn start(&self, cache: &Cache, dirs: &Dirs) -> Result<Kafka> {
+        let lib = cache.ensure(Artifacts::Kafka(self.version))?;
+        let (server, (port, dir)) = Server::launch("kafka", || self.plan(&lib, dirs))?;
+        let bootstrap_servers = format!("127.0.0.1:{port}");
+        Ok(Kafka {
+            server,
+            version: self.version,
+            bootstrap_servers,
+            port,
+            dir,
+            cache: cache.clone(),
+        })
+    }
+
+    fn plan(&self, lib: &Path, dirs: &Dirs) -> Result<(Plan, (u16, PathBuf))> {
+        let dir = dirs.part("kafka")?;
+        let (port, controller_port) = (free_port()?, free_port()?);
+        let properties = dir.join("server.properties");
+        write(&properties, &self.render(port, controller_port, &dir))?;
+        java(&dir, TOOL_HEAP_MB, Jit::Quick)?
+            .args(log_level("warn"))
+            .args(class_path(lib))
+            .args([
+                "kafka.tools.StorageTool",
+                "format",
+                "-t",
+                CLUSTER_ID,
+                "--standalone",
+                "-c",
+            ])
+            .args([&properties])
+            .run(TOOL_DEADLINE)?;
+        let launch = java(&dir, HEAP_MB, Jit::Full)?
+            .args(log_level("info"))
+            // The dump of all configuration keys at each client start would drown the rest.
+            .args(["-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.config=warn"])
+            .args(class_path(lib))
+            .args(["kafka.Kafka"])
+            .args([properties]);
+        let probe = Box::new(move || broker_probe::serves(port));
+        Ok((
+            Plan {
+                launch,
+                probe,
+                log: dir.join("kafka.log"),
+                stop_signal: Signal::SIGTERM,
+            },
+            (port, dir),
+        ))
+    }
+
+    fn render(&self, port: u16, controller_port: u16, dir: &Path) -> String {
+        let mut all: BTreeMap<String, String> = BTreeMap::new();
+        let mut set = |name: &str, value: String| all.insert(name.to_owned(), value);
+        set("process.roles", "broker,controller".into());
+        set("node.id", self.node_id.to_string());
+        set(
+            "controller.quorum.bootstrap.servers",
+            format!("127.0.0.1:{controller_port}"),
+        );
+        set(
+            "listeners",
+            format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}"),
+        );
+        set(
+            "advertised.listeners",
+            format!("PLAINTEXT://127.0.0.1:{port}"),
+        );
+        set("controller.listener.names", "CONTROLLER".into());
+        set("log.dirs", dir.join("data").display().to_string());
+        for (name, value) in SMALL {
+            set(name, (*value).to_owned());
+        }
+        all.extend(self.properties.clone());
+        all.iter()
+            .map(|(name, value)| format!("{name}={value}\n"))
+            .collect()
+    }
+}
+
+/// One broker, few partitions of the internal topics (each costs files and start-up time), no waiting for more
+/// members, and no topic that appears because of a typing error.
+const SMALL: &[(&str, &str)] = &[
+    ("auto.create.topics.enable", "false"),
+    // After kill -9 a broker may register again only once its old session has ended: 3 s, not 9 s.
+    ("broker.heartbeat.interval.ms", "500"),
+    ("broker.session.timeout.ms", "3000"),
+    ("group.initial.rebalance.delay.ms", "0"),
+    ("offsets.topic.num.partitions", "4"),
+    ("offsets.topic.replication.factor", "1"),
+    ("share.coordinator.state.topic.min.isr", "1"),
+    ("share.coordinator.state.topic.num.partitions", "4"),
+    ("share.coordinator.state.topic.replication.factor", "1"),
+    ("transaction.state.log.min.isr", "1"),
+    ("transaction.state.log.num.partitions", "4"),
+    ("transaction.state.log.replication.factor", "1"),
+];
+
+/// A running broker.
+#[derive(Debug)]
+pub struct Kafka {
+    server: Server,
+    version: KafkaVersion,
+    bootstrap_servers: String,
+    port: u16,
+    dir: PathBuf,
+    cache: Cache,
+}
+
+impl std::ops::Deref for Kafka {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl Kafka {
+    /// A builder with the version that `KAFKA_VERSION` names.
+    ///
+    /// # Errors
+    /// [`crate::Error::Setting`] if nobody has tried that version.
+    pub fn builder() -> Result<KafkaBuilder> {
+        Ok(KafkaBuilder {
+            version: KafkaVersion::from_env()?,
+            node_id: 1,
+            properties: BTreeMap::new(),
+        })
+    }
+
+    /// Starts one with the defaults.
+    ///
+    /// # Errors
+    /// As [`KafkaBuilder::start`].
+    pub fn start(cache: &Cache, dirs: &Dirs) -> Result<Self> {
+        Self::builder()?.start(cache, dirs)
+    }
+
+    /// `host:port`, for clients.
+    pub fn bootstrap_servers(&self) -> &str {
+        &self.bootstrap_servers
+    }
+
+    /// The port of the clients' listener.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The version that runs.
+    pub fn version(&self) -> KafkaVersion {
+        self.version
+    }
+
+    /// Runs a class of Kafka's jars, for example `org.apache.kafka.tools.TopicCommand`, and returns what it prints.
+    ///
+    /// # Errors
+    /// [`crate::Error::Tool`] with its output if it fails.
+    pub fn java_tool(&self, class: &str, args: &[&str]) -> Result<String> {
+        let lib = self.cache.ensure(Artifacts::Kafka(self.version.tools()))?;
+        java(&self.dir, TOOL_HEAP_MB, Jit::Quick)?
+            .args(log_level("warn"))
+            .args(class_path(&lib))
+            .args([class])
+            .args(args)
+            .run(TOOL_DEADLINE)
+    }
+}
