@@ -1,6 +1,7 @@
 //! Headrace: Kafka-native stream processing.
 #![allow(missing_docs)]
 
+pub mod backoff;
 pub mod codec;
 pub mod error;
 pub mod position;
