@@ -3,6 +3,7 @@
 
 pub mod backoff;
 pub mod codec;
+pub mod config;
 pub mod error;
 pub mod position;
 pub mod record;
