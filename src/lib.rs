@@ -8,3 +8,4 @@ pub mod error;
 pub mod position;
 pub mod record;
 pub mod store;
+pub mod telemetry;

@@ -10,6 +10,8 @@ use serde::Deserialize;
 
 use super::kafka::KafkaConfig;
 use super::value::{ByteSize, Secret, Span};
+use crate::error::FatalError;
+use crate::telemetry::{Bearer, Health, LogLines, Metrics, Telemetry, init_log};
 
 /// Every key of the runtime with its default.
 pub const RUNTIME_DEFAULTS: &str = include_str!("runtime-defaults.toml");
@@ -56,6 +58,27 @@ impl RuntimeConfig {
             if name.trim().is_empty() { "localhost".to_owned() } else { name.trim().to_owned() }
         };
         self.instance_id.clone().unwrap_or_else(host)
+    }
+
+    /// Starts the log as `[log]` says. Once in a process.
+    ///
+    /// # Errors
+    /// If there is a log already.
+    pub fn init_log(&self) -> Result<(), FatalError> {
+        let lines = match self.log.format {
+            LogFormat::Text => LogLines::Text,
+            LogFormat::Json => LogLines::Json,
+        };
+        init_log(lines, &self.log.filter)
+    }
+
+    /// Metrics and health as `[metrics]` and `[health]` say.
+    ///
+    /// # Errors
+    /// As [`Metrics::new`].
+    pub fn telemetry(&self) -> Result<Telemetry, FatalError> {
+        let health = Health::new(self.health.stalled_after.duration());
+        Ok(Telemetry::new(Metrics::new(self.metrics.partition_labels)?, health))
     }
 
     /// Bytes that the parts with a bound take together: caches, and per stream thread the consumer's queue and two
@@ -111,12 +134,16 @@ pub enum ProducerKind {
 /// Compression of produced batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-#[allow(missing_docs)] // the names of the formats say it
 pub enum Compression {
+    /// As they are.
     None,
+    /// Cheap, halves most.
     Lz4,
+    /// Smaller, at more CPU.
     Zstd,
+    /// For old readers.
     Gzip,
+    /// For old readers.
     Snappy,
 }
 
@@ -191,6 +218,13 @@ pub struct HttpConfig {
     pub listen: SocketAddr,
     /// Bearer token for requests that change something; without one these are refused.
     pub token: Option<Secret>,
+}
+
+impl HttpConfig {
+    /// The token as the server wants it.
+    pub fn bearer(&self) -> Option<Bearer> {
+        self.token.as_ref().map(|token| Bearer::new(token.reveal()))
+    }
 }
 
 /// `[health]`

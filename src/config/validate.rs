@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::document::Document;
 use super::problem::Problem;
 use super::runtime::{Guarantee, RuntimeConfig};
+use crate::telemetry::log_filter;
 
 /// Collects broken rules, each at its key's place.
 struct Rules<'a> {
@@ -31,7 +32,7 @@ impl RuntimeConfig {
         self.validate_kafka(&mut rules);
         self.validate_registry(&mut rules);
         rules.check(
-            tracing_subscriber::EnvFilter::builder().parse(&self.log.filter).is_ok(),
+            log_filter(&self.log.filter).is_ok(),
             "log.filter",
             || format!("`{}` is not a filter", self.log.filter),
             "write a level, or directives such as \"info,headrace::store=debug\"",
