@@ -229,13 +229,7 @@ impl<'a> Merge<'a> {
     }
 
     fn apply_environment(&mut self, variables: &[(OsString, OsString)]) {
-        let names: BTreeMap<String, KeyPath> = self
-            .document
-            .leaves
-            .keys()
-            .chain(self.document.sections.keys())
-            .map(|p| (variable_name(p), p.clone()))
-            .collect();
+        let names = self.variable_names();
         for (name, value) in variables {
             let name = name.to_string_lossy().into_owned();
             let Some(value) = value.to_str() else {
@@ -255,6 +249,19 @@ impl<'a> Merge<'a> {
             };
             self.apply(Leaf { path, value: Value::Bare(value.to_owned()), origin: Origin::Environment(name) });
         }
+    }
+
+    /// Every key and section by its variable; two keys with the same one are a mistake of the topology's.
+    fn variable_names(&mut self) -> BTreeMap<String, KeyPath> {
+        let mut names: BTreeMap<String, KeyPath> = BTreeMap::new();
+        for path in self.document.leaves.keys().chain(self.document.sections.keys()) {
+            let name = variable_name(path);
+            if let Some(other) = names.insert(name.clone(), path.clone()) {
+                let reason = format!("`{other}` has the same variable, {name}");
+                self.problems.push(Problem::new("the defaults", path, reason, "rename one of the two"));
+            }
+        }
+        names
     }
 
     /// A key in a section that takes any: `SOCKET_TIMEOUT_MS` is `socket.timeout.ms` among librdkafka's options, and

@@ -333,3 +333,10 @@ fn a_problem_of_the_callers_own_has_the_place() {
     let error = loaded.document.problem("topics.row-changes", "is not there", "create it").to_string();
     assert!(error.ends_with(".toml:2: topics.row-changes: is not there; create it"), "{error}");
 }
+
+#[test]
+fn two_keys_with_one_variable_are_a_mistake_of_the_topology() {
+    let layers = Layers::new("[api]\nmax-size = \"\"\nmax_size = \"\"\n");
+    let error = layers.load::<serde::de::IgnoredAny>().unwrap_err().to_string();
+    assert!(error.contains("has the same variable, HEADRACE__API__MAX_SIZE"), "{error}");
+}
