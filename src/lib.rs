@@ -1,11 +1,19 @@
 //! Headrace: Kafka-native stream processing.
 
+pub mod backoff;
+pub mod cli;
 pub mod codec;
+pub mod config;
 pub mod dead_letter;
 pub mod error;
+pub mod external;
+pub mod kafka;
 pub mod position;
 pub mod processor;
 pub mod record;
+pub mod runtime;
 pub mod store;
 pub mod task;
+pub mod telemetry;
+pub mod testing;
 pub mod topology;

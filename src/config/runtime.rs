@@ -1,0 +1,280 @@
+//! The sections that every binary has.
+//!
+//! One struct for all topologies, so that an operator who knows one knows them all, and so that the runtime takes its
+//! whole configuration as a value. The defaults are in `runtime-defaults.toml`, beside this file.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::kafka::KafkaConfig;
+use super::value::{ByteSize, Secret, Span};
+use crate::error::FatalError;
+use crate::telemetry::{Bearer, Health, LogLines, Metrics, Telemetry, init_log};
+
+/// Every key of the runtime with its default.
+pub const RUNTIME_DEFAULTS: &str = include_str!("runtime-defaults.toml");
+
+/// What every binary can be told.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RuntimeConfig {
+    /// Consumer group; prefix of transactional ids, changelogs and repartition topics.
+    pub application_id: String,
+    /// Stable across restarts, so that a restarted instance fences its own zombie at once (rule R-2); the host's name if
+    /// not set. Ask [`instance`](Self::instance) for it.
+    pub instance_id: Option<String>,
+    /// The cluster and how to log in to it.
+    pub kafka: KafkaConfig,
+    /// The Confluent-compatible schema registry.
+    pub schema_registry: SchemaRegistryConfig,
+    /// Guarantee, commits and threads.
+    pub processing: ProcessingConfig,
+    /// State stores on disk.
+    pub state: StateConfig,
+    /// The memory budget and the consumers' part of it (rules ).
+    pub memory: MemoryConfig,
+    /// Status page, health and metrics.
+    pub http: HttpConfig,
+    /// When a stream thread counts as stalled.
+    pub health: HealthConfig,
+    /// How fine the metrics are.
+    pub metrics: MetricsConfig,
+    /// The log on stderr.
+    pub log: LogConfig,
+    /// How long stopping may take.
+    pub shutdown: ShutdownConfig,
+    /// Bounds of dead letters.
+    pub dead_letters: DeadLettersConfig,
+}
+
+impl RuntimeConfig {
+    /// `instance-id`, or the host's name where it isn't set, or `"localhost"` where the host has none.
+    pub fn instance(&self) -> String {
+        let host = || {
+            let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            let name = if name.trim().is_empty() { std::env::var("HOSTNAME").unwrap_or_default() } else { name };
+            if name.trim().is_empty() { "localhost".to_owned() } else { name.trim().to_owned() }
+        };
+        self.instance_id.clone().unwrap_or_else(host)
+    }
+
+    /// Starts the log as `[log]` says. Once in a process.
+    ///
+    /// # Errors
+    /// If there is a log already.
+    pub fn init_log(&self) -> Result<(), FatalError> {
+        let lines = match self.log.format {
+            LogFormat::Text => LogLines::Text,
+            LogFormat::Json => LogLines::Json,
+        };
+        init_log(lines, &self.log.filter)
+    }
+
+    /// Metrics and health as `[metrics]` and `[health]` say.
+    ///
+    /// # Errors
+    /// As [`Metrics::new`].
+    pub fn telemetry(&self) -> Result<Telemetry, FatalError> {
+        let health = Health::new(self.health.stalled_after.duration());
+        Ok(Telemetry::new(Metrics::new(self.metrics.partition_labels)?, health))
+    }
+
+    /// Bytes that the parts with a bound take together: caches, and per stream thread the consumer's queue and two
+    /// overlays (one transaction on the wire, one being filled; rule N-5). Saturates.
+    pub fn planned_memory(&self) -> u64 {
+        let overlays = self.processing.max_staged.bytes().saturating_mul(2);
+        let per_thread = self.memory.consumer_queue.bytes().saturating_add(overlays);
+        let threads = u64::from(self.processing.stream_threads).saturating_mul(per_thread);
+        self.state.block_cache.bytes().saturating_add(self.state.write_buffers.bytes()).saturating_add(threads)
+    }
+}
+
+/// `[schema-registry]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SchemaRegistryConfig {
+    /// Base URL; several are parted by commas.
+    pub url: String,
+    /// User of basic authentication.
+    pub username: Option<String>,
+    /// Password of basic authentication.
+    pub password: Option<Secret>,
+    /// Bearer token; excludes user and password.
+    pub token: Option<Secret>,
+    /// Bound of one request.
+    pub timeout: Span,
+    /// Whether a missing schema is registered at the start; else it is an error that names the subject.
+    pub auto_register: bool,
+}
+
+/// What is promised about each record's effects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Guarantee {
+    /// Input positions, outputs and state changes are one transaction.
+    ExactlyOnce,
+    /// The same loop without a transaction: after a crash records may be processed again (rule R-29).
+    AtLeastOnce,
+}
+
+/// Which transactional producer commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProducerKind {
+    /// Native where the cluster has transactions v2, rdkafka's elsewhere.
+    Auto,
+    /// Transactions v2 (KIP-890), or refuse to start.
+    Native,
+    /// librdkafka's transactions v1.
+    Rdkafka,
+}
+
+/// Compression of produced batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compression {
+    /// As they are.
+    None,
+    /// Cheap, halves most.
+    Lz4,
+    /// Smaller, at more CPU.
+    Zstd,
+    /// For old readers.
+    Gzip,
+    /// For old readers.
+    Snappy,
+}
+
+impl Compression {
+    /// Kafka's name for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Compression::None => "none",
+            Compression::Lz4 => "lz4",
+            Compression::Zstd => "zstd",
+            Compression::Gzip => "gzip",
+            Compression::Snappy => "snappy",
+        }
+    }
+}
+
+/// `[processing]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ProcessingConfig {
+    /// Exactly-once or at-least-once.
+    pub guarantee: Guarantee,
+    /// How long a transaction is filled before it is committed; the floor of end-to-end latency.
+    pub commit_interval: Span,
+    /// Stream threads in this process; each owns a consumer, its tasks and their stores.
+    pub stream_threads: u16,
+    /// Staged writes of a thread beyond which it commits early (rule R-8).
+    pub max_staged: ByteSize,
+    /// After this the broker aborts an open transaction; readers of committed records wait so long for a dead owner.
+    pub transaction_timeout: Span,
+    /// Which producer commits.
+    pub producer: ProducerKind,
+    /// Compression of produced batches.
+    pub compression: Compression,
+}
+
+/// `[state]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct StateConfig {
+    /// Directory of the state stores; a relative one is below the working directory. Made with mode 0700.
+    pub directory: PathBuf,
+    /// RocksDB's block cache for all stores of the process together, index and filters included.
+    pub block_cache: ByteSize,
+    /// RocksDB's memtables for all stores of the process together.
+    pub write_buffers: ByteSize,
+}
+
+/// `[memory]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct MemoryConfig {
+    /// What all bounded parts may take together; the start is refused if they add up to more.
+    pub budget: ByteSize,
+    /// Fetched but not yet processed bytes per consumer (`queued.max.messages.kbytes`).
+    pub consumer_queue: ByteSize,
+    /// Fetched but not yet processed records per consumer at which fetching stops (`queued.min.messages`).
+    pub queued_records: u32,
+    /// Largest answer to one fetch (`fetch.max.bytes`).
+    pub fetch_max: ByteSize,
+    /// Largest part of an answer that is of one partition (`fetch.message.max.bytes`); a larger record still passes.
+    pub partition_fetch: ByteSize,
+    /// Pause of fetching when the queue is full (`fetch.queue.backoff.ms`, rule N-9).
+    pub fetch_backoff: Span,
+}
+
+/// `[http]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Address and port; port 0 takes a free one, which the log names.
+    pub listen: SocketAddr,
+    /// Bearer token for requests that change something; without one these are refused.
+    pub token: Option<Secret>,
+}
+
+impl HttpConfig {
+    /// The token as the server wants it.
+    pub fn bearer(&self) -> Option<Bearer> {
+        self.token.as_ref().map(|token| Bearer::new(token.reveal()))
+    }
+}
+
+/// `[health]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct HealthConfig {
+    /// A stream thread that hasn't come round for so long makes `/healthz` answer 503.
+    pub stalled_after: Span,
+}
+
+/// `[metrics]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct MetricsConfig {
+    /// Whether lag has a series for each partition; else one for each topic, with the sum.
+    pub partition_labels: bool,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct LogConfig {
+    /// Text or JSON.
+    pub format: LogFormat,
+    /// Level, or directives such as `info,headrace::store=debug`.
+    pub filter: String,
+}
+
+/// `[shutdown]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ShutdownConfig {
+    /// From SIGTERM to exit; keep it below the supervisor's own (Kubernetes: 30 s).
+    pub deadline: Span,
+}
+
+/// `[dead-letters]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct DeadLettersConfig {
+    /// Largest key and value together that a dead letter carries; of a larger record it carries hash and position.
+    pub max_record: ByteSize,
+}
