@@ -9,8 +9,22 @@ use std::sync::Arc;
 
 use crate::record::RawRecord;
 
+mod avro;
+mod framing;
+mod json;
+mod layout;
+mod limits;
+mod nullable;
+mod raw;
 mod schemas;
-pub use schemas::{SchemaId, Schemas};
+mod text;
+
+pub use avro::{Avro, AvroSchema, avro};
+pub use json::{Json, json};
+pub use limits::Limits;
+pub use nullable::{Nullable, nullable};
+pub use raw::{Raw, Text, raw, text};
+pub use schemas::{Lookup, MAX_KNOWN, MAX_UNKNOWN, ParsedSchema, SchemaError, SchemaId, Schemas};
 
 /// Why bytes are not a value.
 #[derive(Debug, thiserror::Error)]
