@@ -57,29 +57,15 @@ struct Own<T: AvroSchema> {
 
 /// A codec of `T` as Avro, within [`Limits::DEFAULT`]. Clones share the binding.
 pub fn avro<T: AvroSchema>() -> Avro<T> {
-    Avro {
-        shared: Arc::new(Shared {
-            own: Own::parse(),
-            binding: RwLock::new(None),
-        }),
-        limits: Limits::DEFAULT,
-    }
+    Avro { shared: Arc::new(Shared { own: Own::parse(), binding: RwLock::new(None) }), limits: Limits::DEFAULT }
 }
 
 impl<T: AvroSchema> Own<T> {
     fn parse() -> Result<Self, String> {
         let schema = ParsedSchema::parse(T::SCHEMA).map_err(|error| error.to_string())?;
-        let text: serde_json::Value =
-            serde_json::from_str(T::SCHEMA).map_err(|error| error.to_string())?;
-        let reader = SpecificDatumReader::builder()
-            .build()
-            .map_err(|error| error.to_string())?;
-        Ok(Own {
-            schema,
-            text: text.to_string(),
-            reader,
-            value: PhantomData,
-        })
+        let text: serde_json::Value = serde_json::from_str(T::SCHEMA).map_err(|error| error.to_string())?;
+        let reader = SpecificDatumReader::builder().build().map_err(|error| error.to_string())?;
+        Ok(Own { schema, text: text.to_string(), reader, value: PhantomData })
     }
 }
 
@@ -99,10 +85,7 @@ impl<T: AvroSchema> Avro<T> {
 
 impl<T: AvroSchema> Clone for Avro<T> {
     fn clone(&self) -> Self {
-        Avro {
-            shared: Arc::clone(&self.shared),
-            limits: self.limits,
-        }
+        Avro { shared: Arc::clone(&self.shared), limits: self.limits }
     }
 }
 
@@ -129,14 +112,8 @@ where
     }
 
     fn encode(&self, value: &T, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        let own = self
-            .shared
-            .own
-            .as_ref()
-            .map_err(|error| EncodeError::Malformed(error.clone()))?;
-        let writer = read(&self.shared.binding)
-            .as_ref()
-            .and_then(|binding| binding.writer);
+        let own = self.shared.own.as_ref().map_err(|error| EncodeError::Malformed(error.clone()))?;
+        let writer = read(&self.shared.binding).as_ref().and_then(|binding| binding.writer);
         let id = writer.ok_or_else(|| EncodeError::Unbound(self.name()))?;
         let start = out.len();
         framing::write(id, out);
@@ -148,39 +125,25 @@ where
 
     fn decode(&self, bytes: Option<&[u8]>) -> Result<T, DecodeError> {
         let bytes = bytes.ok_or(DecodeError::Null)?;
-        let own = self
-            .shared
-            .own
-            .as_ref()
-            .map_err(|error| DecodeError::Malformed(error.clone()))?;
+        let own = self.shared.own.as_ref().map_err(|error| DecodeError::Malformed(error.clone()))?;
         self.limits.check_len(bytes)?;
         let (id, datum) = framing::split(bytes)?;
         let writer = match read(&self.shared.binding).as_ref() {
             Some(binding) => binding.schemas.require(id)?,
             None => {
-                return Err(DecodeError::Malformed(format!(
-                    "codec {} is not bound",
-                    self.name()
-                )));
+                return Err(DecodeError::Malformed(format!("codec {} is not bound", self.name())));
             }
         };
         // Before the Avro crate sees the datum: it believes lengths, recurses freely and takes an early end for null.
         writer.layout.check(datum, &self.limits)?;
-        read_datum(own, &writer, datum).map_err(|error| {
-            DecodeError::Malformed(format!("{}: {}", short_type_name::<T>(), describe(&error)))
-        })
+        read_datum(own, &writer, datum)
+            .map_err(|error| DecodeError::Malformed(format!("{}: {}", short_type_name::<T>(), describe(&error))))
     }
 }
 
-fn write_datum<T: Serialize>(
-    schema: &ParsedSchema,
-    value: &T,
-    out: &mut Vec<u8>,
-) -> Result<(), apache_avro::Error> {
+fn write_datum<T: Serialize>(schema: &ParsedSchema, value: &T, out: &mut Vec<u8>) -> Result<(), apache_avro::Error> {
     if schema.layout.has_references {
-        GenericDatumWriter::builder(&schema.avro)
-            .build()?
-            .write_ser(out, value)?;
+        GenericDatumWriter::builder(&schema.avro).build()?.write_ser(out, value)?;
     } else {
         // Without references the table of names is never looked into: no need to build it for each value.
         apache_avro::write_avro_datum_ref(&schema.avro, &NamesRef::new(), value, out)?;
@@ -188,20 +151,14 @@ fn write_datum<T: Serialize>(
     Ok(())
 }
 
-fn read_datum<T>(
-    own: &Own<T>,
-    writer: &ParsedSchema,
-    mut datum: &[u8],
-) -> Result<T, apache_avro::Error>
+fn read_datum<T>(own: &Own<T>, writer: &ParsedSchema, mut datum: &[u8]) -> Result<T, apache_avro::Error>
 where
     T: AvroSchema + DeserializeOwned,
 {
     if writer.fingerprint == own.schema.fingerprint {
         return Ok(own.reader.read(&mut datum)?.0);
     }
-    let reader = GenericDatumReader::builder(&writer.avro)
-        .reader_schema(&own.schema.avro)
-        .build()?;
+    let reader = GenericDatumReader::builder(&writer.avro).reader_schema(&own.schema.avro).build()?;
     apache_avro::from_value(&reader.read_value(&mut datum)?)
 }
 
@@ -217,13 +174,9 @@ fn describe(error: &apache_avro::Error) -> String {
         Details::DeserializeSchemaAware { value_type, .. } => {
             format!("a {value_type} that does not fit the Rust type")
         }
-        Details::MemoryAllocation { .. } => {
-            "larger than the Avro library's allocation limit".into()
-        }
+        Details::MemoryAllocation { .. } => "larger than the Avro library's allocation limit".into(),
         Details::DeserializeValue(_) => "fits the schema and not the Rust type".into(),
-        Details::SerializeValue(_) | Details::SerializeValueWithSchema { .. } => {
-            "does not fit its schema".into()
-        }
+        Details::SerializeValue(_) | Details::SerializeValueWithSchema { .. } => "does not fit its schema".into(),
         _ => "the writer's schema does not resolve to the reader's".into(),
     }
 }

@@ -47,26 +47,14 @@ const OLDER: &str = r#"{
 }"#;
 
 fn row() -> Row {
-    Row {
-        id: -3,
-        name: "é".into(),
-        note: Some("x".into()),
-        kind: Kind::Fancy,
-        tags: vec!["a".into(), String::new()],
-    }
+    Row { id: -3, name: "é".into(), note: Some("x".into()), kind: Kind::Fancy, tags: vec!["a".into(), String::new()] }
 }
 
-fn bound<T: AvroSchema + Serialize + serde::de::DeserializeOwned + Send + Sync + 'static>()
--> (Avro<T>, Arc<Schemas>) {
+fn bound<T: AvroSchema + Serialize + serde::de::DeserializeOwned + Send + Sync + 'static>() -> (Avro<T>, Arc<Schemas>) {
     let schemas = Arc::new(Schemas::default());
     let codec = avro::<T>();
-    let id = schemas
-        .register_local(&codec.writer_schema().unwrap())
-        .unwrap();
-    codec.bind(&Binding {
-        schemas: Arc::clone(&schemas),
-        writer: Some(id),
-    });
+    let id = schemas.register_local(&codec.writer_schema().unwrap()).unwrap();
+    codec.bind(&Binding { schemas: Arc::clone(&schemas), writer: Some(id) });
     (codec, schemas)
 }
 
@@ -75,9 +63,7 @@ fn the_bytes_are_the_frame_and_the_plain_avro_datum() {
     let (codec, _) = bound::<Row>();
     let mut out = vec![7];
     codec.encode(&row(), &mut out).unwrap();
-    let expected = [
-        7, 0, 0, 0, 0, 1, 5, 4, 0xc3, 0xa9, 2, 2, b'x', 2, 4, 2, b'a', 0, 0,
-    ];
+    let expected = [7, 0, 0, 0, 0, 1, 5, 4, 0xc3, 0xa9, 2, 2, b'x', 2, 4, 2, b'a', 0, 0];
     assert_eq!(out, expected);
     assert_eq!(codec.decode(Some(&out[1..])).unwrap(), row());
 }
@@ -88,16 +74,7 @@ fn an_older_writer_is_resolved_to_the_reader_with_its_defaults() {
     schemas.insert(SchemaId(9), OLDER).unwrap();
     let bytes = [0, 0, 0, 0, 9, 2, b'g', 5, 2, b'n', 2];
     let read = codec.decode(Some(&bytes)).unwrap();
-    assert_eq!(
-        read,
-        Row {
-            id: -3,
-            name: "n".into(),
-            note: None,
-            kind: Kind::Fancy,
-            tags: vec![]
-        }
-    );
+    assert_eq!(read, Row { id: -3, name: "n".into(), note: None, kind: Kind::Fancy, tags: vec![] });
 }
 
 #[test]
@@ -122,30 +99,18 @@ fn the_two_ways_of_reading_agree() {
 fn a_schema_that_is_not_loaded_is_not_the_records_fault() {
     let (codec, schemas) = bound::<Row>();
     let bytes = [0, 0, 0, 0, 9, 0];
-    assert!(matches!(
-        codec.decode(Some(&bytes)),
-        Err(DecodeError::SchemaNotLoaded(SchemaId(9)))
-    ));
+    assert!(matches!(codec.decode(Some(&bytes)), Err(DecodeError::SchemaNotLoaded(SchemaId(9)))));
     schemas.mark_unknown(SchemaId(9));
-    assert!(matches!(
-        codec.decode(Some(&bytes)),
-        Err(DecodeError::UnknownSchema(SchemaId(9)))
-    ));
+    assert!(matches!(codec.decode(Some(&bytes)), Err(DecodeError::UnknownSchema(SchemaId(9)))));
     schemas.insert(SchemaId(9), r#"["null","long"]"#).unwrap();
-    assert!(matches!(
-        codec.decode(Some(&bytes)),
-        Err(DecodeError::Malformed(_))
-    ));
+    assert!(matches!(codec.decode(Some(&bytes)), Err(DecodeError::Malformed(_))));
 }
 
 #[test]
 fn binding_again_replaces_the_id_in_all_clones() {
     let (codec, schemas) = bound::<Row>();
     let clone = codec.clone();
-    codec.bind(&Binding {
-        schemas,
-        writer: Some(SchemaId(0x0a0b)),
-    });
+    codec.bind(&Binding { schemas, writer: Some(SchemaId(0x0a0b)) });
     let mut out = Vec::new();
     clone.encode(&row(), &mut out).unwrap();
     assert_eq!(out[..5], [0, 0, 0, 0x0a, 0x0b]);
@@ -154,10 +119,7 @@ fn binding_again_replaces_the_id_in_all_clones() {
 #[test]
 fn an_unbound_codec_refuses_to_encode_and_leaves_the_buffer_alone() {
     let mut out = vec![1];
-    assert!(matches!(
-        avro::<Row>().encode(&row(), &mut out),
-        Err(EncodeError::Unbound(_))
-    ));
+    assert!(matches!(avro::<Row>().encode(&row(), &mut out), Err(EncodeError::Unbound(_))));
     assert_eq!(out, [1]);
     assert!(avro::<Row>().decode(Some(&[0, 0, 0, 0, 1])).is_err());
 }
@@ -169,33 +131,18 @@ struct Misfit {
 }
 
 impl AvroSchema for Misfit {
-    const SCHEMA: &'static str =
-        r#"{"type":"record","name":"Misfit","fields":[{"name":"id","type":"long"}]}"#;
+    const SCHEMA: &'static str = r#"{"type":"record","name":"Misfit","fields":[{"name":"id","type":"long"}]}"#;
 }
 
 #[test]
 fn o5_an_error_quotes_no_value() {
     let (codec, _) = bound::<Misfit>();
     let mut out = vec![1];
-    let error = codec
-        .encode(
-            &Misfit {
-                id: "secret".into(),
-            },
-            &mut out,
-        )
-        .unwrap_err()
-        .to_string();
+    let error = codec.encode(&Misfit { id: "secret".into() }, &mut out).unwrap_err().to_string();
     assert!(!error.contains("secret"), "{error}");
     assert_eq!(out, [1]);
-    let error = codec
-        .decode(Some(&[0, 0, 0, 0, 1, 0x80, 0x89, 0x0f]))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        !error.contains("123456") && !error.contains("schema's"),
-        "{error}"
-    );
+    let error = codec.decode(Some(&[0, 0, 0, 0, 1, 0x80, 0x89, 0x0f])).unwrap_err().to_string();
+    assert!(!error.contains("123456") && !error.contains("schema's"), "{error}");
 }
 
 struct Broken;
@@ -225,23 +172,14 @@ impl AvroSchema for List {
 #[test]
 fn a_recursive_schema_reads_lists_and_stops_at_the_depth_limit() {
     let (codec, _) = bound::<List>();
-    let list = List {
-        value: 1,
-        next: Some(Box::new(List {
-            value: 2,
-            next: None,
-        })),
-    };
+    let list = List { value: 1, next: Some(Box::new(List { value: 2, next: None })) };
     let mut out = Vec::new();
     codec.encode(&list, &mut out).unwrap();
     assert_eq!(codec.decode(Some(&out)).unwrap(), list);
 
     let mut bomb = vec![0, 0, 0, 0, 1];
     bomb.extend(std::iter::repeat_n([2_u8, 2], 100_000).flatten());
-    assert!(matches!(
-        codec.decode(Some(&bomb)),
-        Err(DecodeError::Limit(_))
-    ));
+    assert!(matches!(codec.decode(Some(&bomb)), Err(DecodeError::Limit(_))));
 }
 
 #[test]
@@ -250,28 +188,15 @@ fn allocation_bombs_and_cut_or_padded_data_are_refused() {
     let mut good = Vec::new();
     codec.encode(&row(), &mut good).unwrap();
     for len in 0..good.len() {
-        assert!(
-            matches!(
-                codec.decode(Some(&good[..len])),
-                Err(DecodeError::Malformed(_))
-            ),
-            "{len}"
-        );
+        assert!(matches!(codec.decode(Some(&good[..len])), Err(DecodeError::Malformed(_))), "{len}");
     }
     good.push(0);
-    assert!(
-        matches!(codec.decode(Some(&good)), Err(DecodeError::Malformed(text)) if text.contains("left over"))
-    );
+    assert!(matches!(codec.decode(Some(&good)), Err(DecodeError::Malformed(text)) if text.contains("left over")));
 
     // An array of 2^40 nulls in six bytes, and a string of 2^40.
-    schemas
-        .insert(SchemaId(8), r#"{"type":"array","items":"null"}"#)
-        .unwrap();
+    schemas.insert(SchemaId(8), r#"{"type":"array","items":"null"}"#).unwrap();
     let nulls = [0, 0, 0, 0, 8, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01, 0];
-    assert!(matches!(
-        codec.decode(Some(&nulls)),
-        Err(DecodeError::Limit(_))
-    ));
+    assert!(matches!(codec.decode(Some(&nulls)), Err(DecodeError::Limit(_))));
     let string = [0, 0, 0, 0, 1, 0, 0x80, 0x80, 0x80, 0x80, 0x80, 0x40];
     let error = codec.decode(Some(&string)).unwrap_err().to_string();
     assert!(error.starts_with("name: a string of"), "{error}");

@@ -22,15 +22,10 @@ pub(super) fn split(bytes: &[u8]) -> Result<(SchemaId, &[u8]), DecodeError> {
         return refuse("empty, where a schema id should be".into());
     };
     if *magic != MAGIC {
-        return refuse(format!(
-            "not framed with a schema id: the first byte is {magic}, not {MAGIC}"
-        ));
+        return refuse(format!("not framed with a schema id: the first byte is {magic}, not {MAGIC}"));
     }
     let Some((header, body)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
-        return refuse(format!(
-            "{} bytes are too short for a schema id",
-            bytes.len()
-        ));
+        return refuse(format!("{} bytes are too short for a schema id", bytes.len()));
     };
     let [_, a, b, c, d] = *header;
     Ok((SchemaId(u32::from_be_bytes([a, b, c, d])), body))
@@ -57,16 +52,9 @@ mod tests {
 
     #[test]
     fn what_is_not_framed_is_refused_with_the_reason() {
-        for (bytes, reason) in [
-            (&b""[..], "empty"),
-            (b"{}", "first byte is 123"),
-            (&[0, 1, 2], "too short"),
-        ] {
+        for (bytes, reason) in [(&b""[..], "empty"), (b"{}", "first byte is 123"), (&[0, 1, 2], "too short")] {
             let error = split(bytes).unwrap_err();
-            assert!(
-                matches!(&error, DecodeError::Malformed(text) if text.contains(reason)),
-                "{error}"
-            );
+            assert!(matches!(&error, DecodeError::Malformed(text) if text.contains(reason)), "{error}");
         }
     }
 }

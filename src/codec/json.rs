@@ -18,10 +18,7 @@ pub struct Json<T> {
 
 /// A codec of any serde type as JSON, within [`Limits::DEFAULT`].
 pub fn json<T>() -> Json<T> {
-    Json {
-        limits: Limits::DEFAULT,
-        value: PhantomData,
-    }
+    Json { limits: Limits::DEFAULT, value: PhantomData }
 }
 
 impl<T> Json<T> {
@@ -35,10 +32,7 @@ impl<T> Json<T> {
 
 impl<T> Clone for Json<T> {
     fn clone(&self) -> Self {
-        Json {
-            limits: self.limits,
-            value: PhantomData,
-        }
+        Json { limits: self.limits, value: PhantomData }
     }
 }
 
@@ -60,10 +54,7 @@ where
         let start = out.len();
         serde_json::to_writer(&mut *out, value).map_err(|_| {
             out.truncate(start);
-            EncodeError::Malformed(format!(
-                "{} can't be written as JSON",
-                short_type_name::<T>()
-            ))
+            EncodeError::Malformed(format!("{} can't be written as JSON", short_type_name::<T>()))
         })
     }
 
@@ -71,8 +62,7 @@ where
         let bytes = bytes.ok_or(DecodeError::Null)?;
         self.limits.check_len(bytes)?;
         self.limits.check_json_depth(bytes)?;
-        serde_json::from_slice(bytes)
-            .map_err(|error| DecodeError::Malformed(describe(&error, short_type_name::<T>())))
+        serde_json::from_slice(bytes).map_err(|error| DecodeError::Malformed(describe(&error, short_type_name::<T>())))
     }
 }
 
@@ -108,10 +98,7 @@ mod tests {
     #[test]
     fn json_round_trips_and_names_its_type() {
         let codec = json::<Job>();
-        let job = Job {
-            id: u64::MAX,
-            name: "a\n😀".into(),
-        };
+        let job = Job { id: u64::MAX, name: "a\n😀".into() };
         let mut out = Vec::new();
         codec.encode(&job, &mut out).unwrap();
         assert_eq!(codec.decode(Some(&out)).unwrap(), job);
@@ -120,32 +107,17 @@ mod tests {
 
     #[test]
     fn o5_an_error_quotes_no_value() {
-        let error = json::<Job>()
-            .decode(Some(br#"{"id":"secret","name":"x"}"#))
-            .unwrap_err()
-            .to_string();
+        let error = json::<Job>().decode(Some(br#"{"id":"secret","name":"x"}"#)).unwrap_err().to_string();
         assert_eq!(error, "JSON that is not a Job, line 1 column 14");
-        let error = json::<Job>()
-            .decode(Some(b"secret"))
-            .unwrap_err()
-            .to_string();
+        let error = json::<Job>().decode(Some(b"secret")).unwrap_err().to_string();
         assert!(error.starts_with("not JSON"), "{error}");
     }
 
     #[test]
     fn a_nesting_bomb_is_a_limit_and_not_a_crash() {
         let bomb = "[".repeat(100_000);
-        assert!(matches!(
-            json::<serde_json::Value>().decode(Some(bomb.as_bytes())),
-            Err(DecodeError::Limit(_))
-        ));
-        let small = json::<Job>().limits(Limits {
-            max_bytes: 3,
-            max_depth: 4,
-        });
-        assert!(matches!(
-            small.decode(Some(b"{   }")),
-            Err(DecodeError::Limit(_))
-        ));
+        assert!(matches!(json::<serde_json::Value>().decode(Some(bomb.as_bytes())), Err(DecodeError::Limit(_))));
+        let small = json::<Job>().limits(Limits { max_bytes: 3, max_depth: 4 });
+        assert!(matches!(small.decode(Some(b"{   }")), Err(DecodeError::Limit(_))));
     }
 }

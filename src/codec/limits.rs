@@ -15,36 +15,23 @@ pub struct Limits {
 
 impl Limits {
     /// 16 MiB, above any sensible `max.message.bytes`, and 64 levels.
-    pub const DEFAULT: Limits = Limits {
-        max_bytes: 16 << 20,
-        max_depth: 64,
-    };
+    pub const DEFAULT: Limits = Limits { max_bytes: 16 << 20, max_depth: 64 };
 
     /// Refuses what is longer than [`Limits::max_bytes`].
     pub(super) fn check_len(&self, bytes: &[u8]) -> Result<(), DecodeError> {
         if bytes.len() <= self.max_bytes {
             return Ok(());
         }
-        Err(DecodeError::Limit(format!(
-            "{} bytes are more than the limit of {}",
-            bytes.len(),
-            self.max_bytes
-        )))
+        Err(DecodeError::Limit(format!("{} bytes are more than the limit of {}", bytes.len(), self.max_bytes)))
     }
 
     /// Refuses JSON that is nested deeper than [`Limits::max_depth`]; strings are skipped.
     pub(super) fn check_json_depth(&self, text: &[u8]) -> Result<(), DecodeError> {
-        let opening = text
-            .iter()
-            .filter(|byte| matches!(byte, b'{' | b'['))
-            .count();
+        let opening = text.iter().filter(|byte| matches!(byte, b'{' | b'[')).count();
         if opening <= self.max_depth || json_depth(text) <= self.max_depth {
             return Ok(());
         }
-        Err(DecodeError::Limit(format!(
-            "nested deeper than the limit of {} levels",
-            self.max_depth
-        )))
+        Err(DecodeError::Limit(format!("nested deeper than the limit of {} levels", self.max_depth)))
     }
 }
 
@@ -84,18 +71,9 @@ mod tests {
     fn depth_counts_nesting_and_not_brackets_in_strings() {
         assert_eq!(json_depth(br#"{"a":[[1]],"b":"[[[[\"[["}"#), 3);
         assert_eq!(json_depth(b"1"), 0);
-        let limits = Limits {
-            max_bytes: 10,
-            max_depth: 2,
-        };
+        let limits = Limits { max_bytes: 10, max_depth: 2 };
         assert!(limits.check_json_depth(b"[[1],[2],[3]]").is_ok());
-        assert!(matches!(
-            limits.check_json_depth(b"[[[1]]]"),
-            Err(DecodeError::Limit(_))
-        ));
-        assert!(matches!(
-            limits.check_len(&[0; 11]),
-            Err(DecodeError::Limit(_))
-        ));
+        assert!(matches!(limits.check_json_depth(b"[[[1]]]"), Err(DecodeError::Limit(_))));
+        assert!(matches!(limits.check_len(&[0; 11]), Err(DecodeError::Limit(_))));
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::record::RawRecord;
 
 mod avro;
+pub mod debezium;
 mod framing;
 mod json;
 mod layout;

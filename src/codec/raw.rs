@@ -51,10 +51,7 @@ impl Codec<String> for Text {
         let bytes = bytes.ok_or(DecodeError::Null)?;
         match std::str::from_utf8(bytes) {
             Ok(text) => Ok(text.to_owned()),
-            Err(error) => Err(DecodeError::Malformed(format!(
-                "not UTF-8 at byte {}",
-                error.valid_up_to()
-            ))),
+            Err(error) => Err(DecodeError::Malformed(format!("not UTF-8 at byte {}", error.valid_up_to()))),
         }
     }
 }

@@ -53,17 +53,8 @@ impl ParsedSchema {
         let avro = Schema::parse_str(json).map_err(|error| SchemaError(error.to_string()))?;
         let layout = Layout::of(&avro).map_err(SchemaError)?;
         let digest = avro.fingerprint::<Rabin>().bytes;
-        let fingerprint = digest
-            .iter()
-            .rev()
-            .fold(0, |sum, byte| sum << 8 | u64::from(*byte));
-        Ok(ParsedSchema {
-            avro,
-            json: json.to_owned(),
-            fingerprint,
-            layout,
-            columns: OnceLock::new(),
-        })
+        let fingerprint = digest.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+        Ok(ParsedSchema { avro, json: json.to_owned(), fingerprint, layout, columns: OnceLock::new() })
     }
 }
 
@@ -123,12 +114,7 @@ impl Schemas {
 
     /// Remembers that the schema can't be used, until [`forget_unknown`](Schemas::forget_unknown).
     pub fn mark_unusable(&self, id: SchemaId, reason: &str) {
-        bounded_insert(
-            &mut write(&self.denied),
-            MAX_UNKNOWN,
-            id,
-            Some(reason.into()),
-        );
+        bounded_insert(&mut write(&self.denied), MAX_UNKNOWN, id, Some(reason.into()));
     }
 
     /// Forgets all ids that are unknown or unusable, so that they are asked for again; the caller decides how often.
@@ -144,10 +130,7 @@ impl Schemas {
             return Ok(*id);
         }
         let next = known.keys().map(|id| id.0).max().unwrap_or(0);
-        let id = SchemaId(
-            next.checked_add(1)
-                .ok_or_else(|| SchemaError("no id is left".into()))?,
-        );
+        let id = SchemaId(next.checked_add(1).ok_or_else(|| SchemaError("no id is left".into()))?);
         bounded_insert(&mut known, MAX_KNOWN, id, Arc::new(schema));
         Ok(id)
     }
@@ -158,9 +141,7 @@ impl Schemas {
         match self.lookup(id) {
             Lookup::Known(schema) => Ok(schema),
             Lookup::Unknown => Err(DecodeError::UnknownSchema(id)),
-            Lookup::Unusable(reason) => {
-                Err(DecodeError::Malformed(format!("schema id {id}: {reason}")))
-            }
+            Lookup::Unusable(reason) => Err(DecodeError::Malformed(format!("schema id {id}: {reason}"))),
             Lookup::NotLoaded => Err(DecodeError::SchemaNotLoaded(id)),
         }
     }
@@ -195,9 +176,7 @@ mod tests {
         let schemas = Schemas::default();
         assert!(matches!(schemas.lookup(SchemaId(7)), Lookup::NotLoaded));
         schemas.insert(SchemaId(7), r#""long""#).unwrap();
-        let Lookup::Known(schema) = schemas.lookup(SchemaId(7)) else {
-            panic!("not known")
-        };
+        let Lookup::Known(schema) = schemas.lookup(SchemaId(7)) else { panic!("not known") };
         assert_eq!(schema.json, r#""long""#);
     }
 
@@ -217,11 +196,7 @@ mod tests {
     fn a_schema_that_does_not_parse_is_unusable_and_not_asked_for_again() {
         let schemas = Schemas::default();
         assert!(schemas.insert(SchemaId(1), "{}").is_err());
-        assert!(
-            schemas
-                .insert(SchemaId(2), r#"{"type":"array","items":"elsewhere.Type"}"#)
-                .is_err()
-        );
+        assert!(schemas.insert(SchemaId(2), r#"{"type":"array","items":"elsewhere.Type"}"#).is_err());
         for id in [1, 2] {
             assert!(matches!(schemas.lookup(SchemaId(id)), Lookup::Unusable(_)));
         }
@@ -254,18 +229,13 @@ mod tests {
 
     #[test]
     fn equal_canonical_forms_have_equal_fingerprints() {
-        let plain = ParsedSchema::parse(
-            r#"{"type":"record","name":"R","fields":[{"name":"a","type":"long"}]}"#,
-        )
-        .unwrap();
+        let plain =
+            ParsedSchema::parse(r#"{"type":"record","name":"R","fields":[{"name":"a","type":"long"}]}"#).unwrap();
         let commented = ParsedSchema::parse(
             r#"{"type":"record","name":"R","doc":"d","fields":[{"name":"a","type":"long","default":0,"doc":"x"}]}"#,
         )
         .unwrap();
         assert_eq!(plain.fingerprint, commented.fingerprint);
-        assert_ne!(
-            plain.fingerprint,
-            ParsedSchema::parse(r#""long""#).unwrap().fingerprint
-        );
+        assert_ne!(plain.fingerprint, ParsedSchema::parse(r#""long""#).unwrap().fingerprint);
     }
 }

@@ -100,19 +100,10 @@ fn push_java(out: &mut String, scientific: &str) {
         out.push_str(&digits[..whole.min(digits.len())]);
         out.extend(std::iter::repeat_n('0', whole.saturating_sub(digits.len())));
         out.push('.');
-        out.push_str(
-            digits
-                .get(whole..)
-                .filter(|fraction| !fraction.is_empty())
-                .unwrap_or("0"),
-        );
+        out.push_str(digits.get(whole..).filter(|fraction| !fraction.is_empty()).unwrap_or("0"));
     } else {
         let (first, fraction) = digits.split_at(1.min(digits.len()));
-        let _ = write!(
-            out,
-            "{first}.{}E{exponent}",
-            if fraction.is_empty() { "0" } else { fraction }
-        );
+        let _ = write!(out, "{first}.{}E{exponent}", if fraction.is_empty() { "0" } else { fraction });
     }
 }
 
@@ -228,15 +219,9 @@ mod tests {
     #[test]
     fn f13_two_spellings_of_a_key_have_one_canonical_text() {
         let spaced = "{ \"id\" : 9007199254740993 ,\n \"k\\u0065y\": \"a\\u000a\\/b \" }";
-        assert_eq!(
-            canonical(spaced),
-            "{\"id\":9007199254740993,\"key\":\"a\\n/b \"}"
-        );
+        assert_eq!(canonical(spaced), "{\"id\":9007199254740993,\"key\":\"a\\n/b \"}");
         assert!(matches!(canonical("{\"id\":\"a b\"}"), Cow::Borrowed(_)));
-        assert_eq!(
-            escape_controls("{\"id\":\"a\n\tb\"}").as_deref(),
-            Some("{\"id\":\"a\\n\\tb\"}")
-        );
+        assert_eq!(escape_controls("{\"id\":\"a\n\tb\"}").as_deref(), Some("{\"id\":\"a\\n\\tb\"}"));
         assert_eq!(escape_controls("{}"), None);
     }
 

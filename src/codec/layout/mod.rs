@@ -39,10 +39,28 @@ pub(super) enum Node {
     Record(Record),
 }
 
-/// A record's name and fields.
+impl Node {
+    /// What an error calls it.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Node::Null => "null",
+            Node::Boolean => "a boolean",
+            Node::Int | Node::Long => "an integer",
+            Node::Float | Node::Double => "a floating-point number",
+            Node::Bytes | Node::Fixed(_) => "bytes",
+            Node::String => "a string",
+            Node::Enum(_) => "an enum",
+            Node::Array(_) => "an array",
+            Node::Map(_) => "a map",
+            Node::Union(_) => "a union",
+            Node::Record(_) => "a record",
+        }
+    }
+}
+
+/// A record's fields.
 #[derive(Debug)]
 pub(super) struct Record {
-    pub(super) name: Box<str>,
     pub(super) fields: Box<[Field]>,
 }
 
@@ -67,11 +85,7 @@ impl Layout {
     pub(super) fn of(schema: &Schema) -> Result<Layout, String> {
         let mut compiler = Compiler::default();
         let root = compiler.node(schema, None)?;
-        Ok(Layout {
-            nodes: compiler.nodes,
-            root,
-            has_references: compiler.has_references,
-        })
+        Ok(Layout { nodes: compiler.nodes, root, has_references: compiler.has_references })
     }
 
     /// Where the datum starts.
@@ -125,30 +139,19 @@ impl Compiler {
             Schema::Array(array) => Node::Array(self.node(&array.items, namespace)?),
             Schema::Map(map) => Node::Map(self.node(&map.types, namespace)?),
             Schema::Union(union) => {
-                let variants = union
-                    .variants()
-                    .iter()
-                    .map(|variant| self.node(variant, namespace));
+                let variants = union.variants().iter().map(|variant| self.node(variant, namespace));
                 Node::Union(variants.collect::<Result<_, _>>()?)
             }
             Schema::Decimal(decimal) => match &decimal.inner {
                 InnerDecimalSchema::Bytes => Node::Bytes,
                 InnerDecimalSchema::Fixed(fixed) => return Ok(self.fixed(fixed, namespace)),
             },
-            Schema::Fixed(fixed)
-            | Schema::Duration(fixed)
-            | Schema::Uuid(UuidSchema::Fixed(fixed)) => {
+            Schema::Fixed(fixed) | Schema::Duration(fixed) | Schema::Uuid(UuidSchema::Fixed(fixed)) => {
                 return Ok(self.fixed(fixed, namespace));
             }
             Schema::Enum(symbols) => {
                 let id = self.reserve(&symbols.name, namespace);
-                self.nodes[id.0] = Node::Enum(
-                    symbols
-                        .symbols
-                        .iter()
-                        .map(|symbol| symbol.as_str().into())
-                        .collect(),
-                );
+                self.nodes[id.0] = Node::Enum(symbols.symbols.iter().map(|symbol| symbol.as_str().into()).collect());
                 return Ok(id);
             }
             Schema::Record(record) => return self.record(record, namespace),
@@ -173,24 +176,15 @@ impl Compiler {
         let mut fields = Vec::with_capacity(record.fields.len());
         for field in &record.fields {
             let node = self.node(&field.schema, inner.namespace())?;
-            fields.push(Field {
-                name: field.name.as_str().into(),
-                node,
-            });
+            fields.push(Field { name: field.name.as_str().into(), node });
         }
-        self.nodes[id.0] = Node::Record(Record {
-            name: record.name.name().into(),
-            fields: fields.into(),
-        });
+        self.nodes[id.0] = Node::Record(Record { fields: fields.into() });
         Ok(id)
     }
 
     fn reference(&mut self, name: &Name, namespace: NamespaceRef<'_>) -> Result<NodeId, String> {
         self.has_references = true;
         let full = name.fullname(namespace);
-        self.names
-            .get(&full)
-            .copied()
-            .ok_or_else(|| format!("refers to {full}, which is not part of the schema"))
+        self.names.get(&full).copied().ok_or_else(|| format!("refers to {full}, which is not part of the schema"))
     }
 }

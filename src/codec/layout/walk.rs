@@ -30,19 +30,11 @@ pub(in crate::codec) struct Fault {
 
 impl Fault {
     fn new(what: impl Into<String>) -> Box<Fault> {
-        Box::new(Fault {
-            path: Vec::new(),
-            what: what.into(),
-            limit: false,
-        })
+        Box::new(Fault { path: Vec::new(), what: what.into(), limit: false })
     }
 
     fn limit(what: impl Into<String>) -> Box<Fault> {
-        Box::new(Fault {
-            path: Vec::new(),
-            what: what.into(),
-            limit: true,
-        })
+        Box::new(Fault { path: Vec::new(), what: what.into(), limit: true })
     }
 
     /// The same fault, seen from the type that holds it.
@@ -55,16 +47,8 @@ impl Fault {
 impl From<Box<Fault>> for DecodeError {
     fn from(fault: Box<Fault>) -> Self {
         let path: Vec<_> = fault.path.iter().rev().map(AsRef::as_ref).collect();
-        let text = if path.is_empty() {
-            fault.what
-        } else {
-            format!("{}: {}", path.join("."), fault.what)
-        };
-        if fault.limit {
-            DecodeError::Limit(text)
-        } else {
-            DecodeError::Malformed(text)
-        }
+        let text = if path.is_empty() { fault.what } else { format!("{}: {}", path.join("."), fault.what) };
+        if fault.limit { DecodeError::Limit(text) } else { DecodeError::Malformed(text) }
     }
 }
 
@@ -118,12 +102,7 @@ impl<'a> Cursor<'a> {
     /// At the start of a datum.
     pub(in crate::codec) fn new(layout: &'a Layout, datum: &'a [u8], limits: &Limits) -> Self {
         let steps = datum.len().saturating_mul(16).saturating_add(1 << 16);
-        Cursor {
-            layout,
-            rest: datum,
-            max_depth: limits.max_depth,
-            steps,
-        }
+        Cursor { layout, rest: datum, max_depth: limits.max_depth, steps }
     }
 
     /// Reads over one value of that type, and checks it on the way.
@@ -147,8 +126,16 @@ impl<'a> Cursor<'a> {
 
     /// A text, borrowed.
     pub(in crate::codec) fn string(&mut self) -> Walked<&'a str> {
-        std::str::from_utf8(self.block("string")?)
-            .map_err(|_| Fault::new("a string that is not UTF-8"))
+        std::str::from_utf8(self.block("string")?).map_err(|_| Fault::new("a string that is not UTF-8"))
+    }
+
+    /// The symbol of an enum's datum.
+    pub(in crate::codec) fn symbol(&mut self, node: NodeId) -> Walked<&'a str> {
+        let layout = self.layout;
+        let Node::Enum(symbols) = layout.node(node) else { return Err(Fault::new("not an enum")) };
+        let index = self.long()?;
+        let symbol = usize::try_from(index).ok().and_then(|index| symbols.get(index));
+        symbol.map(AsRef::as_ref).ok_or_else(|| Fault::new(format!("symbol {index} of {}", symbols.len())))
     }
 
     /// A boolean.
@@ -185,10 +172,7 @@ impl<'a> Cursor<'a> {
         if self.rest.is_empty() {
             return Ok(());
         }
-        Err(Fault::new(format!(
-            "{} bytes left over after the datum",
-            self.rest.len()
-        )))
+        Err(Fault::new(format!("{} bytes left over after the datum", self.rest.len())))
     }
 
     fn take(&mut self, len: usize) -> Walked<&'a [u8]> {
@@ -205,34 +189,21 @@ impl<'a> Cursor<'a> {
         let len = self.long()?;
         match usize::try_from(len) {
             Ok(len) if len <= self.rest.len() => self.take(len),
-            _ => Err(Fault::new(format!(
-                "a {what} of {len} bytes where {} are left",
-                self.rest.len()
-            ))),
+            _ => Err(Fault::new(format!("a {what} of {len} bytes where {} are left", self.rest.len()))),
         }
     }
 
     fn branch(&mut self, variants: &[NodeId]) -> Walked<NodeId> {
         let index = self.long()?;
-        let variant = usize::try_from(index)
-            .ok()
-            .and_then(|index| variants.get(index));
-        variant
-            .copied()
-            .ok_or_else(|| Fault::new(format!("branch {index} of a union of {}", variants.len())))
+        let variant = usize::try_from(index).ok().and_then(|index| variants.get(index));
+        variant.copied().ok_or_else(|| Fault::new(format!("branch {index} of a union of {}", variants.len())))
     }
 
     fn walk(&mut self, node: NodeId, depth: usize, out: &mut impl Sink) -> Walked {
         if depth > self.max_depth {
-            return Err(Fault::limit(format!(
-                "nested deeper than the limit of {} levels",
-                self.max_depth
-            )));
+            return Err(Fault::limit(format!("nested deeper than the limit of {} levels", self.max_depth)));
         }
-        self.steps = self
-            .steps
-            .checked_sub(1)
-            .ok_or_else(|| Fault::limit("more values than bytes can account for"))?;
+        self.steps = self.steps.checked_sub(1).ok_or_else(|| Fault::limit("more values than bytes can account for"))?;
         let layout = self.layout;
         match layout.node(node) {
             Node::Null => out.raw("null"),
@@ -248,17 +219,7 @@ impl<'a> Cursor<'a> {
             Node::Bytes => out.bytes(self.block("byte sequence")?),
             Node::String => out.string(self.string()?),
             Node::Fixed(len) => out.bytes(self.take(*len)?),
-            Node::Enum(symbols) => {
-                let index = self.long()?;
-                let symbol = usize::try_from(index)
-                    .ok()
-                    .and_then(|index| symbols.get(index));
-                out.string(
-                    symbol.ok_or_else(|| {
-                        Fault::new(format!("symbol {index} of {}", symbols.len()))
-                    })?,
-                );
-            }
+            Node::Enum(_) => out.string(self.symbol(node)?),
             Node::Array(items) => return self.items(*items, false, depth, out),
             Node::Map(values) => return self.items(*values, true, depth, out),
             Node::Union(variants) => {
@@ -270,8 +231,7 @@ impl<'a> Cursor<'a> {
                     out.raw(if index == 0 { "{" } else { "," });
                     out.string(&field.name);
                     out.raw(":");
-                    self.walk(field.node, depth + 1, out)
-                        .map_err(|fault| fault.inside(&field.name))?;
+                    self.walk(field.node, depth + 1, out).map_err(|fault| fault.inside(&field.name))?;
                 }
                 out.raw(if record.fields.is_empty() { "{}" } else { "}" });
             }
@@ -292,9 +252,7 @@ impl<'a> Cursor<'a> {
             let mut count = self.long()?;
             if count < 0 {
                 // A negative count is followed by the block's size in bytes.
-                count = count
-                    .checked_neg()
-                    .ok_or_else(|| Fault::limit("a block of 2^63 items"))?;
+                count = count.checked_neg().ok_or_else(|| Fault::limit("a block of 2^63 items"))?;
                 self.long()?;
             }
             if count == 0 {
@@ -302,10 +260,7 @@ impl<'a> Cursor<'a> {
             }
             let most = self.rest.len().saturating_add(SPARE_ITEMS);
             if usize::try_from(count).map_or(true, |count| count > most) {
-                return Err(Fault::limit(format!(
-                    "a block of {count} items in {} bytes",
-                    self.rest.len()
-                )));
+                return Err(Fault::limit(format!("a block of {count} items in {} bytes", self.rest.len())));
             }
             for _ in 0..count {
                 if !first {
@@ -316,8 +271,7 @@ impl<'a> Cursor<'a> {
                     out.string(self.string()?);
                     out.raw(":");
                 }
-                self.walk(node, depth + 1, out)
-                    .map_err(|fault| fault.inside("[]"))?;
+                self.walk(node, depth + 1, out).map_err(|fault| fault.inside("[]"))?;
             }
         }
         out.raw(if keyed { "}" } else { "]" });
