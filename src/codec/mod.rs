@@ -17,6 +17,7 @@ mod layout;
 mod limits;
 mod nullable;
 mod raw;
+pub mod registry;
 mod schemas;
 mod text;
 
