@@ -4,6 +4,8 @@
 //! an id that is not there yet is [`DecodeError::SchemaNotLoaded`], which the runtime answers by asking the registry and
 //! decoding again. So a registry that is away pauses the input and never drops a record.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 use std::fmt::Debug;
 use std::sync::Arc;
 

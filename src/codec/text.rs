@@ -128,7 +128,7 @@ pub(super) fn canonical(text: &str) -> Cow<'_, str> {
 fn rewritten(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find(|c: char| matches!(c, '"' | ' ' | '\n' | '\r' | '\t')) {
+    while let Some(at) = rest.find(['"', ' ', '\n', '\r', '\t']) {
         out.push_str(&rest[..at]);
         rest = &rest[at..];
         if !rest.starts_with('"') {

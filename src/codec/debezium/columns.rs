@@ -21,6 +21,11 @@ impl Fnv {
         }
     }
 
+    /// Adds a hash: one step for the whole word. The rotation lets its high bits count for all that follows.
+    fn add_word(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(29) ^ word).wrapping_mul(0x0100_0000_01b3);
+    }
+
     pub(super) fn finish(self) -> u64 {
         self.0
     }
@@ -99,9 +104,9 @@ impl Names {
     }
 
     pub(super) fn add(&mut self, name: &str) {
-        self.all.add(name.as_bytes());
         let mut one = Fnv::new();
         one.add(name.as_bytes());
+        self.all.add_word(one.finish());
         self.each.push(one.finish());
     }
 

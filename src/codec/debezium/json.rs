@@ -221,7 +221,9 @@ impl<'de> Visitor<'de> for ImageSeed<'_> {
                 }
             }
             let value = map.next_value::<&RawValue>()?.get();
-            self.limits.check_json_depth(value.as_bytes()).map_err(own)?;
+            if value.starts_with(['{', '[']) {
+                self.limits.check_json_depth(value.as_bytes()).map_err(own)?;
+            }
             text.push(if text.is_empty() { '{' } else { ',' });
             text.push_str(quoted);
             text.push(':');
