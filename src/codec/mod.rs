@@ -4,13 +4,31 @@
 //! an id that is not there yet is [`DecodeError::SchemaNotLoaded`], which the runtime answers by asking the registry and
 //! decoding again. So a registry that is away pauses the input and never drops a record.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use crate::record::RawRecord;
 
+mod avro;
+pub mod debezium;
+mod framing;
+mod json;
+mod layout;
+mod limits;
+mod nullable;
+mod raw;
+pub mod registry;
 mod schemas;
-pub use schemas::{SchemaId, Schemas};
+mod text;
+
+pub use avro::{Avro, AvroSchema, avro};
+pub use json::{Json, json};
+pub use limits::Limits;
+pub use nullable::{Nullable, nullable};
+pub use raw::{Raw, Text, raw, text};
+pub use schemas::{Lookup, MAX_KNOWN, MAX_UNKNOWN, ParsedSchema, SchemaError, SchemaId, Schemas};
 
 /// Why bytes are not a value.
 #[derive(Debug, thiserror::Error)]

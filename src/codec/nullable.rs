@@ -1,0 +1,47 @@
+//! `nullable(codec)`: the same bytes, with Kafka's null as `None`.
+//!
+//! Why a wrapper: whether a topic holds tombstones is the topic's matter, not the format's.
+
+use super::{Binding, Codec, DecodeError, EncodeError};
+
+/// See [`nullable`].
+#[derive(Debug, Clone)]
+pub struct Nullable<C>(C);
+
+/// A codec of `Option<T>`: `None` is Kafka's null, `Some` is what the inner codec says.
+pub fn nullable<C>(codec: C) -> Nullable<C> {
+    Nullable(codec)
+}
+
+impl<T, C> Codec<Option<T>> for Nullable<C>
+where
+    C: Codec<T>,
+    T: 'static,
+{
+    fn name(&self) -> String {
+        format!("nullable({})", self.0.name())
+    }
+
+    fn writer_schema(&self) -> Option<String> {
+        self.0.writer_schema()
+    }
+
+    fn bind(&self, binding: &Binding) {
+        self.0.bind(binding);
+    }
+
+    fn is_null(&self, value: &Option<T>) -> bool {
+        value.as_ref().is_none_or(|value| self.0.is_null(value))
+    }
+
+    fn encode(&self, value: &Option<T>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        match value {
+            Some(value) => self.0.encode(value, out),
+            None => Err(EncodeError::Malformed("null has no bytes".into())),
+        }
+    }
+
+    fn decode(&self, bytes: Option<&[u8]>) -> Result<Option<T>, DecodeError> {
+        bytes.map(|bytes| self.0.decode(Some(bytes))).transpose()
+    }
+}

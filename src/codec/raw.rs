@@ -1,0 +1,84 @@
+//! Bytes and text as they are.
+//!
+//! Why: dead letters, pass-through topologies and plain string keys have no schema.
+
+use super::{Codec, DecodeError, EncodeError};
+
+/// See [`raw`].
+#[derive(Debug, Clone, Copy)]
+pub struct Raw;
+
+/// The bytes themselves; null is refused. For null use [`nullable`](super::nullable).
+pub fn raw() -> Raw {
+    Raw
+}
+
+impl Codec<Vec<u8>> for Raw {
+    fn name(&self) -> String {
+        "raw".into()
+    }
+
+    fn encode(&self, value: &Vec<u8>, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        out.extend_from_slice(value);
+        Ok(())
+    }
+
+    fn decode(&self, bytes: Option<&[u8]>) -> Result<Vec<u8>, DecodeError> {
+        Ok(bytes.ok_or(DecodeError::Null)?.to_vec())
+    }
+}
+
+/// See [`text`].
+#[derive(Debug, Clone, Copy)]
+pub struct Text;
+
+/// UTF-8 text; null is refused. For null use [`nullable`](super::nullable).
+pub fn text() -> Text {
+    Text
+}
+
+impl Codec<String> for Text {
+    fn name(&self) -> String {
+        "text".into()
+    }
+
+    fn encode(&self, value: &String, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        out.extend_from_slice(value.as_bytes());
+        Ok(())
+    }
+
+    fn decode(&self, bytes: Option<&[u8]>) -> Result<String, DecodeError> {
+        let bytes = bytes.ok_or(DecodeError::Null)?;
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Ok(text.to_owned()),
+            Err(error) => Err(DecodeError::Malformed(format!("not UTF-8 at byte {}", error.valid_up_to()))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::nullable;
+
+    #[test]
+    fn raw_and_text_give_back_their_bytes_and_refuse_null() {
+        let mut out = Vec::new();
+        raw().encode(&vec![1, 0, 255], &mut out).unwrap();
+        assert_eq!(raw().decode(Some(&out)).unwrap(), [1, 0, 255]);
+        assert!(matches!(raw().decode(None), Err(DecodeError::Null)));
+        assert_eq!(text().decode(Some("é".as_bytes())).unwrap(), "é");
+        assert!(
+            matches!(text().decode(Some(&[b'a', 255])), Err(DecodeError::Malformed(text)) if text == "not UTF-8 at byte 1")
+        );
+    }
+
+    #[test]
+    fn null_and_empty_are_different_values_of_a_nullable_codec() {
+        let codec = nullable(text());
+        assert_eq!(codec.decode(None).unwrap(), None);
+        assert_eq!(codec.decode(Some(b"")).unwrap(), Some(String::new()));
+        assert!(codec.is_null(&None) && !codec.is_null(&Some(String::new())));
+        assert!(codec.encode(&None, &mut Vec::new()).is_err());
+    }
+}
