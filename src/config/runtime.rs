@@ -31,6 +31,10 @@ pub struct RuntimeConfig {
     pub schema_registry: SchemaRegistryConfig,
     /// Guarantee, commits and threads.
     pub processing: ProcessingConfig,
+    /// Topics that `apply` creates.
+    pub internal_topics: InternalTopicsConfig,
+    /// Sinks outside Kafka.
+    pub external: ExternalConfig,
     /// State stores on disk.
     pub state: StateConfig,
     /// The memory budget and the consumers' part of it (rules ).
@@ -89,6 +93,38 @@ impl RuntimeConfig {
         let threads = u64::from(self.processing.stream_threads).saturating_mul(per_thread);
         self.state.block_cache.bytes().saturating_add(self.state.write_buffers.bytes()).saturating_add(threads)
     }
+}
+
+/// Where a partition without a committed offset is read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// At its beginning.
+    Earliest,
+    /// At its end; what is there is never read.
+    Latest,
+}
+
+/// `[internal-topics]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct InternalTopicsConfig {
+    /// Partitions while no source topic tells.
+    pub partitions: u16,
+    /// Replicas; −1 leaves it to the broker's default.
+    pub replication: i16,
+}
+
+/// `[external]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ExternalConfig {
+    /// Connections per sink and stream thread.
+    pub lanes: u16,
+    /// Requests sent at once.
+    pub batch: u32,
+    /// Bound of one connection attempt or batch.
+    pub timeout: Span,
 }
 
 /// `[schema-registry]`
@@ -178,6 +214,8 @@ pub struct ProcessingConfig {
     pub producer: ProducerKind,
     /// Compression of produced batches.
     pub compression: Compression,
+    /// Where a partition without a committed offset is read from.
+    pub start: Start,
 }
 
 /// `[state]`

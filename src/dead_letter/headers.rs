@@ -106,11 +106,8 @@ mod tests {
             headers: &original,
         };
         let error = RecordError::new(Stage::Process, "x", "y".repeat(10_000));
-        let provenance = Provenance {
-            application: "app",
-            task: TaskId { sub_topology: 0, partition: Partition(1) },
-            attempts: 3,
-        };
+        let provenance =
+            Provenance { application: "app", task: TaskId { sub_topology: 0, partition: Partition(1) }, attempts: 3 };
         let headers = append_provenance(&record, &error, &provenance);
         assert_eq!(headers.0[..3], original.0[..]);
         assert_eq!(headers.last(names::OFFSET), Some(&b"7"[..]));

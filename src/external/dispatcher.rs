@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::position::Position;
 use crate::processor::{Effects, SinkIndex};
-use crate::telemetry::{Metrics, Signals};
+use crate::telemetry::Telemetry;
 use crate::topology::ExternalSpec;
 
 use super::lane::{Batch, Lane, LaneOptions, Outcome};
@@ -51,15 +51,16 @@ impl Dispatcher {
         externals: &[ExternalSpec],
         options: LaneOptions,
         tokio: &tokio::runtime::Handle,
-        metrics: &Arc<Metrics>,
-        signals: &Arc<Signals>,
+        telemetry: &Telemetry,
     ) -> Self {
         // Room for every batch that can be under way, so that a lane never waits for the stream thread.
         let (outcome_sender, outcomes) = bounded(externals.len().max(1) * options.lanes * (LANE_QUEUE + 2));
         let generation = Arc::new(AtomicU64::new(0));
+        let away = Arc::new(AtomicUsize::new(0));
         let start_lane = |spec: &ExternalSpec| {
             let (batches, receiver) = mpsc::channel(LANE_QUEUE);
-            let lane = Lane::new(spec, options, outcome_sender.clone(), [&generation, &away], metrics, signals);
+            let lane =
+                Lane::new(spec, options, outcome_sender.clone(), Arc::clone(&generation), Arc::clone(&away), telemetry);
             tokio.spawn(lane.run(receiver));
             LaneEnd { batches, filling: Batch::default() }
         };
@@ -69,6 +70,7 @@ impl Dispatcher {
             outcomes,
             _keep: outcome_sender.clone(),
             generation,
+            away,
             outstanding: 0,
             batch_requests: options.batch_requests,
             refusals: Vec::new(),

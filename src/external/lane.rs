@@ -1,8 +1,9 @@
 //! One lane: one connection, one batch at a time, tried until it is done.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
@@ -12,7 +13,7 @@ use crate::backoff::Backoff;
 use crate::error::Dependency;
 use crate::position::Position;
 use crate::processor::{Connect, Failure, Reply, Target};
-use crate::telemetry::{Metrics, Signals};
+use crate::telemetry::Telemetry;
 use crate::topology::ExternalSpec;
 
 use super::dispatcher::Refusal;
@@ -70,8 +71,9 @@ pub(super) struct Lane {
     options: LaneOptions,
     outcomes: Sender<Outcome>,
     generation: Arc<AtomicU64>,
-    metrics: Arc<Metrics>,
-    signals: Arc<Signals>,
+    /// How many lanes of the dispatcher are without their target.
+    lanes_away: Arc<AtomicUsize>,
+    telemetry: Telemetry,
     target: Option<Box<dyn Target>>,
     away: bool,
 }
@@ -82,8 +84,8 @@ impl Lane {
         options: LaneOptions,
         outcomes: Sender<Outcome>,
         generation: Arc<AtomicU64>,
-        metrics: &Arc<Metrics>,
-        signals: &Arc<Signals>,
+        lanes_away: Arc<AtomicUsize>,
+        telemetry: &Telemetry,
     ) -> Self {
         Lane {
             name: spec.name.clone(),
@@ -92,8 +94,8 @@ impl Lane {
             options,
             outcomes,
             generation,
-            metrics: Arc::clone(metrics),
-            signals: Arc::clone(signals),
+            lanes_away,
+            telemetry: telemetry.clone(),
             target: None,
             away: false,
         }
@@ -107,9 +109,7 @@ impl Lane {
             // The dispatcher may be gone; then nobody waits for the outcome.
             _ = self.outcomes.send(Outcome { generation: batch.generation, refusals });
         }
-        if self.away {
-            self.signals.back(&self.dependency);
-        }
+        self.reached();
     }
 
     /// Sends the batch until the target has answered, or until it was abandoned.
@@ -118,19 +118,20 @@ impl Lane {
         let mut attempt = 0;
         while batch.generation == self.generation.load(Ordering::Acquire) && !closed() {
             if self.target.is_none() {
-                self.connect_until(|| batch.generation != self.generation.load(Ordering::Acquire) || closed()).await;
+                let generation = Arc::clone(&self.generation);
+                self.connect_until(|| batch.generation != generation.load(Ordering::Acquire) || closed()).await;
                 continue;
             }
             let started = Instant::now();
             match self.send(&bodies).await {
                 Ok(replies) => {
                     self.reached();
-                    self.metrics.external_batch(&self.name, bodies.len(), started.elapsed());
+                    self.telemetry.metrics.external.with([&self.name]).observe(started.elapsed().as_secs_f64());
                     return self.refusals(batch, replies);
                 }
                 Err(failure) => {
                     self.target = None;
-                    self.failed(&failure, bodies.len());
+                    self.failed(&failure, attempt + 1);
                     tokio::time::sleep(self.options.backoff.delay(attempt, fastrand::f64())).await;
                     attempt += 1;
                 }
@@ -171,14 +172,18 @@ impl Lane {
 
     fn refusals(&self, batch: &Batch, replies: Vec<Reply>) -> Vec<Refusal> {
         let mut refusals = Vec::new();
+        let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
         for (reply, position) in replies.into_iter().zip(&batch.origins) {
             match reply {
-                Reply::Done(label) => self.metrics.external_outcome(&self.name, label),
+                Reply::Done(label) => *counts.entry(label).or_default() += 1,
                 Reply::Refused(reason) => {
-                    self.metrics.external_outcome(&self.name, "refused");
+                    *counts.entry("refused").or_default() += 1;
                     refusals.push(Refusal { position: position.clone(), sink: self.name.clone(), reason });
                 }
             }
+        }
+        for (outcome, count) in counts {
+            self.telemetry.metrics.external_requests.with([&self.name, outcome]).inc_by(count);
         }
         refusals
     }
@@ -186,13 +191,21 @@ impl Lane {
     fn reached(&mut self) {
         if self.away {
             self.away = false;
-            self.signals.back(&self.dependency);
+            self.lanes_away.fetch_sub(1, Ordering::AcqRel);
+        }
+        if self.target.is_some() {
+            self.telemetry.dependency_back(&self.dependency);
         }
     }
 
-    fn failed(&mut self, failure: &Failure, requests: usize) {
-        self.metrics.external_retry(&self.name, requests);
-        self.away = true;
-        self.signals.away(&self.dependency, &failure.to_string());
+    fn failed(&mut self, failure: &Failure, attempt: u32) {
+        if !self.away {
+            self.away = true;
+            self.lanes_away.fetch_add(1, Ordering::AcqRel);
+        }
+        if attempt > 0 {
+            self.telemetry.external_retried(&self.name, attempt, &failure.to_string());
+        }
+        self.telemetry.dependency_away(&self.dependency, &failure.to_string());
     }
 }

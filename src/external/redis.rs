@@ -127,7 +127,16 @@ impl Target for RedisTarget {
 /// Errors of a single command that say something about the server, not about the command.
 fn is_passing(error: &ServerError) -> bool {
     const CODES: [&str; 11] = [
-        "LOADING", "BUSY", "OOM", "READONLY", "MASTERDOWN", "TRYAGAIN", "CLUSTERDOWN", "MISCONF", "NOREPLICAS", "NOAUTH",
+        "LOADING",
+        "BUSY",
+        "OOM",
+        "READONLY",
+        "MASTERDOWN",
+        "TRYAGAIN",
+        "CLUSTERDOWN",
+        "MISCONF",
+        "NOREPLICAS",
+        "NOAUTH",
         "NOPERM",
     ];
     // An emptied or replaced server has no functions; a new connection loads them.

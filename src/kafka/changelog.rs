@@ -6,11 +6,11 @@
 
 use std::time::{Duration, Instant};
 
+use rdkafka::Message as _;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
-use rdkafka::Message as _;
 
 use crate::error::FatalError;
 use crate::position::{Offset, TopicPartition};
@@ -89,7 +89,8 @@ impl ChangelogReader {
         mut idle: impl FnMut(Duration),
     ) -> Result<Offset, E> {
         let mut list = TopicPartitionList::with_capacity(1);
-        list.add_partition_offset(&at.topic, at.partition.0, KafkaOffset::Offset(from.0)).map_err(KafkaFailure::from)?;
+        list.add_partition_offset(&at.topic, at.partition.0, KafkaOffset::Offset(from.0))
+            .map_err(KafkaFailure::from)?;
         self.committed.assign(&list).map_err(KafkaFailure::from)?;
         let mut next = from;
         let mut last_idle = Instant::now();

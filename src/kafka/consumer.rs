@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::config::FromClientConfigAndContext as _;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _};
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
@@ -162,7 +162,10 @@ impl GroupConsumer {
     /// librdkafka's error.
     pub fn assign(&self, partitions: &[TopicPartition]) -> Result<(), KafkaFailure> {
         let list = list(partitions);
-        self.client.incremental_assign(&list)?;
+        match self.client.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => self.client.incremental_assign(&list)?,
+            _ => self.client.assign(&list)?,
+        }
         Ok(self.client.pause(&list)?)
     }
 
@@ -171,7 +174,10 @@ impl GroupConsumer {
     /// # Errors
     /// librdkafka's error.
     pub fn unassign(&self, partitions: &[TopicPartition]) -> Result<(), KafkaFailure> {
-        Ok(self.client.incremental_unassign(&list(partitions))?)
+        match self.client.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => Ok(self.client.incremental_unassign(&list(partitions))?),
+            _ => Ok(self.client.unassign()?),
+        }
     }
 
     /// Stops fetching.

@@ -125,7 +125,8 @@ impl TransactionalProducer for LibrdkafkaProducer {
 
     fn append(&mut self, record: Outgoing<'_>) -> Result<(), ProduceError> {
         self.begin()?;
-        let mut base = BaseRecord::<[u8], [u8], usize>::with_opaque_to(record.topic, record.slot.map_or(0, |slot| slot.0 + 1));
+        let mut base =
+            BaseRecord::<[u8], [u8], usize>::with_opaque_to(record.topic, record.slot.map_or(0, |slot| slot.0 + 1));
         base.key = record.key;
         base.payload = record.value;
         base.partition = record.partition.map(|partition| partition.0);
@@ -135,7 +136,9 @@ impl TransactionalProducer for LibrdkafkaProducer {
         loop {
             match self.client.send(base) {
                 Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) if Instant::now() < deadline => {
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back))
+                    if Instant::now() < deadline =>
+                {
                     base = back;
                     self.serve(FLUSH_SLICE)?;
                 }

@@ -12,6 +12,10 @@ pub struct Settings {
     pub bootstrap_servers: String,
     /// Properties passed through, security included. Those that the runtime owns were refused before.
     pub properties: Vec<(String, String)>,
+    /// Properties of the group's members only.
+    pub member_properties: Vec<(String, String)>,
+    /// Codec of produced batches.
+    pub compression: String,
     /// Consumer group and prefix of transactional ids.
     pub application_id: String,
     /// Stable name of this instance: the same after a restart, so that a zombie is fenced at once (rule R-2).
@@ -20,8 +24,15 @@ pub struct Settings {
     pub transaction_timeout: Duration,
     /// Bytes of fetched records that wait in the client.
     pub fetch_queue_bytes: usize,
+    /// Bytes of one fetch, over all partitions.
+    pub fetch_max_bytes: usize,
+    /// Bytes of one fetch, per partition.
+    pub partition_fetch_bytes: usize,
     /// Largest record to produce, in bytes.
     pub max_record_bytes: usize,
+    /// Whether a task reads several topics: then equal partitions have to come to one member, which of librdkafka's
+    /// assignors only `range` promises.
+    pub co_partitioned: bool,
     /// Whether the first read of a group starts at the beginning of a partition; the end would lose what is there.
     pub from_beginning: bool,
 }
@@ -41,8 +52,11 @@ impl Settings {
     /// The consumer of one stream thread.
     pub(super) fn consumer(&self, thread: usize) -> ClientConfig {
         let mut config = self.fetching(&format!("consumer-{thread}"));
+        for (key, value) in &self.member_properties {
+            config.set(key, value);
+        }
         config.set("group.id", &self.application_id);
-        config.set("partition.assignment.strategy", "cooperative-sticky");
+        config.set("partition.assignment.strategy", if self.co_partitioned { "range" } else { "cooperative-sticky" });
         config.set("auto.offset.reset", if self.from_beginning { "earliest" } else { "latest" });
         // A pattern has to find a new table's topic soon, not within the default five minutes.
         config.set("topic.metadata.refresh.interval.ms", "5000");
@@ -69,7 +83,8 @@ impl Settings {
         config.set("fetch.wait.max.ms", "100");
         config.set("queued.max.messages.kbytes", (self.fetch_queue_bytes / 1024).max(64).to_string());
         config.set("queued.min.messages", "20000");
-        config.set("fetch.message.max.bytes", (self.fetch_queue_bytes / 4).clamp(1 << 20, 64 << 20).to_string());
+        config.set("fetch.message.max.bytes", self.partition_fetch_bytes.to_string());
+        config.set("fetch.max.bytes", self.fetch_max_bytes.to_string());
         config
     }
 
@@ -80,6 +95,7 @@ impl Settings {
         // As Java places keys; librdkafka's own default does not (co-partitioning would be silently wrong).
         config.set("partitioner", "murmur2_random");
         config.set("linger.ms", "5");
+        config.set("compression.codec", &self.compression);
         config.set("batch.num.messages", "100000");
         config.set("queue.buffering.max.messages", "1000000");
         config.set("message.max.bytes", (self.max_record_bytes + 4096).to_string());

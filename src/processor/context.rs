@@ -1,5 +1,7 @@
 //! What a processor sees of the task it runs in.
 
+use std::sync::Arc;
+
 use crate::codec::{DecodeError, SchemaId};
 use crate::error::RecordError;
 use crate::position::{Offset, Partition};
@@ -43,6 +45,8 @@ pub struct Scope {
     pub now: Timestamp,
     /// Highest timestamp processed so far (rule R-27).
     pub stream_time: Timestamp,
+    /// Topic of the record in hand.
+    pub topic: Arc<str>,
     /// Partition of the record in hand.
     pub partition: Partition,
     /// Offset of the record in hand.
@@ -63,6 +67,7 @@ impl Scope {
             effects: Effects::default(),
             now: Timestamp::NONE,
             stream_time: Timestamp::NONE,
+            topic: Arc::from(""),
             partition: Partition(0),
             offset: Offset(0),
             fault: None,
@@ -109,6 +114,11 @@ impl<K, V> Context<'_, K, V> {
     /// Highest record timestamp that the task has processed.
     pub fn stream_time(&self) -> Timestamp {
         self.scope.stream_time
+    }
+
+    /// Topic of the input record.
+    pub fn topic(&self) -> &str {
+        &self.scope.topic
     }
 
     /// Partition of the input record.

@@ -7,10 +7,10 @@ use crate::codec::{Codec, DecodeError, RecordCodec};
 use crate::error::{RecordError, Stage};
 use crate::record::{RawRecord, Record};
 
+use super::Processor;
 use super::context::{Context, Fault, Scope};
 use super::effects::TopicIndex;
 use super::external::{ExternalSink, Requests, SinkIndex};
-use super::Processor;
 
 /// The receiving end of a typed edge.
 pub trait Receive<K, V>: Send {
@@ -94,7 +94,7 @@ impl<K, V> SinkNode<K, V> {
     }
 }
 
-fn encode<T>(codec: &dyn Codec<T>, value: &T, out: &mut Vec<u8>) -> Result<bool, Fault> {
+fn encode<T: 'static>(codec: &dyn Codec<T>, value: &T, out: &mut Vec<u8>) -> Result<bool, Fault> {
     out.clear();
     if codec.is_null(value) {
         return Ok(false);

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -15,8 +14,6 @@ use crate::topology::Topology;
 use super::environment::{Environment, Problem};
 use super::options::Options;
 use super::stream_thread::StreamThread;
-
-const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
 
 /// A topology, ready to run.
 pub struct App {
@@ -46,7 +43,6 @@ impl App {
         let prepared = prepare(&topology, &options, &shutdown).await?;
         let Some(max_record_bytes) = prepared else { return Ok(()) };
         options.kafka.max_record_bytes = options.kafka.max_record_bytes.min(max_record_bytes);
-        options.signals.started();
         run_threads(topology, options, directory, shutdown).await
     }
 }
@@ -66,15 +62,15 @@ async fn prepare(
         };
         match result {
             Ok(limit) => {
-                options.signals.back(&Dependency::Kafka);
-                options.signals.back(&Dependency::SchemaRegistry);
+                options.telemetry.dependency_back(&Dependency::Kafka);
+                options.telemetry.dependency_back(&Dependency::SchemaRegistry);
                 return Ok(Some(limit));
             }
             Err(Problem::Fatal(error)) => return Err(error),
             Err(Problem::Away(away)) => {
-                options.signals.away(&away.dependency, &away.reason);
+                options.telemetry.dependency_away(&away.dependency, &away.reason);
                 tokio::select! {
-                    () = tokio::time::sleep(BACKOFF.delay(attempt, fastrand::f64())) => {}
+                    () = tokio::time::sleep(Backoff::DEPENDENCY.delay(attempt, fastrand::f64())) => {}
                     () = shutdown.cancelled() => return Ok(None),
                 }
                 attempt += 1;
@@ -108,7 +104,8 @@ async fn run_threads(
             _ = done.blocking_send(result);
         };
         let spawned = thread::Builder::new().name(format!("stream-thread-{index}")).spawn(work);
-        spawned.map_err(|error| FatalError::Other { context: "starting a stream thread".into(), source: error.into() })?;
+        spawned
+            .map_err(|error| FatalError::Other { context: "starting a stream thread".into(), source: error.into() })?;
     }
     let mut first_error = Ok(());
     for _ in 0..threads {

@@ -6,12 +6,16 @@
 
 use std::time::{Duration, Instant};
 
-use crate::error::{RecordError, Stage};
+use prometheus::Histogram;
+
+use crate::error::{Dependency, RecordError, Stage};
 use crate::position::{Offset, TaskId, TopicPartition};
+use crate::record::Timestamp;
 use crate::store::{Commit, StoreIndex};
+use crate::telemetry::AbortReason;
 
 use super::options::Guarantee;
-use super::stream_thread::{Halt, StreamThread};
+use super::stream_thread::{Halt, StreamThread, now};
 
 impl StreamThread {
     /// Commits what is open. The external sinks must have settled.
@@ -22,31 +26,44 @@ impl StreamThread {
         let mut clock = Phases::start();
         let patience = self.options.kafka.transaction_timeout;
         self.producer.flush(opened + patience.max(opened.elapsed() + Duration::from_secs(1)))?;
-        clock.phase(self, "flush");
+        clock.observe(&self.metrics.commit_flush);
         match self.options.guarantee {
             Guarantee::ExactlyOnce => {
                 let membership = self.consumer.membership();
-                let membership = membership.ok_or_else(|| Halt::Recover("fenced", "no group membership".into()))?;
+                let membership =
+                    membership.ok_or_else(|| Halt::Recover(AbortReason::Fenced, "no group membership".into()))?;
                 self.producer.offsets(&positions, &membership)?;
-                clock.phase(self, "offsets");
+                clock.observe(&self.metrics.commit_offsets);
                 self.producer.commit()?;
-                clock.phase(self, "end");
+                clock.observe(&self.metrics.commit_end);
                 self.apply()?;
-                clock.phase(self, "apply");
+                clock.observe(&self.metrics.commit_apply);
             }
             Guarantee::AtLeastOnce => {
                 self.apply()?;
-                clock.phase(self, "apply");
+                clock.observe(&self.metrics.commit_apply);
                 self.producer.commit()?;
                 let committed = self.consumer.commit(&positions);
-                committed.map_err(|error| Halt::Recover("offsets", error.to_string()))?;
-                clock.phase(self, "offsets");
+                committed.map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
+                clock.observe(&self.metrics.commit_offsets);
             }
         }
-        self.options.metrics.committed(self.index, opened.elapsed(), self.topology.name());
+        self.committed();
+        Ok(())
+    }
+
+    fn committed(&mut self) {
         self.open_since = None;
         self.failures = 0;
-        Ok(())
+        self.metrics.transaction_open.stop();
+        self.metrics.commits.inc();
+        let now = now().0;
+        for timestamp in self.latencies.drain(..) {
+            self.metrics.record_latency.observe((now - timestamp).max(0) as f64 / 1000.0);
+        }
+        if std::mem::take(&mut self.kafka_away) {
+            self.options.telemetry.dependency_back(&Dependency::Kafka);
+        }
     }
 
     /// A target refused a request for good: the transaction is aborted and the record set aside when it comes again.
@@ -62,7 +79,7 @@ impl StreamThread {
                 owned.task.refuse(refusal.position, RecordError::new(Stage::External, "refused", reason));
             }
         }
-        Err(Halt::Recover("external-refused", format!("{count} requests were refused for good")))
+        Err(Halt::Recover(AbortReason::External, format!("{count} requests were refused for good")))
     }
 
     /// Next positions of all tasks.
@@ -83,10 +100,10 @@ impl StreamThread {
             let own = acknowledged.iter().filter(|(task, _, _)| *task == id);
             let changelog_next: Vec<_> = own.map(|(_, store, next)| (*store, *next)).collect();
             let positions = owned.task.positions();
-            let commit =
-                Commit { changelog_next: &changelog_next, positions: &positions, stream_time: owned.task.stream_time() };
-            let applied = owned.task.state().commit(commit);
-            applied.map_err(|error| Halt::Recover("store", error.to_string()))?;
+            let stream_time = Some(owned.task.stream_time()).filter(|time| *time != Timestamp::NONE);
+            let commit = Commit { changelog_next: &changelog_next, positions: &positions, stream_time };
+            let applied = owned.task.state().commit(&commit);
+            applied.map_err(|error| Halt::Recover(AbortReason::Store, error.to_string()))?;
             owned.task.committed();
         }
         Ok(())
@@ -102,8 +119,8 @@ impl Phases {
         Phases { since: Instant::now() }
     }
 
-    fn phase(&mut self, thread: &StreamThread, name: &'static str) {
-        thread.options.metrics.commit_phase(name, self.since.elapsed());
+    fn observe(&mut self, phase: &Histogram) {
+        phase.observe(self.since.elapsed().as_secs_f64());
         self.since = Instant::now();
     }
 }

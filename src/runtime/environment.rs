@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::codec::{Binding, RegisterError, SchemaId};
+use crate::codec::registry::{Registry, RegistryError};
+use crate::codec::{Binding, SchemaId};
 use crate::error::{Dependency, FatalError, Retriable};
 use crate::kafka::{Admin, KafkaFailure, TopicState, TopicWanted};
 use crate::topology::{CodecUse, Subject, Topology};
@@ -58,7 +59,8 @@ impl Environment {
     pub async fn prepare(&self) -> Result<usize, Problem> {
         let environment = self.clone();
         let checked = tokio::task::spawn_blocking(move || environment.check_topics()).await;
-        let limit = checked.map_err(|error| FatalError::Other { context: "checking topics".into(), source: error.into() })??;
+        let limit = checked
+            .map_err(|error| FatalError::Other { context: "checking topics".into(), source: error.into() })??;
         self.bind_codecs().await?;
         Ok(limit)
     }
@@ -70,11 +72,14 @@ impl Environment {
     pub async fn problems(&self) -> Result<Vec<String>, Problem> {
         let mut problems = Vec::new();
         let environment = self.clone();
-        let topics = tokio::task::spawn_blocking(move || Ok::<_, Problem>(environment.missing(&environment.admin()?.topics()?)));
-        problems.extend(topics.await.map_err(|error| FatalError::Other { context: "validate".into(), source: error.into() })??);
+        let topics =
+            tokio::task::spawn_blocking(move || Ok::<_, Problem>(environment.missing(&environment.admin()?.topics()?)));
+        problems.extend(
+            topics.await.map_err(|error| FatalError::Other { context: "validate".into(), source: error.into() })??,
+        );
         for (subject, schema) in self.subjects() {
             let registry = self.registry()?;
-            if registry.lookup(&subject, &schema).await.map_err(Problem::Away)?.is_none() {
+            if registry.lookup(&subject, &schema).await.map_err(|error| named(&subject, error))?.is_none() {
                 problems.push(format!("subject {subject} has no such schema; run: {} apply", self.topology.name()));
             }
         }
@@ -88,15 +93,17 @@ impl Environment {
     pub async fn apply(&self, dry_run: bool) -> Result<Vec<Plan>, Problem> {
         let environment = self.clone();
         let topics = tokio::task::spawn_blocking(move || environment.apply_topics(dry_run)).await;
-        let mut plans = topics.map_err(|error| FatalError::Other { context: "apply".into(), source: error.into() })??;
+        let mut plans =
+            topics.map_err(|error| FatalError::Other { context: "apply".into(), source: error.into() })??;
         for (subject, schema) in self.subjects() {
             let registry = self.registry()?;
-            if registry.lookup(&subject, &schema).await?.is_some() {
+            if registry.lookup(&subject, &schema).await.map_err(|error| named(&subject, error))?.is_some() {
                 continue;
             }
             if !dry_run {
                 self.register(&subject, &schema).await?;
-                registry.set_compatibility(&subject, "BACKWARD").await?;
+                let set = registry.set_compatibility(&subject, "BACKWARD").await;
+                set.map_err(|error| named(&subject, error))?;
             }
             plans.push(Plan::RegisterSchema { subject });
         }
@@ -217,7 +224,7 @@ impl Environment {
         Some(format!("{topic}-{}", codec.part))
     }
 
-    fn registry(&self) -> Result<&crate::codec::Registry, FatalError> {
+    fn registry(&self) -> Result<&Registry, FatalError> {
         let missing = || FatalError::Config("schema-registry.url: is not set, but the topology writes Avro".into());
         self.options.registry.as_deref().ok_or_else(missing)
     }
@@ -234,7 +241,7 @@ impl Environment {
     }
 
     async fn writer_id(&self, subject: &str, schema: &str) -> Result<SchemaId, Problem> {
-        let known = self.registry()?.lookup(subject, schema).await?;
+        let known = self.registry()?.lookup(subject, schema).await.map_err(|error| named(subject, error))?;
         let id = match known {
             Some(id) => id,
             None if self.options.register_schemas => self.register(subject, schema).await?,
@@ -249,11 +256,16 @@ impl Environment {
     }
 
     async fn register(&self, subject: &str, schema: &str) -> Result<SchemaId, Problem> {
-        match self.registry()?.register(subject, schema).await {
-            Ok(id) => Ok(id),
-            Err(RegisterError::Away(away)) => Err(Problem::Away(away)),
-            Err(error) => Err(FatalError::Environment(format!("subject {subject}: {error}")).into()),
-        }
+        Ok(self.registry()?.register(subject, schema).await.map_err(|error| named(subject, error))?)
+    }
+}
+
+/// A registry's refusal, with the subject that it is about.
+fn named(subject: &str, error: RegistryError) -> Problem {
+    match error {
+        RegistryError::Retriable(away) => Problem::Away(away),
+        RegistryError::Unauthorised(_) => FatalError::Authorisation(format!("subject {subject}: {error}")).into(),
+        error => FatalError::Environment(format!("subject {subject}: {error}")).into(),
     }
 }
 

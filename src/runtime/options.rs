@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::codec::{Registry, Schemas};
+use crate::codec::Schemas;
+use crate::codec::registry::Registry;
 use crate::external::LaneOptions;
 use crate::kafka::Settings;
-use crate::store::StoreOptions;
-use crate::telemetry::{Metrics, Signals};
+use crate::store::StoreResources;
+use crate::telemetry::Telemetry;
 
 /// The processing guarantee.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +35,8 @@ pub struct Options {
     pub max_staged_bytes: usize,
     /// Where state lives.
     pub state_directory: PathBuf,
-    /// Memory of the stores.
-    pub store: StoreOptions,
+    /// Memory of the stores, shared by all tasks.
+    pub stores: StoreResources,
     /// Lanes of the external sinks.
     pub lanes: LaneOptions,
     /// SIGTERM to exit at most (rule R-16).
@@ -50,8 +51,6 @@ pub struct Options {
     pub topic_replication: i32,
     /// Cache of schemas.
     pub schemas: Arc<Schemas>,
-    /// Metrics of this process.
-    pub metrics: Arc<Metrics>,
-    /// Health and events.
-    pub signals: Arc<Signals>,
+    /// Metrics, health and events of this process.
+    pub telemetry: Telemetry,
 }

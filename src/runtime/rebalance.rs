@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::error::FatalError;
 use crate::kafka::Rebalance;
 use crate::position::{TaskId, TopicPartition};
+use crate::telemetry::AbortReason;
 
 use super::stream_thread::{Halt, StreamThread};
 use super::tasks::OwnedTask;
@@ -19,23 +20,26 @@ impl StreamThread {
         match rebalance {
             Rebalance::Assigned(partitions) => {
                 self.assign(&partitions)?;
-                self.options.signals.rebalanced("assigned", partitions.len(), started.elapsed());
+                let owned = self.tasks.inputs().len();
+                let (zero, took) = (Duration::ZERO, started.elapsed());
+                self.options.telemetry.rebalanced(partitions.len(), 0, 0, owned, zero, took);
+                self.options.telemetry.health.assigned();
             }
             Rebalance::Revoked { partitions, lost } => {
-                let phase = if lost { "lost" } else { "revoked" };
                 let result = self.revoke(&partitions, lost);
-                self.options.signals.rebalanced(phase, partitions.len(), started.elapsed());
+                let owned = self.tasks.inputs().len();
+                let (revoked, gone) = if lost { (0, partitions.len()) } else { (partitions.len(), 0) };
+                let (took, zero) = (started.elapsed(), Duration::ZERO);
+                self.options.telemetry.rebalanced(0, revoked, gone, owned, took, zero);
                 result?;
             }
         }
-        self.options.signals.assigned(self.index, self.tasks.inputs().len());
         Ok(())
     }
 
     fn assign(&mut self, partitions: &[TopicPartition]) -> Result<(), Halt> {
         let assigned = self.consumer.assign(partitions);
-        assigned.map_err(|error| Halt::Recover("assign", error.to_string()))?;
-        self.options.signals.restoring(self.index, true);
+        assigned.map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
         for at in partitions {
             let id = self.tasks.task_of(&self.topology, at);
             let id = id.ok_or_else(|| FatalError::Environment(format!("{at} was assigned, but no source reads it")))?;
@@ -49,10 +53,9 @@ impl StreamThread {
                 owned.inputs.push(at.clone());
             }
         }
-        self.options.signals.restoring(self.index, false);
         if !self.resting {
             let resumed = self.consumer.resume(partitions);
-            resumed.map_err(|error| Halt::Recover("resume", error.to_string()))?;
+            resumed.map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
         }
         Ok(())
     }
@@ -63,8 +66,12 @@ impl StreamThread {
         let result = match (open, lost, settled) {
             (false, _, _) => Ok(()),
             (true, false, true) => self.commit(),
-            (true, false, false) => Err(Halt::Recover("revoked", "external sinks did not settle in time".into())),
-            (true, true, _) => Err(Halt::Recover("lost", "the group has given the partitions to others".into())),
+            (true, false, false) => {
+                Err(Halt::Recover(AbortReason::External, "external sinks did not settle in time".into()))
+            }
+            (true, true, _) => {
+                Err(Halt::Recover(AbortReason::Lost, "the group has given the partitions to others".into()))
+            }
         };
         // Committed or not: the partitions go. What is staged of closed tasks goes with them.
         for id in self.tasks.ids() {
@@ -77,7 +84,7 @@ impl StreamThread {
             }
         }
         let unassigned = self.consumer.unassign(partitions);
-        unassigned.map_err(|error| Halt::Recover("unassign", error.to_string()))?;
+        unassigned.map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
         result
     }
 
@@ -94,7 +101,8 @@ impl StreamThread {
             if let Err(error) = task.into_state().close() {
                 tracing::warn!(target: "headrace::runtime", task = %id, %error, "closing the store failed");
             }
-            self.options.signals.task_closed(id);
+            self.options.telemetry.task_rests(id, None);
+            self.options.telemetry.task_closed(id, &self.store_names(id), true);
         }
     }
 
@@ -118,7 +126,9 @@ impl StreamThread {
                 Ok(()) => {}
                 Err(Halt::Fatal(error)) => return Err(error),
                 // What was not committed is processed again by whoever comes next.
-                Err(Halt::Recover(class, reason)) => self.options.signals.aborted(class, &reason),
+                Err(Halt::Recover(_, reason)) => {
+                    self.options.telemetry.transaction_aborted(&self.name, AbortReason::Shutdown, &reason);
+                }
             }
         }
         self.open_since = None;
@@ -141,7 +151,8 @@ impl StreamThread {
     fn drop_clients(self, deadline: Instant) {
         let (done, finished) = crossbeam_channel::bounded(1);
         let consumer = Arc::clone(&self.consumer);
-        drop(self);
+        let StreamThread { heartbeat, .. } = self;
+        heartbeat.stop();
         std::thread::spawn(move || {
             drop(consumer);
             _ = done.send(());

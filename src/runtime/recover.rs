@@ -10,10 +10,10 @@ use crate::backoff::Backoff;
 use crate::error::{Dependency, FatalError};
 use crate::kafka::ProduceError;
 use crate::position::{Offset, TopicPartition};
+use crate::telemetry::{AbortReason, RecycleReason};
 
 use super::stream_thread::{Halt, StreamThread, create_producer};
 
-const BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(15));
 /// Patience with one try of a step that needs the cluster.
 const STEP: Duration = Duration::from_secs(10);
 
@@ -25,7 +25,7 @@ impl StreamThread {
                 Ok(()) => break,
                 Err(ProduceError::Fatal(reason)) => return Err(Halt::Fatal(FatalError::Authorisation(reason))),
                 Err(error) => {
-                    self.options.signals.away(&Dependency::Kafka, &error.to_string());
+                    self.options.telemetry.dependency_away(&Dependency::Kafka, &error.to_string());
                     if self.pause_between_tries()? {
                         return Ok(());
                     }
@@ -33,13 +33,16 @@ impl StreamThread {
                 }
             }
         }
-        self.options.signals.back(&Dependency::Kafka);
+        self.options.telemetry.dependency_back(&Dependency::Kafka);
         Ok(())
     }
 
     /// Aborts, and gets every task back to its committed state and position.
-    pub(super) fn recover(&mut self, class: &'static str, reason: &str) -> Result<(), Halt> {
-        self.options.signals.aborted(class, reason);
+    pub(super) fn recover(&mut self, class: AbortReason, reason: &str) -> Result<(), Halt> {
+        self.options.telemetry.transaction_aborted(&self.name, class, reason);
+        if class == AbortReason::Fenced {
+            self.options.telemetry.fenced(&self.name, reason);
+        }
         self.open_since = None;
         self.blocked_since = None;
         self.dispatcher.abandon();
@@ -48,7 +51,8 @@ impl StreamThread {
         }
         self.failures += 1;
         self.producer = create_producer(&self.options, self.index)?;
-        self.options.metrics.producer_recycled(class);
+        let recycled = if class == AbortReason::Fenced { RecycleReason::Fenced } else { RecycleReason::Suspicious };
+        self.options.telemetry.producer_recycled(&self.name, recycled, reason);
         self.initialise()?;
         if self.shutdown.is_cancelled() {
             return Ok(());
@@ -56,7 +60,7 @@ impl StreamThread {
         for id in self.tasks.ids() {
             let Some(mut owned) = self.tasks.remove(id) else { continue };
             owned.task.rewind();
-            let reconciled = self.reconcile(&mut owned, class == "store");
+            let reconciled = self.reconcile(&mut owned, class == AbortReason::Store);
             match reconciled {
                 Ok(true) => self.tasks.insert(owned),
                 Ok(false) => self.reopen(owned)?,
@@ -76,25 +80,25 @@ impl StreamThread {
             return Ok(());
         }
         let committed = self.consumer.committed(&inputs, STEP);
-        let committed = committed.map_err(|error| Halt::Recover("committed-offsets", error.to_string()))?;
+        let committed = committed.map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
         let mut positions: Vec<(TopicPartition, Offset)> = Vec::with_capacity(committed.len());
         for (at, next) in committed {
             let next = match next {
                 Some(next) => next,
                 None => {
                     let bounds = self.consumer.bounds(&at, STEP);
-                    let (first, end) = bounds.map_err(|error| Halt::Recover("bounds", error.to_string()))?;
+                    let (first, end) = bounds.map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
                     if self.options.kafka.from_beginning { first } else { end }
                 }
             };
             positions.push((at, next));
         }
-        self.consumer.seek(&positions, STEP).map_err(|error| Halt::Recover("seek", error.to_string()))
+        self.consumer.seek(&positions, STEP).map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))
     }
 
     /// Waits between two tries, keeping the membership; true when the shutdown was asked for meanwhile.
     fn pause_between_tries(&mut self) -> Result<bool, Halt> {
-        let until = Instant::now() + BACKOFF.delay(self.failures, fastrand::f64());
+        let until = Instant::now() + Backoff::RESTART.delay(self.failures, fastrand::f64());
         self.failures += 1;
         self.rest()?;
         while Instant::now() < until && !self.shutdown.is_cancelled() {

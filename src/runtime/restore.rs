@@ -10,6 +10,7 @@ use crate::kafka::{Bounds, Event, KafkaFailure};
 use crate::position::{Offset, TaskId};
 use crate::store::{StoreError, StoreSpec, TaskState};
 use crate::task::{Limits, Task};
+use crate::telemetry::AbortReason;
 
 use super::stream_thread::{Halt, StreamThread};
 use super::tasks::{Changelog, OwnedTask};
@@ -33,8 +34,8 @@ impl From<KafkaFailure> for RestoreError {
 impl From<RestoreError> for Halt {
     fn from(error: RestoreError) -> Self {
         match error {
-            RestoreError::Kafka(error) => Halt::Recover("restore", error.to_string()),
-            RestoreError::Store(error) => Halt::Recover("store", error.to_string()),
+            RestoreError::Kafka(error) => Halt::Recover(AbortReason::Broker, error.to_string()),
+            RestoreError::Store(error) => Halt::Recover(AbortReason::Store, error.to_string()),
         }
     }
 }
@@ -43,12 +44,15 @@ impl StreamThread {
     /// Opens a task's state and restores it.
     pub(super) fn open_task(&mut self, id: TaskId) -> Result<OwnedTask, Halt> {
         let changelogs = self.tasks.changelogs(&self.topology, &self.options.kafka.application_id, id);
+        let started = Instant::now();
+        self.options.telemetry.task_created(id);
         let mut state = self.open_state(id)?;
         if !self.catch_up(id, &mut state, &changelogs)? {
             state = self.set_state_aside(id, state, "it does not fit its changelog")?;
             self.catch_up(id, &mut state, &changelogs)?;
         }
-        self.options.signals.task_opened(id);
+        let names = self.store_names(id);
+        self.options.telemetry.task_restored(id, &names, 0, started.elapsed());
         let limits = Limits { max_output_bytes: self.options.kafka.max_record_bytes };
         let task = Task::new(&self.topology, &self.options.kafka.application_id, id, state, limits);
         Ok(OwnedTask { task, inputs: Vec::new(), changelogs, rest: None })
@@ -75,11 +79,17 @@ impl StreamThread {
         Ok(())
     }
 
+    /// Names of a task's stores.
+    pub(super) fn store_names(&self, id: TaskId) -> Vec<&str> {
+        let own = self.topology.stores().iter().filter(|store| store.sub_topology == id.sub_topology);
+        own.map(|store| store.spec.name.as_str()).collect()
+    }
+
     fn open_state(&mut self, id: TaskId) -> Result<TaskState, Halt> {
         let deadline = Instant::now() + LOCK_PATIENCE;
         let specs: Vec<StoreSpec> = self.topology.stores().iter().map(|store| store.spec.clone()).collect();
         loop {
-            match self.directory.open_task(id, &specs, self.topology.state_id(), &self.options.store) {
+            match self.directory.open_task(id, &specs, self.topology.state_id(), &self.options.stores) {
                 Ok(state) => return Ok(state),
                 Err(StoreError::Locked { .. }) if Instant::now() < deadline && !self.shutdown.is_cancelled() => {
                     self.keep_membership(Duration::from_millis(50))?;
@@ -103,9 +113,12 @@ impl StreamThread {
     }
 
     fn quarantine(&mut self, id: TaskId, reason: &str) -> Result<(), Halt> {
-        self.options.signals.quarantined(id, reason);
-        self.directory.quarantine(id).map_err(|error| {
-            Halt::Fatal(FatalError::Other { context: format!("state of task {id} can't be set aside"), source: error.into() })
+        self.options.telemetry.store_quarantined(id, reason);
+        self.directory.quarantine(id, reason).map(drop).map_err(|error| {
+            Halt::Fatal(FatalError::Other {
+                context: format!("state of task {id} can't be set aside"),
+                source: error.into(),
+            })
         })
     }
 
@@ -138,15 +151,14 @@ impl StreamThread {
         let deadline = Instant::now() + 2 * self.options.kafka.transaction_timeout;
         let consumer = std::sync::Arc::clone(&self.consumer);
         let pending = &mut self.pending;
-        let signals = std::sync::Arc::clone(&self.options.signals);
-        let index = self.index;
+        let heartbeat = &self.heartbeat;
         let bounds = self.reader.settled_bounds(&changelog.at, deadline, |wait| {
-            signals.beat(index);
+            heartbeat.beat();
             if let Event::Rebalance(rebalance) = consumer.poll(wait) {
                 pending.push_back(rebalance);
             }
         });
-        bounds.map_err(|error| Halt::Recover("restore", error.to_string()))
+        bounds.map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))
     }
 
     fn read_changelog(
@@ -159,7 +171,8 @@ impl StreamThread {
     ) -> Result<(), Halt> {
         let started = Instant::now();
         let consumer = std::sync::Arc::clone(&self.consumer);
-        let (pending, signals, index) = (&mut self.pending, std::sync::Arc::clone(&self.options.signals), self.index);
+        let (pending, heartbeat, telemetry) = (&mut self.pending, &self.heartbeat, &self.options.telemetry);
+        let store = self.topology.stores()[changelog.store.0].spec.name.as_str();
         let mut batch: Vec<(Vec<u8>, Option<Vec<u8>>)> = Vec::new();
         let (mut bytes, mut records) = (0, 0_u64);
         let bulk = state.changelog_next(changelog.store).is_none();
@@ -175,7 +188,8 @@ impl StreamThread {
                 batch.push((key.to_vec(), value.map(<[u8]>::to_vec)));
                 if bytes >= BATCH_BYTES {
                     bytes = 0;
-                    signals.restore_progress(id, next.0 - from.0, bounds.end.0 - next.0);
+                    let remaining = u64::try_from(bounds.end.0 - next.0).unwrap_or(0);
+                    telemetry.restore_progress(id, store, batch.len() as u64, remaining);
                     let pairs = batch.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
                     state.restore(changelog.store, pairs, next).map_err(RestoreError::Store)?;
                     batch.clear();
@@ -183,7 +197,7 @@ impl StreamThread {
                 Ok::<(), RestoreError>(())
             },
             |wait| {
-                signals.beat(index);
+                heartbeat.beat();
                 if let Event::Rebalance(rebalance) = consumer.poll(wait) {
                     pending.push_back(rebalance);
                 }
@@ -196,7 +210,11 @@ impl StreamThread {
         if bulk {
             state.end_bulk(changelog.store).map_err(RestoreError::Store)?;
         }
-        self.options.signals.restored(id, records, started.elapsed());
+        telemetry.metrics.restore_records.with([]).inc_by(batch.len() as u64);
+        tracing::info!(
+            target: "headrace::runtime", task = %id, store, records, seconds = started.elapsed().as_secs_f64(),
+            "read {records} changelog records"
+        );
         Ok(())
     }
 }

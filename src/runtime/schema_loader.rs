@@ -5,19 +5,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
-use crate::codec::{Lookup, Registry, SchemaId, Schemas};
+use crate::codec::registry::Registry;
+use crate::codec::{Lookup, SchemaId, Schemas};
 use crate::error::Dependency;
-use crate::telemetry::Signals;
+use crate::telemetry::Telemetry;
 
 use super::options::Options;
-
-const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
 
 /// Loads schemas for one stream thread.
 pub(super) struct SchemaLoader {
     registry: Option<Arc<Registry>>,
     schemas: Arc<Schemas>,
-    signals: Arc<Signals>,
+    telemetry: Telemetry,
     tokio: tokio::runtime::Handle,
     under_way: Arc<Mutex<BTreeSet<SchemaId>>>,
 }
@@ -27,7 +26,7 @@ impl SchemaLoader {
         SchemaLoader {
             registry: options.registry.clone(),
             schemas: Arc::clone(&options.schemas),
-            signals: Arc::clone(&options.signals),
+            telemetry: options.telemetry.clone(),
             tokio,
             under_way: Arc::default(),
         }
@@ -42,16 +41,16 @@ impl SchemaLoader {
         if !self.under_way.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
             return;
         }
-        let (schemas, signals) = (Arc::clone(&self.schemas), Arc::clone(&self.signals));
+        let (schemas, telemetry) = (Arc::clone(&self.schemas), self.telemetry.clone());
         let under_way = Arc::clone(&self.under_way);
         self.tokio.spawn(async move {
             let mut attempt = 0;
-            while let Err(away) = fetch(&registry, &schemas, id).await {
-                signals.away(&Dependency::SchemaRegistry, &away.to_string());
-                tokio::time::sleep(BACKOFF.delay(attempt, fastrand::f64())).await;
+            while let Err(away) = registry.load(id, &schemas).await {
+                telemetry.dependency_away(&Dependency::SchemaRegistry, &away.to_string());
+                tokio::time::sleep(Backoff::DEPENDENCY.delay(attempt, fastrand::f64())).await;
                 attempt += 1;
             }
-            signals.back(&Dependency::SchemaRegistry);
+            telemetry.dependency_back(&Dependency::SchemaRegistry);
             under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         });
     }
@@ -72,17 +71,4 @@ impl SchemaLoader {
         }
         true
     }
-}
-
-async fn fetch(registry: &Registry, schemas: &Schemas, id: SchemaId) -> Result<(), crate::error::Retriable> {
-    match registry.fetch(id).await? {
-        Some(json) => {
-            if let Err(error) = schemas.insert(id, &json) {
-                tracing::warn!(target: "headrace::runtime", %id, %error, "the registry's schema can't be parsed");
-                schemas.mark_unknown(id);
-            }
-        }
-        None => schemas.mark_unknown(id),
-    }
-    Ok(())
 }

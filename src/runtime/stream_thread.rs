@@ -19,6 +19,7 @@ use crate::position::Position;
 use crate::record::{Headers, RawRecord, Timestamp};
 use crate::store::StateDirectory;
 use crate::task::{Outcome, TaskFault};
+use crate::telemetry::{AbortReason, Heartbeat, ThreadMetrics};
 use crate::topology::Topology;
 
 use super::options::{Guarantee, Options};
@@ -27,6 +28,8 @@ use super::tasks::{Rest, Tasks};
 
 /// Records processed in one turn before anything else is looked at.
 const RECORDS_PER_TURN: usize = 2_000;
+/// Records of one transaction whose latency is observed.
+const LATENCY_SAMPLES: usize = 64;
 /// How long a turn waits for a first record.
 const POLL_WAIT: Duration = Duration::from_millis(20);
 /// How long the thread waits for external sinks or the registry before it pauses its input.
@@ -35,7 +38,7 @@ const GRACE: Duration = Duration::from_millis(500);
 /// Why a turn did not end well.
 pub(super) enum Halt {
     /// Abort, make a new producer, read again from what is committed.
-    Recover(&'static str, String),
+    Recover(AbortReason, String),
     /// Stop the application.
     Fatal(FatalError),
 }
@@ -49,8 +52,8 @@ impl From<FatalError> for Halt {
 impl From<ProduceError> for Halt {
     fn from(error: ProduceError) -> Self {
         match error {
-            ProduceError::Abort(reason) => Halt::Recover("abort", reason),
-            ProduceError::Fenced(reason) => Halt::Recover("fenced", reason),
+            ProduceError::Abort(reason) => Halt::Recover(AbortReason::Broker, reason),
+            ProduceError::Fenced(reason) => Halt::Recover(AbortReason::Fenced, reason),
             ProduceError::Fatal(reason) => Halt::Fatal(FatalError::Authorisation(reason)),
         }
     }
@@ -78,6 +81,15 @@ pub(super) struct StreamThread {
     pub(super) resting: bool,
     /// Failures in a row, for the back-off.
     pub(super) failures: u32,
+    /// The client has reported the cluster away since the last commit.
+    pub(super) kafka_away: bool,
+    /// Timestamps of some records of the open transaction, to observe their latency at its commit.
+    pub(super) latencies: Vec<i64>,
+    /// Records produced per sink topic, since the counters were last told.
+    records_out: Vec<u64>,
+    pub(super) name: String,
+    pub(super) heartbeat: Heartbeat,
+    pub(super) metrics: ThreadMetrics,
 }
 
 impl StreamThread {
@@ -94,8 +106,8 @@ impl StreamThread {
         let consumer = GroupConsumer::subscribe(&options.kafka, index, &topics)?;
         let producer = create_producer(&options, index).map_err(|error| FatalError::Config(error.to_string()))?;
         let reader = ChangelogReader::new(&options.kafka)?;
-        let (metrics, signals) = (&options.metrics, &options.signals);
-        let dispatcher = Dispatcher::start(topology.externals(), options.lanes, tokio, metrics, signals);
+        let dispatcher = Dispatcher::start(topology.externals(), options.lanes, tokio, &options.telemetry);
+        let name = format!("stream-thread-{index}");
         let loader = SchemaLoader::new(&options, tokio.clone());
         Ok(StreamThread {
             index,
@@ -112,6 +124,12 @@ impl StreamThread {
             blocked_since: None,
             resting: false,
             failures: 0,
+            kafka_away: false,
+            latencies: Vec::with_capacity(LATENCY_SAMPLES),
+            records_out: vec![0; topology.sink_topics().len()],
+            heartbeat: options.telemetry.health.heartbeat(&name),
+            metrics: options.telemetry.metrics.thread(&name),
+            name,
             topology,
             options,
         })
@@ -134,7 +152,7 @@ impl StreamThread {
     }
 
     fn turn(&mut self) -> Result<(), Halt> {
-        self.options.signals.beat(self.index);
+        self.heartbeat.beat();
         if let Some(rebalance) = self.pending.pop_front() {
             return self.rebalance(rebalance);
         }
@@ -148,7 +166,9 @@ impl StreamThread {
             return self.commit();
         }
         self.rest_or_wake()?;
-        self.process_batch()?;
+        let processed = self.process_batch();
+        self.count();
+        processed?;
         self.dispatcher.flush();
         Ok(self.producer.serve(Duration::ZERO)?)
     }
@@ -156,15 +176,15 @@ impl StreamThread {
     fn commit_due(&mut self) -> bool {
         let Some(since) = self.open_since else { return false };
         let staged: usize = self.tasks.iter_mut().map(|owned| owned.task.state().staged_bytes()).sum();
-        self.options.metrics.staged_bytes(self.index, staged);
+        self.metrics.staged_bytes.set(i64::try_from(staged).unwrap_or(i64::MAX));
         since.elapsed() >= self.options.commit_interval || staged >= self.options.max_staged_bytes
     }
 
     fn process_batch(&mut self) -> Result<(), Halt> {
         let consumer = Arc::clone(&self.consumer);
-        let wait = self.open_since.map_or(POLL_WAIT, |since| {
-            self.options.commit_interval.saturating_sub(since.elapsed()).min(POLL_WAIT)
-        });
+        let wait = self
+            .open_since
+            .map_or(POLL_WAIT, |since| self.options.commit_interval.saturating_sub(since.elapsed()).min(POLL_WAIT));
         for turn in 0..RECORDS_PER_TURN {
             match consumer.poll(if turn == 0 { wait } else { Duration::ZERO }) {
                 Event::Record(fetched) => {
@@ -189,13 +209,12 @@ impl StreamThread {
             // A record of a partition that has just been given up; its new owner reads it.
             return Ok(true);
         };
-        self.options.signals.back(&Dependency::Kafka);
         match owned.task.process(raw, now()) {
             Ok(outcome) => {
-                self.open_since.get_or_insert_with(Instant::now);
-                self.options.metrics.record_in(raw.topic, raw.size(), raw.timestamp);
-                if let Outcome::SetAside { stage, class, tripped } = outcome {
-                    self.options.signals.dead_letter(&position_of(raw), stage, class);
+                let task = owned.task.id();
+                self.note_processed(raw);
+                if let Outcome::SetAside { error, tripped } = outcome {
+                    self.options.telemetry.dead_letter(&position_of(raw), task, &error);
                     if tripped {
                         self.rest_task(raw, Rest::Breaker { until: Instant::now() + crate::dead_letter::RATIO_PAUSE })?;
                     }
@@ -211,9 +230,33 @@ impl StreamThread {
                 self.rest_task(raw, Rest::Schema(id))?;
                 Ok(false)
             }
-            Err(TaskFault::Store(error)) => Err(Halt::Recover("store", error.to_string())),
+            Err(TaskFault::Store(error)) => Err(Halt::Recover(AbortReason::Store, error.to_string())),
             Err(fault @ (TaskFault::Unhandled { .. } | TaskFault::UnknownTopic(_))) => {
                 Err(Halt::Fatal(FatalError::Environment(fault.to_string())))
+            }
+        }
+    }
+
+    fn note_processed(&mut self, raw: &RawRecord<'_>) {
+        self.tasks.count(raw.topic);
+        if self.open_since.is_none() {
+            self.open_since = Some(Instant::now());
+            self.metrics.transaction_open.start();
+        }
+        if self.latencies.len() < LATENCY_SAMPLES && raw.timestamp.0 >= 0 {
+            self.latencies.push(raw.timestamp.0);
+        }
+    }
+
+    /// Tells the counters what a batch has added.
+    fn count(&mut self) {
+        let metrics = &self.options.telemetry.metrics;
+        for (source, count) in self.tasks.take_counts(&self.topology) {
+            metrics.records_in.with([source]).inc_by(count);
+        }
+        for (topic, count) in self.topology.sink_topics().iter().zip(&mut self.records_out) {
+            if *count > 0 {
+                metrics.records_out.with([topic]).inc_by(std::mem::take(count));
             }
         }
     }
@@ -222,22 +265,25 @@ impl StreamThread {
     fn carry_out(&mut self, raw: &RawRecord<'_>) -> Result<(), Halt> {
         let Some(owned) = self.tasks.find(raw.topic, raw.partition) else { return Ok(()) };
         let (producer, topics) = (&mut self.producer, self.topology.sink_topics());
-        for (store, key, value) in owned.task.state().take_changelog() {
-            let Some(changelog) = owned.changelogs.iter().find(|changelog| changelog.store == store) else { continue };
+        let changelogs = &owned.changelogs;
+        owned.task.state().publish_changelog(|write| {
+            let Some(changelog) = changelogs.iter().find(|changelog| changelog.store == write.store) else {
+                return Ok(());
+            };
             producer.append(Outgoing {
                 topic: &changelog.at.topic,
                 partition: Some(changelog.at.partition),
-                key: Some(&key),
-                value: value.as_deref(),
+                key: Some(write.key),
+                value: write.value,
                 timestamp: raw.timestamp,
                 headers: &NO_HEADERS,
                 slot: Some(changelog.slot),
-            })?;
-        }
+            })
+        })?;
         let effects = owned.task.effects();
         for output in effects.outputs() {
             let topic = &topics[output.topic.0];
-            self.options.metrics.record_out(topic);
+            self.records_out[output.topic.0] += 1;
             producer.append(Outgoing {
                 topic,
                 partition: output.partition,
@@ -260,12 +306,12 @@ impl StreamThread {
             Rest::Schema(_) => raw.offset,
             Rest::Breaker { .. } => raw.offset.next(),
         };
-        self.options.signals.task_rests(owned.task.id(), &rest_reason(&rest));
+        self.options.telemetry.task_rests(owned.task.id(), Some(&rest_reason(&rest)));
         owned.rest = Some(rest);
         let inputs = owned.inputs.clone();
         let at = crate::position::TopicPartition { topic: raw.topic.into(), partition: raw.partition };
-        self.consumer.pause(&inputs).map_err(|error| Halt::Recover("pause", error.to_string()))?;
-        self.consumer.seek(&[(at, back)], GRACE).map_err(|error| Halt::Recover("seek", error.to_string()))
+        self.consumer.pause(&inputs).map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
+        self.consumer.seek(&[(at, back)], GRACE).map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))
     }
 
     /// Resumes tasks whose reason to rest is gone.
@@ -279,14 +325,14 @@ impl StreamThread {
             };
             if over {
                 owned.rest = None;
-                self.options.signals.task_wakes(owned.task.id());
+                self.options.telemetry.task_rests(owned.task.id(), None);
                 woken.extend(owned.inputs.iter().cloned());
             }
         }
         if woken.is_empty() || self.resting {
             return Ok(());
         }
-        self.consumer.resume(&woken).map_err(|error| Halt::Recover("resume", error.to_string()))
+        self.consumer.resume(&woken).map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))
     }
 
     /// The lanes are behind: waits for them, and after a while pauses the input and keeps the membership.
@@ -303,7 +349,7 @@ impl StreamThread {
         let old = self.open_since.is_some_and(|since| since.elapsed() > self.options.kafka.transaction_timeout / 2);
         if old && self.options.guarantee == Guarantee::ExactlyOnce {
             // Better now than by the broker: what was sent outside is idempotent and will be sent again.
-            return Err(Halt::Recover("external-away", "an external sink has not settled in time".into()));
+            return Err(Halt::Recover(AbortReason::External, "an external sink has not settled in time".into()));
         }
         Ok(())
     }
@@ -322,7 +368,7 @@ impl StreamThread {
         if !self.resting {
             self.resting = true;
             let inputs = self.tasks.inputs();
-            self.consumer.pause(&inputs).map_err(|error| Halt::Recover("pause", error.to_string()))?;
+            self.consumer.pause(&inputs).map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
         }
         Ok(())
     }
@@ -331,20 +377,20 @@ impl StreamThread {
         self.resting = false;
         let awake = self.tasks.iter().filter(|owned| owned.rest.is_none());
         let inputs: Vec<_> = awake.flat_map(|owned| owned.inputs.iter().cloned()).collect();
-        self.consumer.resume(&inputs).map_err(|error| Halt::Recover("resume", error.to_string()))
+        self.consumer.resume(&inputs).map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))
     }
 
     /// Polls while everything is paused. A record that comes all the same is put back.
     pub(super) fn keep_membership(&mut self, wait: Duration) -> Result<(), Halt> {
         let consumer = Arc::clone(&self.consumer);
-        self.options.signals.beat(self.index);
+        self.heartbeat.beat();
         match consumer.poll(wait) {
             Event::Rebalance(rebalance) => self.pending.push_back(rebalance),
             Event::Record(fetched) => {
                 let raw = fetched.record();
                 let at = crate::position::TopicPartition { topic: raw.topic.into(), partition: raw.partition };
                 let back = consumer.seek(&[(at, raw.offset)], GRACE);
-                back.map_err(|error| Halt::Recover("seek", error.to_string()))?;
+                back.map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
             }
             Event::Error(error) => self.consumer_error(error)?,
             Event::Idle => {}
@@ -354,9 +400,12 @@ impl StreamThread {
 
     fn consumer_error(&mut self, error: ConsumerError) -> Result<(), Halt> {
         match error {
-            ConsumerError::Away(reason) => self.options.signals.away(&Dependency::Kafka, &reason),
-            ConsumerError::MissingTopic(reason) => self.options.signals.missing_topic(&reason),
-            ConsumerError::PollOverdue => self.options.signals.poll_overdue(self.index),
+            ConsumerError::Away(reason) => {
+                self.kafka_away = true;
+                self.options.telemetry.dependency_away(&Dependency::Kafka, &reason);
+            }
+            ConsumerError::MissingTopic(reason) => self.options.telemetry.topic_missing(&reason),
+            ConsumerError::PollOverdue => self.options.telemetry.poll_overdue(&self.name),
             ConsumerError::Fatal(reason) => return Err(Halt::Fatal(FatalError::Authorisation(reason))),
         }
         Ok(())
@@ -365,7 +414,10 @@ impl StreamThread {
 
 static NO_HEADERS: Headers = Headers::new();
 
-pub(super) fn create_producer(options: &Options, thread: usize) -> Result<Box<dyn TransactionalProducer>, ProduceError> {
+pub(super) fn create_producer(
+    options: &Options,
+    thread: usize,
+) -> Result<Box<dyn TransactionalProducer>, ProduceError> {
     Ok(Box::new(match options.guarantee {
         Guarantee::ExactlyOnce => LibrdkafkaProducer::transactional(&options.kafka, thread)?,
         Guarantee::AtLeastOnce => LibrdkafkaProducer::idempotent(&options.kafka, thread)?,

@@ -43,18 +43,24 @@ pub(super) struct Changelog {
     pub(super) slot: Slot,
 }
 
+struct TopicEntry {
+    source: usize,
+    sub_topology: u32,
+    records: u64,
+}
+
 /// All tasks of a thread, found by topic and partition for each record.
 #[derive(Default)]
 pub(super) struct Tasks {
     owned: BTreeMap<TaskId, OwnedTask>,
-    by_topic: AHashMap<Arc<str>, u32>,
+    by_topic: AHashMap<Arc<str>, TopicEntry>,
     slots: Vec<(TaskId, StoreIndex)>,
 }
 
 impl Tasks {
     /// The task that processes this topic's partition.
     pub(super) fn find(&mut self, topic: &str, partition: Partition) -> Option<&mut OwnedTask> {
-        let sub_topology = *self.by_topic.get(topic)?;
+        let sub_topology = self.by_topic.get(topic)?.sub_topology;
         self.owned.get_mut(&TaskId { sub_topology, partition })
     }
 
@@ -97,9 +103,27 @@ impl Tasks {
 
     /// Which task an input partition belongs to; remembers the topic.
     pub(super) fn task_of(&mut self, topology: &Topology, at: &TopicPartition) -> Option<TaskId> {
-        let source = topology.sources().iter().find(|source| source.topics.matches(&at.topic))?;
-        self.by_topic.insert(Arc::clone(&at.topic), source.sub_topology);
-        Some(TaskId { sub_topology: source.sub_topology, partition: at.partition })
+        let mut sources = topology.sources().iter().enumerate();
+        let (index, source) = sources.find(|(_, source)| source.topics.matches(&at.topic))?;
+        let sub_topology = source.sub_topology;
+        let entry = TopicEntry { source: index, sub_topology, records: 0 };
+        self.by_topic.entry(Arc::clone(&at.topic)).or_insert(entry);
+        Some(TaskId { sub_topology, partition: at.partition })
+    }
+
+    /// A record of this topic was processed.
+    pub(super) fn count(&mut self, topic: &str) {
+        if let Some(entry) = self.by_topic.get_mut(topic) {
+            entry.records += 1;
+        }
+    }
+
+    /// Records processed since the last call, by source.
+    pub(super) fn take_counts<'a>(&mut self, topology: &'a Topology) -> Vec<(&'a str, u64)> {
+        let counted = self.by_topic.values_mut().filter(|entry| entry.records > 0);
+        counted
+            .map(|entry| (topology.sources()[entry.source].name.as_str(), std::mem::take(&mut entry.records)))
+            .collect()
     }
 
     /// The changelog partitions of a task's stores, each with a slot.

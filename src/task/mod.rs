@@ -27,16 +27,14 @@ use crate::store::TaskState;
 use crate::topology::{Topics, Topology};
 
 /// What became of a record.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Outcome {
     /// Its effects stand.
     Processed,
     /// It was set aside as a dead letter.
     SetAside {
-        /// The step that refused it.
-        stage: Stage,
-        /// The class of the error.
-        class: &'static str,
+        /// Why.
+        error: RecordError,
         /// True when so many were that the input should rest.
         tripped: bool,
     },
@@ -109,6 +107,9 @@ impl Task {
         self.scope.partition = raw.partition;
         self.scope.offset = raw.offset;
         let source = self.source_of(raw.topic)?;
+        if let Some(progress) = self.progress.get(raw.topic) {
+            self.scope.topic = Arc::clone(&progress.name);
+        }
         let error = match self.refusal(raw) {
             Some(error) => Some((error, 1)),
             None => self.attempt(source, raw)?,
@@ -119,7 +120,7 @@ impl Task {
         };
         self.scope.stream_time = self.scope.stream_time.max(raw.timestamp);
         self.advance(raw.topic, raw.offset.next());
-        if outcome == Outcome::Processed {
+        if matches!(outcome, Outcome::Processed) {
             self.breaker.count(false);
         }
         Ok(outcome)
@@ -203,7 +204,7 @@ impl Task {
         let (key, value) = if fits { (raw.key, raw.value) } else { (raw.key.filter(|key| key.len() < 1024), None) };
         self.scope.effects.output(topic, None, key, value, raw.timestamp, headers);
         let tripped = self.breaker.count(true);
-        Ok(Outcome::SetAside { stage: error.stage, class: error.class, tripped })
+        Ok(Outcome::SetAside { error, tripped })
     }
 
     fn source_of(&mut self, topic: &str) -> Result<usize, TaskFault> {

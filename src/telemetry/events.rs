@@ -32,6 +32,8 @@ pub enum AbortReason {
     External,
     /// Its deadline has passed.
     Deadline,
+    /// A state store failed.
+    Store,
     /// The process stops.
     Shutdown,
 }
@@ -46,6 +48,7 @@ impl AbortReason {
             AbortReason::Processing => "processing",
             AbortReason::External => "external",
             AbortReason::Deadline => "deadline",
+            AbortReason::Store => "store",
             AbortReason::Shutdown => "shutdown",
         }
     }
@@ -216,6 +219,35 @@ impl Telemetry {
         self.metrics.task_state.with([&task.to_string()]).set(state as i64);
         self.health.task(task, state, 0);
         debug!(event = "task-state", %task, state = state.name(), "task {task} is {}", state.name());
+    }
+
+    /// A task's input rests for a reason of its own, or goes on (`None`).
+    pub fn task_rests(&self, task: TaskId, reason: Option<&str>) {
+        let what = format!("task-{task}");
+        match reason {
+            Some(reason) => {
+                self.task_state(task, TaskState::Paused);
+                self.health.block(&what, reason);
+                warn!(event = "task-rests", %task, reason, "the input of task {task} rests: {reason}");
+            }
+            None => {
+                self.task_state(task, TaskState::Running);
+                self.health.unblock(&what);
+                info!(event = "task-goes-on", %task, "the input of task {task} goes on");
+            }
+        }
+    }
+
+    /// A subscribed topic does not exist; it is joined once it does.
+    pub fn topic_missing(&self, reason: &str) {
+        if let Some(held_back) = self.admit("topic-missing", reason) {
+            warn!(event = "topic-missing", reason, held_back, "{reason}");
+        }
+    }
+
+    /// The consumer was not polled for too long and has left the group; it joins again.
+    pub fn poll_overdue(&self, thread: &str) {
+        warn!(event = "poll-overdue", thread, "the consumer was not polled for too long and has left the group");
     }
 
     /// A store is being restored: `restored` more records, `remaining` to go.

@@ -153,7 +153,9 @@ impl Description {
                 let predecessors = node.predecessors.join(", ");
                 let topics = node.topics.join(", ");
                 _ = match node.kind {
-                    "source" => writeln!(text, "    Source: {} (topics: [{topics}])\n      --> {successors}", node.name),
+                    "source" => {
+                        writeln!(text, "    Source: {} (topics: [{topics}])\n      --> {successors}", node.name)
+                    }
                     "processor" => writeln!(
                         text,
                         "    Processor: {} (stores: [{}])\n      --> {successors}\n      <-- {predecessors}",
@@ -260,7 +262,12 @@ fn describe_node(
         codec: None,
         target: None,
         stores: Vec::new(),
-        predecessors: node.parent.and_then(|parent| nodes.get(parent)).map(|parent| parent.name.clone()).into_iter().collect(),
+        predecessors: node
+            .parent
+            .and_then(|parent| nodes.get(parent))
+            .map(|parent| parent.name.clone())
+            .into_iter()
+            .collect(),
         successors: nodes.iter().filter(|other| other.parent == Some(index)).map(|other| other.name.clone()).collect(),
     };
     match &node.kind {

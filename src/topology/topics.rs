@@ -25,7 +25,9 @@ impl Topics {
     /// Patterns that are no regular expressions, with the reason.
     pub fn invalid_patterns(&self) -> Vec<String> {
         let patterns = self.iter().filter(|topic| topic.starts_with('^'));
-        patterns.filter_map(|pattern| regex_lite::Regex::new(pattern).err().map(|error| format!("{pattern}: {error}"))).collect()
+        patterns
+            .filter_map(|pattern| regex_lite::Regex::new(pattern).err().map(|error| format!("{pattern}: {error}")))
+            .collect()
     }
 }
 

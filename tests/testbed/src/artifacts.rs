@@ -81,9 +81,7 @@ impl FromStr for KafkaVersion {
         [Self::V4_2_1, Self::V4_3_1, Self::V4_4_0]
             .into_iter()
             .find(|version| version.as_str() == text)
-            .ok_or_else(|| {
-                Error::Setting(format!("KAFKA_VERSION={text}: try 4.2.1, 4.3.1 or 4.4.0"))
-            })
+            .ok_or_else(|| Error::Setting(format!("KAFKA_VERSION={text}: try 4.2.1, 4.3.1 or 4.4.0")))
     }
 }
 
@@ -113,10 +111,9 @@ impl Artifacts {
         const KAFKA: &str = "org.apache.kafka";
         match self {
             // kafka-tools-api 4.4.0 is named by the broker's pom and cannot be had.
-            Self::Kafka(KafkaVersion::V4_4_0) => vec![
-                Dependency::new(KAFKA, "kafka_2.13", "4.4.0").without(KAFKA, "kafka-tools-api"),
-                SLF4J,
-            ],
+            Self::Kafka(KafkaVersion::V4_4_0) => {
+                vec![Dependency::new(KAFKA, "kafka_2.13", "4.4.0").without(KAFKA, "kafka-tools-api"), SLF4J]
+            }
             Self::Kafka(version) => vec![
                 Dependency::new(KAFKA, "kafka_2.13", version.as_str()),
                 Dependency::new(KAFKA, "kafka-tools", version.as_str()),
@@ -125,11 +122,7 @@ impl Artifacts {
             Self::Connect => vec![
                 Dependency::new(KAFKA, "connect-runtime", CONNECT_VERSION),
                 Dependency::new(KAFKA, "connect-json", CONNECT_VERSION),
-                Dependency::new(
-                    "io.debezium",
-                    "debezium-connector-postgres",
-                    DEBEZIUM_VERSION,
-                ),
+                Dependency::new("io.debezium", "debezium-connector-postgres", DEBEZIUM_VERSION),
                 // The converter's client. 3.0.9 of it is not to be had; 3.0.7 talks to the same API.
                 Dependency::new(APICURIO, "apicurio-registry-java-sdk", "3.0.7"),
                 Dependency::new("org.apache.avro", "avro", "1.12.0"),
@@ -146,14 +139,9 @@ impl Artifacts {
     pub(crate) fn alone(self) -> Vec<Dependency> {
         match self {
             Self::Kafka(_) => vec![],
-            Self::Connect => AVRO_CONVERTER
-                .map(|name| Dependency::new(APICURIO, name, REGISTRY_VERSION))
-                .to_vec(),
+            Self::Connect => AVRO_CONVERTER.map(|name| Dependency::new(APICURIO, name, REGISTRY_VERSION)).to_vec(),
             Self::Registry => {
-                vec![
-                    Dependency::new(APICURIO, "apicurio-registry-app", REGISTRY_VERSION)
-                        .kind("tar.gz", "all"),
-                ]
+                vec![Dependency::new(APICURIO, "apicurio-registry-app", REGISTRY_VERSION).kind("tar.gz", "all")]
             }
         }
     }
@@ -171,13 +159,7 @@ pub(crate) struct Dependency {
 
 impl Dependency {
     const fn new(group: &'static str, name: &'static str, version: &'static str) -> Self {
-        Self {
-            group,
-            name,
-            version,
-            kind: None,
-            without: None,
-        }
+        Self { group, name, version, kind: None, without: None }
     }
 
     /// A file other than the jar: its type and classifier.
@@ -193,15 +175,8 @@ impl Dependency {
 
     /// The element's content, as a pom wants it.
     pub(crate) fn xml(&self) -> String {
-        let Self {
-            group,
-            name,
-            version,
-            ..
-        } = self;
-        let mut xml = format!(
-            "<groupId>{group}</groupId><artifactId>{name}</artifactId><version>{version}</version>"
-        );
+        let Self { group, name, version, .. } = self;
+        let mut xml = format!("<groupId>{group}</groupId><artifactId>{name}</artifactId><version>{version}</version>");
         if let Some((kind, classifier)) = self.kind {
             xml += &format!("<type>{kind}</type><classifier>{classifier}</classifier>");
         }
@@ -219,16 +194,8 @@ mod tests {
 
     #[test]
     fn refuses_an_untried_kafka_version_by_naming_the_tried_ones() {
-        let error = "3.9.0"
-            .parse::<KafkaVersion>()
-            .expect_err("3.9.0 has no share groups");
-        assert_eq!(
-            error.to_string(),
-            "KAFKA_VERSION=3.9.0: try 4.2.1, 4.3.1 or 4.4.0"
-        );
-        assert_eq!(
-            "4.4.0".parse::<KafkaVersion>().expect("tried"),
-            KafkaVersion::V4_4_0
-        );
+        let error = "3.9.0".parse::<KafkaVersion>().expect_err("3.9.0 has no share groups");
+        assert_eq!(error.to_string(), "KAFKA_VERSION=3.9.0: try 4.2.1, 4.3.1 or 4.4.0");
+        assert_eq!("4.4.0".parse::<KafkaVersion>().expect("tried"), KafkaVersion::V4_4_0);
     }
 }

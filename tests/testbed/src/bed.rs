@@ -102,23 +102,13 @@ impl TestbedBuilder {
 
     fn start_parts(&self, cache: &Cache, dirs: &Dirs) -> Result<Testbed> {
         std::thread::scope(|scope| {
-            let streams = self
-                .kafka
-                .is_some()
-                .then(|| scope.spawn(|| self.kafka_and_connect(cache, dirs)));
-            let registry = self
-                .registry
-                .then(|| scope.spawn(|| Registry::start(cache, dirs)));
-            let redis = self
-                .redis
-                .then(|| scope.spawn(|| Redis::start(cache, dirs)));
-            let postgres = self
-                .postgres
-                .then(|| scope.spawn(|| Postgres::start(cache, dirs)));
+            let streams = self.kafka.is_some().then(|| scope.spawn(|| self.kafka_and_connect(cache, dirs)));
+            let registry = self.registry.then(|| scope.spawn(|| Registry::start(cache, dirs)));
+            let redis = self.redis.then(|| scope.spawn(|| Redis::start(cache, dirs)));
+            let postgres = self.postgres.then(|| scope.spawn(|| Postgres::start(cache, dirs)));
             let prometheus = self.prometheus.as_ref();
-            let prometheus = prometheus.map(|(targets, rules)| {
-                scope.spawn(move || Prometheus::start(cache, dirs, targets, rules))
-            });
+            let prometheus =
+                prometheus.map(|(targets, rules)| scope.spawn(move || Prometheus::start(cache, dirs, targets, rules)));
             let (kafka, connect) = join(streams)?.unzip();
             Ok(Testbed {
                 prometheus: join(prometheus)?,
@@ -134,11 +124,7 @@ impl TestbedBuilder {
     }
 
     fn kafka_and_connect(&self, cache: &Cache, dirs: &Dirs) -> Result<(Kafka, Option<Connect>)> {
-        let builder = self
-            .kafka
-            .clone()
-            .flatten()
-            .map_or_else(Kafka::builder, Ok)?;
+        let builder = self.kafka.clone().flatten().map_or_else(Kafka::builder, Ok)?;
         let kafka = builder.start(cache, dirs)?;
         if !self.connect {
             return Ok((kafka, None));
@@ -222,49 +208,26 @@ impl Testbed {
     /// # Errors
     /// [`Error::NotStarted`].
     pub fn prometheus(&self) -> Result<&Prometheus> {
-        self.prometheus
-            .as_ref()
-            .ok_or(Error::NotStarted("prometheus"))
+        self.prometheus.as_ref().ok_or(Error::NotStarted("prometheus"))
     }
 
     /// The addresses of the parts, under the names of the environment variables that Headrace reads.
     pub fn addresses(&self) -> Vec<(&'static str, String)> {
         let all = [
-            (
-                "HEADRACE__KAFKA__BOOTSTRAP_SERVERS",
-                self.kafka
-                    .as_ref()
-                    .map(|k| k.bootstrap_servers().to_owned()),
-            ),
-            (
-                "HEADRACE__SCHEMA_REGISTRY__URL",
-                self.registry.as_ref().map(|r| r.url().to_owned()),
-            ),
-            (
-                "HEADRACE__REDIS__URL",
-                self.redis.as_ref().map(|r| r.url().to_owned()),
-            ),
+            ("HEADRACE__KAFKA__BOOTSTRAP_SERVERS", self.kafka.as_ref().map(|k| k.bootstrap_servers().to_owned())),
+            ("HEADRACE__SCHEMA_REGISTRY__URL", self.registry.as_ref().map(|r| r.url().to_owned())),
+            ("HEADRACE__REDIS__URL", self.redis.as_ref().map(|r| r.url().to_owned())),
             ("POSTGRES_URL", self.postgres.as_ref().map(Postgres::url)),
-            (
-                "CONNECT_URL",
-                self.connect.as_ref().map(|c| c.rest_url().to_owned()),
-            ),
-            (
-                "PROMETHEUS_URL",
-                self.prometheus.as_ref().map(|p| p.url().to_owned()),
-            ),
+            ("CONNECT_URL", self.connect.as_ref().map(|c| c.rest_url().to_owned())),
+            ("PROMETHEUS_URL", self.prometheus.as_ref().map(|p| p.url().to_owned())),
         ];
-        all.into_iter()
-            .filter_map(|(name, address)| Some((name, address?)))
-            .collect()
+        all.into_iter().filter_map(|(name, address)| Some((name, address?))).collect()
     }
 
     /// Name and process id of each part that runs.
     pub fn pids(&self) -> Vec<(&'static str, u32)> {
         let parts = self.clients().into_iter().chain(self.servers()).flatten();
-        parts
-            .filter_map(|server| Some((server.part(), server.pid()?)))
-            .collect()
+        parts.filter_map(|server| Some((server.part(), server.pid()?))).collect()
     }
 
     /// The parts that talk to others.
@@ -273,12 +236,7 @@ impl Testbed {
     }
 
     fn servers(&self) -> [Option<&Server>; 4] {
-        [
-            self.registry.as_deref(),
-            self.kafka.as_deref(),
-            self.postgres.as_deref(),
-            self.redis.as_deref(),
-        ]
+        [self.registry.as_deref(), self.kafka.as_deref(), self.postgres.as_deref(), self.redis.as_deref()]
     }
 
     /// The cache, for a part that a test starts for itself.

@@ -15,11 +15,7 @@ const REQUEST: [u8; 18] = [0, 0, 0, 14, 0, 3, 0, 1, 0, 0, 0, 7, 0xff, 0xff, 0, 0
 /// Whether the broker at `port` serves: it answers, and names itself as alive (a fenced broker does not).
 pub(crate) fn serves(port: u16) -> Result<(), String> {
     let answer = ask(port).map_err(|e| e.to_string())?;
-    let number = |at: usize| {
-        answer
-            .get(at..at + 4)
-            .map(|b| i32::from_be_bytes([b[0], b[1], b[2], b[3]]))
-    };
+    let number = |at: usize| answer.get(at..at + 4).map(|b| i32::from_be_bytes([b[0], b[1], b[2], b[3]]));
     match (number(0), number(4)) {
         (Some(7), Some(brokers)) if brokers >= 1 => Ok(()),
         (Some(7), Some(_)) => Err("no broker is registered yet".to_owned()),

@@ -35,14 +35,9 @@ impl Cache {
     /// # Errors
     /// [`Error::Io`] if the directory cannot be made, [`Error::Setting`] without `HOME`.
     pub fn open() -> Result<Self> {
-        let var = |name| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
+        let var = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let base = var("XDG_CACHE_HOME").or_else(|| var("HOME").map(|home| home.join(".cache")));
-        let base = base
-            .ok_or_else(|| Error::Setting("neither XDG_CACHE_HOME nor HOME is set".to_owned()))?;
+        let base = base.ok_or_else(|| Error::Setting("neither XDG_CACHE_HOME nor HOME is set".to_owned()))?;
         Self::at(base.join("headrace").join("parts"))
     }
 
@@ -70,9 +65,7 @@ impl Cache {
         let lib = dir.join("lib");
         let guard = self.root.join(format!(".{name}.lock"));
         let guard = File::create(&guard).map_err(Error::path("create", &guard))?;
-        guard
-            .lock()
-            .map_err(Error::io(format!("lock the cache of {name}")))?;
+        guard.lock().map_err(Error::io(format!("lock the cache of {name}")))?;
         if is_stamped(&dir, artifacts) {
             return Ok(lib);
         }
@@ -95,13 +88,8 @@ impl Cache {
 /// Unpacks the one tarball in `lib` beside itself.
 fn unpack(lib: &Path) -> Result<()> {
     let tar = packages::find("tar")?;
-    for entry in fs::read_dir(lib)
-        .map_err(Error::path("list", lib))?
-        .flatten()
-    {
-        Launch::new(&tar, lib)
-            .args(["-xzf".into(), entry.path()])
-            .run(UNPACK_DEADLINE)?;
+    for entry in fs::read_dir(lib).map_err(Error::path("list", lib))?.flatten() {
+        Launch::new(&tar, lib).args(["-xzf".into(), entry.path()]).run(UNPACK_DEADLINE)?;
     }
     Ok(())
 }
@@ -125,29 +113,16 @@ fn stamp(lib: &Path, artifacts: Artifacts) -> Result<String> {
     }
     for path in files {
         let meta = fs::metadata(&path).map_err(Error::path("look at", &path))?;
-        let name = path
-            .strip_prefix(lib)
-            .unwrap_or(&path)
-            .to_string_lossy()
-            .into_owned();
+        let name = path.strip_prefix(lib).unwrap_or(&path).to_string_lossy().into_owned();
         let sum = locked.get(name.as_str()).copied().unwrap_or("-");
         // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "{name} {} {}.{:09} {sum}",
-            meta.size(),
-            meta.mtime(),
-            meta.mtime_nsec()
-        );
+        let _ = writeln!(text, "{name} {} {}.{:09} {sum}", meta.size(), meta.mtime(), meta.mtime_nsec());
     }
     Ok(text)
 }
 
 fn list(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(dir)
-        .map_err(Error::path("list", dir))?
-        .flatten()
-    {
+    for entry in fs::read_dir(dir).map_err(Error::path("list", dir))?.flatten() {
         if entry.path().is_dir() {
             list(&entry.path(), files)?;
         } else {
@@ -159,9 +134,7 @@ fn list(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 
 fn remove(dir: &Path) -> Result<()> {
     match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::path("remove", dir)(error))
-        }
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::path("remove", dir)(error)),
         _ => Ok(()),
     }
 }

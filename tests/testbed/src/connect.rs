@@ -54,11 +54,7 @@ impl Connect {
     pub fn start_worker(cache: &Cache, dirs: &Dirs, bootstrap_servers: &str) -> Result<Self> {
         let lib = cache.ensure(Artifacts::Connect)?;
         let (server, port) = Server::launch("connect", || plan(&lib, dirs, bootstrap_servers))?;
-        Ok(Self {
-            server,
-            rest_url: format!("http://127.0.0.1:{port}"),
-            connectors: Mutex::default(),
-        })
+        Ok(Self { server, rest_url: format!("http://127.0.0.1:{port}"), connectors: Mutex::default() })
     }
 
     /// `http://127.0.0.1:<port>`.
@@ -90,8 +86,7 @@ impl Connect {
     /// # Errors
     /// [`Error::Http`] if there is none of that name.
     pub fn restart_connector(&self, name: &str) -> Result<()> {
-        self.call("POST", name, "/restart?includeTasks=true")
-            .map(drop)
+        self.call("POST", name, "/restart?includeTasks=true").map(drop)
     }
 
     /// Pauses a connector: it keeps its slot and delivers nothing.
@@ -133,18 +128,9 @@ impl Connect {
     pub fn wait_state(&self, name: &str, state: &str, deadline: Duration) -> Result<()> {
         wait::until(&format!("connector {name} to be {state}"), deadline, || {
             let status = self.status(name).map_err(|e| e.to_string())?;
-            let tasks = status["tasks"]
-                .as_array()
-                .map(Vec::as_slice)
-                .unwrap_or_default();
-            let all = std::iter::once(&status["connector"])
-                .chain(tasks)
-                .all(|part| part["state"] == state);
-            if all && !tasks.is_empty() {
-                Ok(())
-            } else {
-                Err(status.to_string())
-            }
+            let tasks = status["tasks"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let all = std::iter::once(&status["connector"]).chain(tasks).all(|part| part["state"] == state);
+            if all && !tasks.is_empty() { Ok(()) } else { Err(status.to_string()) }
         })
     }
 
@@ -155,9 +141,7 @@ impl Connect {
     pub fn start(&self) -> Result<()> {
         let connectors = self.connectors();
         self.server.start()?;
-        connectors
-            .iter()
-            .try_for_each(|(name, config)| self.put(name, config))
+        connectors.iter().try_for_each(|(name, config)| self.put(name, config))
     }
 
     /// [`Server::stop`], then [`start`](Self::start).
@@ -173,33 +157,20 @@ impl Connect {
         let url = format!("{}/connectors/{name}/config", self.rest_url);
         let answer = wait::until(&format!("connect to take {name}"), CREATE_DEADLINE, || {
             let answer = http::request("PUT", &url, Some(config)).map_err(|e| e.to_string())?;
-            if answer.status == 409 {
-                Err(answer.body)
-            } else {
-                Ok(answer)
-            }
+            if answer.status == 409 { Err(answer.body) } else { Ok(answer) }
         })?;
         match answer.status {
             200..300 => Ok(()),
-            status => Err(Error::Http {
-                request: format!("PUT {url}"),
-                reason: format!("{status}: {}", answer.body),
-            }),
+            status => Err(Error::Http { request: format!("PUT {url}"), reason: format!("{status}: {}", answer.body) }),
         }
     }
 
     fn call(&self, method: &str, name: &str, rest: &str) -> Result<Value> {
-        http::json(
-            method,
-            &format!("{}/connectors/{name}{rest}", self.rest_url),
-            None,
-        )
+        http::json(method, &format!("{}/connectors/{name}{rest}", self.rest_url), None)
     }
 
     fn connectors(&self) -> MutexGuard<'_, BTreeMap<String, Value>> {
-        self.connectors
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.connectors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -212,31 +183,16 @@ fn plan(lib: &Path, dirs: &Dirs, bootstrap_servers: &str) -> Result<(Plan, u16)>
         ("bootstrap.servers", bootstrap_servers),
         ("listeners", &format!("http://127.0.0.1:{port}")),
         ("offset.storage.file.filename", &offsets),
-        (
-            "offset.flush.interval.ms",
-            &OFFSET_FLUSH.as_millis().to_string(),
-        ),
+        ("offset.flush.interval.ms", &OFFSET_FLUSH.as_millis().to_string()),
         // The defaults for connectors that name no converter of their own.
-        (
-            "key.converter",
-            "org.apache.kafka.connect.json.JsonConverter",
-        ),
-        (
-            "value.converter",
-            "org.apache.kafka.connect.json.JsonConverter",
-        ),
+        ("key.converter", "org.apache.kafka.connect.json.JsonConverter"),
+        ("value.converter", "org.apache.kafka.connect.json.JsonConverter"),
         // Plugins from the manifests in their jars: a scan of the class path takes seconds.
         ("plugin.discovery", "service_load"),
         // Debezium creates its topics itself; the broker does not.
         ("topic.creation.enable", "true"),
     ];
-    write(
-        &properties,
-        &lines
-            .iter()
-            .map(|(name, value)| format!("{name}={value}\n"))
-            .collect::<String>(),
-    )?;
+    write(&properties, &lines.iter().map(|(name, value)| format!("{name}={value}\n")).collect::<String>())?;
     let launch = java(&dir, HEAP_MB, Jit::Quick)?
         .args(log_level("info"))
         .args(QUIET.map(|logger| format!("-Dorg.slf4j.simpleLogger.log.{logger}=warn")))
@@ -247,19 +203,8 @@ fn plan(lib: &Path, dirs: &Dirs, bootstrap_servers: &str) -> Result<(Plan, u16)>
         .args([properties]);
     let ready = format!("http://127.0.0.1:{port}/connectors");
     let probe = Box::new(move || http::is_ready(&ready));
-    Ok((
-        Plan {
-            launch,
-            probe,
-            log: dir.join("connect.log"),
-            stop_signal: Signal::SIGTERM,
-        },
-        port,
-    ))
+    Ok((Plan { launch, probe, log: dir.join("connect.log"), stop_signal: Signal::SIGTERM }, port))
 }
 
 /// Loggers that dump their whole configuration at each start of a client.
-const QUIET: [&str; 2] = [
-    "org.apache.kafka.common.config",
-    "org.apache.kafka.connect.runtime.rest.RestServer",
-];
+const QUIET: [&str; 2] = ["org.apache.kafka.common.config", "org.apache.kafka.connect.runtime.rest.RestServer"];

@@ -44,10 +44,7 @@ impl DebeziumPostgres<'_> {
     pub fn config(&self) -> Value {
         let mut all: BTreeMap<String, String> = BTreeMap::new();
         let mut set = |name: &str, value: &str| all.insert(name.to_owned(), value.to_owned());
-        set(
-            "connector.class",
-            "io.debezium.connector.postgresql.PostgresConnector",
-        );
+        set("connector.class", "io.debezium.connector.postgresql.PostgresConnector");
         set("tasks.max", "1");
         set("plugin.name", "pgoutput");
         set("database.hostname", "127.0.0.1");
@@ -72,11 +69,7 @@ impl DebeziumPostgres<'_> {
             }
         }
         all.extend(self.extra.clone());
-        Value::Object(
-            all.into_iter()
-                .map(|(name, value)| (name, Value::String(value)))
-                .collect::<Map<_, _>>(),
-        )
+        Value::Object(all.into_iter().map(|(name, value)| (name, Value::String(value))).collect::<Map<_, _>>())
     }
 }
 
@@ -89,28 +82,19 @@ impl Format<'_> {
                 (".schemas.enable", schemas.to_string()),
             ],
             Self::Avro(registry) => vec![
-                (
-                    "",
-                    "io.apicurio.registry.utils.converter.AvroConverter".to_owned(),
-                ),
+                ("", "io.apicurio.registry.utils.converter.AvroConverter".to_owned()),
                 // Apicurio's own API; the ids are the same in both.
                 (".apicurio.registry.url", registry.native_url()),
                 // The subject is `<topic>-key` or `<topic>-value`; by default an unknown schema is an error.
                 (".apicurio.registry.auto-register", "true".to_owned()),
-                (
-                    ".apicurio.registry.auto-register.if-exists",
-                    "FIND_OR_CREATE_VERSION".to_owned(),
-                ),
+                (".apicurio.registry.auto-register.if-exists", "FIND_OR_CREATE_VERSION".to_owned()),
                 // One schema in one piece: otherwise each nested record is a subject of its own, and clients have to
                 // fetch them all.
                 (".apicurio.registry.dereference-schema", "true".to_owned()),
                 // The frame that Confluent's clients read: the id in the value and not in a header, in four bytes
                 // and not eight; the content's id, which is what `/apis/ccompat/v7/schemas/ids` goes by.
                 (".apicurio.registry.headers.enabled", "false".to_owned()),
-                (
-                    ".apicurio.registry.id-handler",
-                    "io.apicurio.registry.serde.Default4ByteIdHandler".to_owned(),
-                ),
+                (".apicurio.registry.id-handler", "io.apicurio.registry.serde.Default4ByteIdHandler".to_owned()),
                 (".apicurio.registry.use-id", "contentId".to_owned()),
             ],
         }

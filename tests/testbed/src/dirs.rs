@@ -41,19 +41,11 @@ impl Dirs {
         let root = base.join(format!("{PREFIX}{id}"));
         fs::create_dir(&young).map_err(Error::path("create", &young))?;
         // PostgreSQL runs under another account and has to reach its directory.
-        fs::set_permissions(&young, Permissions::from_mode(0o755))
-            .map_err(Error::path("chmod", &young))?;
-        let owner =
-            File::create(young.join(OWNER)).map_err(Error::path("create owner file in", &young))?;
-        owner
-            .lock()
-            .map_err(Error::path("lock owner file in", &young))?;
+        fs::set_permissions(&young, Permissions::from_mode(0o755)).map_err(Error::path("chmod", &young))?;
+        let owner = File::create(young.join(OWNER)).map_err(Error::path("create owner file in", &young))?;
+        owner.lock().map_err(Error::path("lock owner file in", &young))?;
         fs::rename(&young, &root).map_err(Error::path("rename", &young))?;
-        Ok(Self {
-            root,
-            _owner: owner,
-            parts: AtomicU32::new(0),
-        })
+        Ok(Self { root, _owner: owner, parts: AtomicU32::new(0) })
     }
 
     /// The directory itself.
@@ -108,11 +100,7 @@ mod tests {
         fs::create_dir(&dead).expect("create");
         File::create(dead.join(OWNER)).expect("owner");
         sweep(&std::env::temp_dir());
-        assert!(
-            !dead.exists(),
-            "nobody holds the lock of {}",
-            dead.display()
-        );
+        assert!(!dead.exists(), "nobody holds the lock of {}", dead.display());
         assert!(living.root().exists());
     }
 }

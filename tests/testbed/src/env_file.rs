@@ -17,10 +17,7 @@ impl EnvFile {
     /// # Errors
     /// [`Error::Io`].
     pub fn write(path: PathBuf, lines: &[(&str, String)]) -> Result<Self> {
-        let text: String = lines
-            .iter()
-            .map(|(name, value)| format!("{name}={value}\n"))
-            .collect();
+        let text: String = lines.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
         let mut young = path.clone().into_os_string();
         young.push(format!(".{}", std::process::id()));
         let young = PathBuf::from(young);

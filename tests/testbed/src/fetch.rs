@@ -26,14 +26,8 @@ pub enum Part {
 
 impl Part {
     /// All of them, in the order in which they are listed.
-    pub const ALL: [Self; 6] = [
-        Self::Kafka,
-        Self::Registry,
-        Self::Redis,
-        Self::Postgres,
-        Self::Connect,
-        Self::Prometheus,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Kafka, Self::Registry, Self::Redis, Self::Postgres, Self::Connect, Self::Prometheus];
 
     /// The name on the command line.
     pub const fn name(self) -> &'static str {
@@ -83,10 +77,7 @@ impl Part {
 /// # Errors
 /// [`Error::Missing`] for the first missing program if we may not install, [`Error::Tool`] if apt or Maven fails.
 pub fn fetch(parts: &BTreeSet<Part>) -> Result<()> {
-    let missing: BTreeSet<&str> = programs(parts)
-        .into_iter()
-        .filter(|name| packages::find(name).is_err())
-        .collect();
+    let missing: BTreeSet<&str> = programs(parts).into_iter().filter(|name| packages::find(name).is_err()).collect();
     if !missing.is_empty() {
         packages::install(&missing)?;
     }
@@ -118,21 +109,14 @@ pub fn check(parts: &BTreeSet<Part>, mut report: impl FnMut(String)) -> Result<V
         if cache.has(artifacts) {
             report(format!("{name}: fetched"));
         } else {
-            missing.push(Error::Missing {
-                what: name,
-                command: "testbed fetch".to_owned(),
-            });
+            missing.push(Error::Missing { what: name, command: "testbed fetch".to_owned() });
         }
     }
     Ok(missing)
 }
 
 fn programs(parts: &BTreeSet<Part>) -> BTreeSet<&'static str> {
-    parts
-        .iter()
-        .flat_map(|part| part.programs())
-        .copied()
-        .collect()
+    parts.iter().flat_map(|part| part.programs()).copied().collect()
 }
 
 fn artifacts(parts: &BTreeSet<Part>) -> Result<Vec<Artifacts>> {

@@ -67,14 +67,7 @@ impl KafkaBuilder {
         let lib = cache.ensure(Artifacts::Kafka(self.version))?;
         let (server, (port, dir)) = Server::launch("kafka", || self.plan(&lib, dirs))?;
         let bootstrap_servers = format!("127.0.0.1:{port}");
-        Ok(Kafka {
-            server,
-            version: self.version,
-            bootstrap_servers,
-            port,
-            dir,
-            cache: cache.clone(),
-        })
+        Ok(Kafka { server, version: self.version, bootstrap_servers, port, dir, cache: cache.clone() })
     }
 
     fn plan(&self, lib: &Path, dirs: &Dirs) -> Result<(Plan, (u16, PathBuf))> {
@@ -85,14 +78,7 @@ impl KafkaBuilder {
         java(&dir, TOOL_HEAP_MB, Jit::Quick)?
             .args(log_level("warn"))
             .args(class_path(lib))
-            .args([
-                "kafka.tools.StorageTool",
-                "format",
-                "-t",
-                CLUSTER_ID,
-                "--standalone",
-                "-c",
-            ])
+            .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "--standalone", "-c"])
             .args([&properties])
             .run(TOOL_DEADLINE)?;
         let launch = java(&dir, HEAP_MB, Jit::Full)?
@@ -103,15 +89,7 @@ impl KafkaBuilder {
             .args(["kafka.Kafka"])
             .args([properties]);
         let probe = Box::new(move || broker_probe::serves(port));
-        Ok((
-            Plan {
-                launch,
-                probe,
-                log: dir.join("kafka.log"),
-                stop_signal: Signal::SIGTERM,
-            },
-            (port, dir),
-        ))
+        Ok((Plan { launch, probe, log: dir.join("kafka.log"), stop_signal: Signal::SIGTERM }, (port, dir)))
     }
 
     fn render(&self, port: u16, controller_port: u16, dir: &Path) -> String {
@@ -119,27 +97,16 @@ impl KafkaBuilder {
         let mut set = |name: &str, value: String| all.insert(name.to_owned(), value);
         set("process.roles", "broker,controller".into());
         set("node.id", self.node_id.to_string());
-        set(
-            "controller.quorum.bootstrap.servers",
-            format!("127.0.0.1:{controller_port}"),
-        );
-        set(
-            "listeners",
-            format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}"),
-        );
-        set(
-            "advertised.listeners",
-            format!("PLAINTEXT://127.0.0.1:{port}"),
-        );
+        set("controller.quorum.bootstrap.servers", format!("127.0.0.1:{controller_port}"));
+        set("listeners", format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}"));
+        set("advertised.listeners", format!("PLAINTEXT://127.0.0.1:{port}"));
         set("controller.listener.names", "CONTROLLER".into());
         set("log.dirs", dir.join("data").display().to_string());
         for (name, value) in SMALL {
             set(name, (*value).to_owned());
         }
         all.extend(self.properties.clone());
-        all.iter()
-            .map(|(name, value)| format!("{name}={value}\n"))
-            .collect()
+        all.iter().map(|(name, value)| format!("{name}={value}\n")).collect()
     }
 }
 
@@ -186,11 +153,7 @@ impl Kafka {
     /// # Errors
     /// [`crate::Error::Setting`] if nobody has tried that version.
     pub fn builder() -> Result<KafkaBuilder> {
-        Ok(KafkaBuilder {
-            version: KafkaVersion::from_env()?,
-            node_id: 1,
-            properties: BTreeMap::new(),
-        })
+        Ok(KafkaBuilder { version: KafkaVersion::from_env()?, node_id: 1, properties: BTreeMap::new() })
     }
 
     /// Starts one with the defaults.

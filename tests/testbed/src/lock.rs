@@ -28,25 +28,15 @@ pub(crate) fn locked() -> BTreeMap<&'static str, &'static str> {
 pub(crate) fn verify(dir: &Path) -> Result<()> {
     let locked = locked();
     let mut files = 0;
-    for entry in std::fs::read_dir(dir)
-        .map_err(Error::path("list", dir))?
-        .flatten()
-    {
+    for entry in std::fs::read_dir(dir).map_err(Error::path("list", dir))?.flatten() {
         if !entry.path().is_file() {
             continue;
         }
         let file = entry.file_name().to_string_lossy().into_owned();
         let got = sha256(&entry.path())?;
-        let want = locked
-            .get(file.as_str())
-            .copied()
-            .unwrap_or("(no line for this file)");
+        let want = locked.get(file.as_str()).copied().unwrap_or("(no line for this file)");
         if got != want {
-            return Err(Error::Checksum {
-                file,
-                got,
-                want: want.to_owned(),
-            });
+            return Err(Error::Checksum { file, got, want: want.to_owned() });
         }
         files += 1;
     }
@@ -63,11 +53,7 @@ fn sha256(path: &Path) -> Result<String> {
     loop {
         let read = file.read(&mut buffer).map_err(Error::path("read", path))?;
         if read == 0 {
-            return Ok(hash
-                .finalize()
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect());
+            return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect());
         }
         hash.update(&buffer[..read]);
     }
@@ -86,9 +72,6 @@ mod tests {
         assert!(error.to_string().contains(want), "{error}");
         std::fs::rename(dir.path().join(name), dir.path().join("stranger.jar")).expect("rename");
         let error = verify(dir.path()).expect_err("nobody locked this name");
-        assert!(
-            error.to_string().contains("no line for this file"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("no line for this file"), "{error}");
     }
 }

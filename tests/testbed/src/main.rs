@@ -89,11 +89,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // Nothing is left to do if even that cannot be printed.
             let _ = error.print();
-            return if error.use_stderr() {
-                ExitCode::from(USAGE)
-            } else {
-                ExitCode::SUCCESS
-            };
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
     };
     match run(cli.command) {
@@ -108,9 +104,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     // First of all, so that every later thread inherits the mask and only the waiting one sees the signals.
     let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
-    signals
-        .thread_block()
-        .map_err(|e| Error::Setting(format!("block signals: {e}")))?;
+    signals.thread_block().map_err(|e| Error::Setting(format!("block signals: {e}")))?;
     std::thread::spawn(move || {
         if signals.wait().is_ok() {
             wait::interrupt();
@@ -125,17 +119,9 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Check { parts } => {
             let missing = testbed::check(&set(&parts), |line| println!("{line}"))?;
             missing.iter().for_each(|error| eprintln!("{error}"));
-            Ok(if missing.is_empty() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            })
+            Ok(if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::Up {
-            parts,
-            env_file,
-            scrape,
-        } => up(&set(&parts), env_file, &scrape),
+        Command::Up { parts, env_file, scrape } => up(&set(&parts), env_file, &scrape),
     }
 }
 
@@ -143,22 +129,12 @@ fn set(parts: &[PartArg]) -> BTreeSet<Part> {
     parts.iter().map(|part| part.0).collect()
 }
 
-fn up(
-    parts: &BTreeSet<Part>,
-    env_file: Option<PathBuf>,
-    scrape: &[ScrapeTarget],
-) -> Result<ExitCode> {
+fn up(parts: &BTreeSet<Part>, env_file: Option<PathBuf>, scrape: &[ScrapeTarget]) -> Result<ExitCode> {
     let start = std::time::Instant::now();
     let bed = Testbed::builder().parts(parts, scrape).start()?;
     let addresses = bed.addresses();
-    let _env_file = env_file
-        .map(|path| EnvFile::write(path, &addresses))
-        .transpose()?;
-    println!(
-        "testbed: {} parts after {:.1} s; Ctrl-C ends them",
-        bed.pids().len(),
-        start.elapsed().as_secs_f32()
-    );
+    let _env_file = env_file.map(|path| EnvFile::write(path, &addresses)).transpose()?;
+    println!("testbed: {} parts after {:.1} s; Ctrl-C ends them", bed.pids().len(), start.elapsed().as_secs_f32());
     for (name, address) in &addresses {
         println!("  {name:<36} {address}");
     }

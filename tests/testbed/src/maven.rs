@@ -22,30 +22,16 @@ pub(crate) fn fetch(artifacts: Artifacts, work: &Path, lib: &Path) -> Result<()>
     // With -C a file whose checksum differs from the one that the repository states is an error.
     let base = Launch::new(maven, work).args(["-q", "-B", "-C", "-U", "-l", "mvn.log"]);
     if !artifacts.dependencies().is_empty() {
-        write(
-            &work.join("pom.xml"),
-            &pom(
-                &elements("dependency", "dependencies", &artifacts.dependencies()),
-                "",
-            ),
-        )?;
+        write(&work.join("pom.xml"), &pom(&elements("dependency", "dependencies", &artifacts.dependencies()), ""))?;
         let out = format!("-DoutputDirectory={}", lib.display());
         let goal = format!("{PLUGIN}:copy-dependencies");
-        run(
-            &base
-                .clone()
-                .args(["-f", "pom.xml", &goal, "-DincludeScope=runtime", &out]),
-            work,
-        )?;
+        run(&base.clone().args(["-f", "pom.xml", &goal, "-DincludeScope=runtime", &out]), work)?;
     }
     if !artifacts.alone().is_empty() {
         let items = elements("artifactItem", "artifactItems", &artifacts.alone());
         let out = format!("<outputDirectory>{}</outputDirectory>", lib.display());
         write(&work.join("alone.xml"), &pom("", &format!("{items}{out}")))?;
-        run(
-            &base.args(["-f", "alone.xml", &format!("{PLUGIN}:copy")]),
-            work,
-        )?;
+        run(&base.args(["-f", "alone.xml", &format!("{PLUGIN}:copy")]), work)?;
     }
     Ok(())
 }
@@ -56,14 +42,8 @@ fn run(launch: &Launch, work: &Path) -> Result<()> {
         match launch.run(DEADLINE) {
             Ok(_) => return Ok(()),
             // Maven writes to its log file, not to its output.
-            Err(Error::Tool {
-                program, status, ..
-            }) if tries == TRIES => {
-                return Err(Error::Tool {
-                    program,
-                    status,
-                    output: tail(&work.join("mvn.log")),
-                });
+            Err(Error::Tool { program, status, .. }) if tries == TRIES => {
+                return Err(Error::Tool { program, status, output: tail(&work.join("mvn.log")) });
             }
             Err(Error::Tool { .. }) => tries += 1,
             Err(error) => return Err(error),
@@ -72,10 +52,7 @@ fn run(launch: &Launch, work: &Path) -> Result<()> {
 }
 
 fn elements(one: &str, all: &str, dependencies: &[Dependency]) -> String {
-    let list: String = dependencies
-        .iter()
-        .map(|d| format!("<{one}>{}</{one}>\n", d.xml()))
-        .collect();
+    let list: String = dependencies.iter().map(|d| format!("<{one}>{}</{one}>\n", d.xml())).collect();
     format!("<{all}>\n{list}</{all}>")
 }
 

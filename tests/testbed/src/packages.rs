@@ -40,32 +40,22 @@ pub(crate) fn find(program: &str) -> Result<PathBuf> {
     let mut dirs: Vec<PathBuf> = std::env::split_paths(&path).collect();
     // First: /usr/bin has a wrapper for psql that looks for Debian's own clusters.
     dirs.insert(0, PathBuf::from(POSTGRES_BIN));
-    dirs.into_iter()
-        .map(|dir| dir.join(program))
-        .find(|path| is_executable(path))
-        .ok_or_else(|| missing(program))
+    dirs.into_iter().map(|dir| dir.join(program)).find(|path| is_executable(path)).ok_or_else(|| missing(program))
 }
 
 /// The package that has `program`.
 pub(crate) fn package(program: &str) -> &str {
-    PROGRAMS
-        .iter()
-        .find(|(name, _)| *name == program)
-        .map_or(program, |(_, package)| package)
+    PROGRAMS.iter().find(|(name, _)| *name == program).map_or(program, |(_, package)| package)
 }
 
 fn missing(program: &str) -> Error {
     let package = package(program);
     let sudo = if geteuid().is_root() { "" } else { "sudo " };
-    Error::Missing {
-        what: program.to_owned(),
-        command: format!("{sudo}apt-get install -y {package}"),
-    }
+    Error::Missing { what: program.to_owned(), command: format!("{sudo}apt-get install -y {package}") }
 }
 
 fn is_executable(path: &Path) -> bool {
-    path.metadata()
-        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 /// Installs the packages of `programs` through apt, without starting the services that Debian would start.
@@ -81,19 +71,12 @@ pub(crate) fn install(programs: &BTreeSet<&str>) -> Result<()> {
         return Err(missing(first));
     }
     let packages: BTreeSet<&str> = programs.iter().map(|program| package(program)).collect();
-    println!(
-        "testbed: installing {}",
-        packages.iter().copied().collect::<Vec<_>>().join(" ")
-    );
+    println!("testbed: installing {}", packages.iter().copied().collect::<Vec<_>>().join(" "));
     let _quiet = [
         // Debian's convention: 101 forbids a package's scripts to start its service.
         Temporary::write("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755)?,
         // Without it the package makes a cluster of its own. Removed afterwards like the other: then the defaults hold.
-        Temporary::write(
-            "/etc/postgresql-common/createcluster.conf",
-            "create_main_cluster = false\n",
-            0o644,
-        )?,
+        Temporary::write("/etc/postgresql-common/createcluster.conf", "create_main_cluster = false\n", 0o644)?,
     ];
     let apt_get = Launch::new(&apt, Path::new("/")).env("DEBIAN_FRONTEND", "noninteractive");
     // Fails on a machine whose lists are up to date and whose mirror is away; the install says what matters.
@@ -104,9 +87,7 @@ pub(crate) fn install(programs: &BTreeSet<&str>) -> Result<()> {
         .args(["-o", "Dpkg::Options::=--force-confold"])
         .args(packages)
         .run(APT_DEADLINE)?;
-    programs
-        .iter()
-        .try_for_each(|program| find(program).map(drop))
+    programs.iter().try_for_each(|program| find(program).map(drop))
 }
 
 /// A file that is there only while this lives, unless it was there before.
@@ -122,8 +103,7 @@ impl Temporary {
             fs::create_dir_all(dir).map_err(Error::path("create", dir))?;
         }
         write(&path, text)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode))
-            .map_err(Error::path("chmod", &path))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(Error::path("chmod", &path))?;
         Ok(Self(Some(path)))
     }
 }

@@ -26,9 +26,7 @@ static TAKEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
 /// # Errors
 /// [`Error::Setting`] if no free port was found.
 pub fn free_port() -> Result<u16> {
-    let mut guard = TAKEN
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut guard = TAKEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let taken = guard.get_or_insert_with(HashSet::new);
     for _ in 0..TRIES {
         let port = FIRST + (random() % u64::from(COUNT)) as u16;
@@ -37,10 +35,7 @@ pub fn free_port() -> Result<u16> {
             return Ok(port);
         }
     }
-    Err(Error::Setting(format!(
-        "no free port between {FIRST} and {}",
-        FIRST + COUNT
-    )))
+    Err(Error::Setting(format!("no free port between {FIRST} and {}", FIRST + COUNT)))
 }
 
 /// A number that differs between processes and calls: the standard library seeds `RandomState` from the kernel.
@@ -54,9 +49,7 @@ mod tests {
 
     #[test]
     fn never_hands_out_a_port_twice() {
-        let ports: HashSet<u16> = (0..200)
-            .map(|_| free_port().expect("a free port"))
-            .collect();
+        let ports: HashSet<u16> = (0..200).map(|_| free_port().expect("a free port")).collect();
         assert_eq!(ports.len(), 200);
     }
 }

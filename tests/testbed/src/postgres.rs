@@ -59,10 +59,7 @@ impl Postgres {
 
     /// Key-value form, as `tokio_postgres::connect` takes it.
     pub fn connection_string(&self) -> String {
-        format!(
-            "host=127.0.0.1 port={} user={USER} dbname={DATABASE}",
-            self.port
-        )
+        format!("host=127.0.0.1 port={} user={USER} dbname={DATABASE}", self.port)
     }
 
     /// The port.
@@ -75,10 +72,7 @@ impl Postgres {
     /// # Errors
     /// [`Error::Tool`] with psql's message.
     pub fn sql(&self, statements: &str) -> Result<String> {
-        Ok(psql(&self.dir, self.port, statements)?
-            .run(TOOL_DEADLINE)?
-            .trim_end()
-            .to_owned())
+        Ok(psql(&self.dir, self.port, statements)?.run(TOOL_DEADLINE)?.trim_end().to_owned())
     }
 
     /// Runs pgbench against this server, for example with `-i` and then `-c 4 -T 10`.
@@ -97,18 +91,7 @@ impl Postgres {
 
 fn psql(dir: &Path, port: u16, statements: &str) -> Result<Launch> {
     let launch = Launch::new(packages::find("psql")?, dir)
-        .args([
-            "-X",
-            "-q",
-            "-A",
-            "-t",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-h",
-            "127.0.0.1",
-            "-p",
-            &port.to_string(),
-        ])
+        .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", &port.to_string()])
         .args(["-U", USER, "-d", DATABASE, "-c", statements]);
     Ok(launch.env("PGCONNECT_TIMEOUT", "2"))
 }
@@ -122,53 +105,24 @@ fn plan(dirs: &Dirs) -> Result<(Plan, (u16, PathBuf))> {
         chown(&data, Some(uid), Some(gid)).map_err(Error::path("chown", &data))?;
     }
     Launch::new(packages::find("initdb")?, &data)
-        .args([
-            "--no-sync",
-            "--auth=trust",
-            "--encoding=UTF8",
-            "--locale=C",
-            "--username",
-            USER,
-            "--pgdata",
-        ])
+        .args(["--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C", "--username", USER, "--pgdata"])
         .args([&data])
         .run_as(run_as)
         .run(INIT_DEADLINE)?;
     let port = free_port()?;
     // Without fsync: the data outlives kill -9 all the same, and nobody pulls the plug on it.
-    let settings = [
-        "listen_addresses=127.0.0.1",
-        "unix_socket_directories=",
-        "wal_level=logical",
-        "fsync=off",
-    ];
+    let settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "wal_level=logical", "fsync=off"];
     let launch = Launch::new(packages::find("postgres")?, &data)
-        .args([
-            "-p".into(),
-            port.to_string(),
-            "-D".into(),
-            data.display().to_string(),
-        ])
+        .args(["-p".into(), port.to_string(), "-D".into(), data.display().to_string()])
         .args(settings.iter().flat_map(|setting| ["-c", setting]))
         .run_as(run_as);
     let probe_dir = dir.clone();
     let probe = Box::new(move || {
         let select = psql(&probe_dir, port, "SELECT 1").map_err(|e| e.to_string())?;
-        select
-            .run(Duration::from_secs(5))
-            .map(drop)
-            .map_err(|e| e.to_string())
+        select.run(Duration::from_secs(5)).map(drop).map_err(|e| e.to_string())
     });
     // SIGINT is the fast shutdown; SIGTERM would wait until the last client has gone.
-    Ok((
-        Plan {
-            launch,
-            probe,
-            log: dir.join("postgres.log"),
-            stop_signal: Signal::SIGINT,
-        },
-        (port, dir),
-    ))
+    Ok((Plan { launch, probe, log: dir.join("postgres.log"), stop_signal: Signal::SIGINT }, (port, dir)))
 }
 
 /// The account for the server: none if we are not root.
@@ -178,13 +132,8 @@ fn unprivileged() -> Result<Option<RunAs>> {
     }
     for name in ["postgres", "nobody"] {
         if let Ok(Some(user)) = User::from_name(name) {
-            return Ok(Some(RunAs {
-                uid: user.uid.as_raw(),
-                gid: user.gid.as_raw(),
-            }));
+            return Ok(Some(RunAs { uid: user.uid.as_raw(), gid: user.gid.as_raw() }));
         }
     }
-    Err(Error::Setting(
-        "PostgreSQL cannot run as root, and there is no account `postgres` or `nobody`".to_owned(),
-    ))
+    Err(Error::Setting("PostgreSQL cannot run as root, and there is no account `postgres` or `nobody`".to_owned()))
 }

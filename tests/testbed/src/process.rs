@@ -41,13 +41,7 @@ pub(crate) struct Launch {
 impl Launch {
     /// `program` in `dir`, without arguments yet.
     pub(crate) fn new(program: impl Into<PathBuf>, dir: &Path) -> Self {
-        Self {
-            program: program.into(),
-            args: vec![],
-            envs: vec![],
-            dir: dir.to_owned(),
-            run_as: None,
-        }
+        Self { program: program.into(), args: vec![], envs: vec![], dir: dir.to_owned(), run_as: None }
     }
 
     /// Adds arguments.
@@ -77,9 +71,7 @@ impl Launch {
             .current_dir(&self.dir)
             .stdin(Stdio::null());
         // An inherited option string would change every JVM, and the JVM announces it on stderr.
-        command
-            .env_remove("JAVA_TOOL_OPTIONS")
-            .env_remove("_JAVA_OPTIONS");
+        command.env_remove("JAVA_TOOL_OPTIONS").env_remove("_JAVA_OPTIONS");
         if let Some(RunAs { uid, gid }) = self.run_as {
             command.uid(uid).gid(gid);
         }
@@ -105,20 +97,13 @@ impl Launch {
         })
         .inspect_err(|_| signal_tree(pid, Signal::SIGKILL))?
         .map_err(Error::io(format!("run {program}")))?;
-        debug_assert!(
-            start.elapsed() <= deadline + KILL_DEADLINE,
-            "the wait is bounded"
-        );
+        debug_assert!(start.elapsed() <= deadline + KILL_DEADLINE, "the wait is bounded");
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         if output.status.success() {
             return Ok(stdout);
         }
         let text = format!("{stdout}{}", String::from_utf8_lossy(&output.stderr));
-        Err(Error::Tool {
-            program,
-            status: output.status.to_string(),
-            output: last_lines(&text),
-        })
+        Err(Error::Tool { program, status: output.status.to_string(), output: last_lines(&text) })
     }
 }
 
@@ -131,17 +116,11 @@ pub(crate) struct Process {
 impl Process {
     /// Starts `launch` with both outputs appended to `log`.
     pub(crate) fn start(launch: &Launch, log: &Path) -> Result<Self> {
-        let out = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(log)
-            .map_err(Error::path("open", log))?;
+        let out = OpenOptions::new().create(true).append(true).open(log).map_err(Error::path("open", log))?;
         let err = out.try_clone().map_err(Error::path("open", log))?;
         let mut command = launch.command();
         command.stdout(out).stderr(err);
-        Ok(Self {
-            child: spawn(command)?,
-        })
+        Ok(Self { child: spawn(command)? })
     }
 
     /// The process id.
@@ -201,28 +180,20 @@ pub fn descendants(pid: u32) -> Vec<u32> {
 
 /// The last lines of a file, for an error message.
 pub(crate) fn tail(path: &Path) -> String {
-    fs::read(path).map_or_else(
-        |e| format!("(no log: {e})"),
-        |bytes| last_lines(&String::from_utf8_lossy(&bytes)),
-    )
+    fs::read(path).map_or_else(|e| format!("(no log: {e})"), |bytes| last_lines(&String::from_utf8_lossy(&bytes)))
 }
 
 /// Creates a file with `text`.
 pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
     use std::io::Write;
     let mut file = File::create(path).map_err(Error::path("create", path))?;
-    file.write_all(text.as_bytes())
-        .map_err(Error::path("write", path))
+    file.write_all(text.as_bytes()).map_err(Error::path("write", path))
 }
 
 fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let from = lines.len().saturating_sub(TAIL_LINES);
-    lines[from..]
-        .iter()
-        .map(|line| format!("  | {line}"))
-        .collect::<Vec<_>>()
-        .join("\n")
+    lines[from..].iter().map(|line| format!("  | {line}")).collect::<Vec<_>>().join("\n")
 }
 
 fn pid(id: u32) -> Pid {
@@ -244,10 +215,7 @@ fn signal_all(tree: &[u32], signal: Signal) {
 fn tree(root: u32) -> Vec<u32> {
     let mut parents = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        if let Some(id) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
+        if let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok())
             && let Some((_, parent)) = stat(id)
         {
             parents.push((id, parent));
@@ -257,12 +225,7 @@ fn tree(root: u32) -> Vec<u32> {
     let mut next = 0;
     while next < tree.len() {
         let parent = tree[next];
-        tree.extend(
-            parents
-                .iter()
-                .filter(|(_, p)| *p == parent)
-                .map(|(id, _)| *id),
-        );
+        tree.extend(parents.iter().filter(|(_, p)| *p == parent).map(|(id, _)| *id));
         next += 1;
     }
     tree

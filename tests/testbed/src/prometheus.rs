@@ -25,10 +25,7 @@ pub struct ScrapeTarget {
 impl ScrapeTarget {
     /// A target at `host:port`.
     pub fn new(job: &str, address: &str) -> Self {
-        Self {
-            job: job.to_owned(),
-            address: address.to_owned(),
-        }
+        Self { job: job.to_owned(), address: address.to_owned() }
     }
 }
 
@@ -52,17 +49,9 @@ impl Prometheus {
     ///
     /// # Errors
     /// [`Error::Missing`] if it is not installed, [`Error::Start`] with the end of its log.
-    pub fn start(
-        _cache: &Cache,
-        dirs: &Dirs,
-        targets: &[ScrapeTarget],
-        rule_files: &[PathBuf],
-    ) -> Result<Self> {
+    pub fn start(_cache: &Cache, dirs: &Dirs, targets: &[ScrapeTarget], rule_files: &[PathBuf]) -> Result<Self> {
         let (server, port) = Server::launch("prometheus", || plan(dirs, targets, rule_files))?;
-        Ok(Self {
-            server,
-            url: format!("http://127.0.0.1:{port}"),
-        })
+        Ok(Self { server, url: format!("http://127.0.0.1:{port}") })
     }
 
     /// `http://127.0.0.1:<port>`.
@@ -75,11 +64,7 @@ impl Prometheus {
     /// # Errors
     /// [`Error::Http`] with Prometheus' message if the expression is wrong.
     pub fn query(&self, expression: &str) -> Result<Value> {
-        let url = format!(
-            "{}/api/v1/query?query={}",
-            self.url,
-            percent_encode(expression)
-        );
+        let url = format!("{}/api/v1/query?query={}", self.url, percent_encode(expression));
         Ok(http::json("GET", &url, None)?["data"]["result"].take())
     }
 }
@@ -95,15 +80,7 @@ fn plan(dirs: &Dirs, targets: &[ScrapeTarget], rule_files: &[PathBuf]) -> Result
         .args([storage(&dir)]);
     let ready = format!("http://127.0.0.1:{port}/-/ready");
     let probe = Box::new(move || http::is_ready(&ready));
-    Ok((
-        Plan {
-            launch,
-            probe,
-            log: dir.join("prometheus.log"),
-            stop_signal: Signal::SIGTERM,
-        },
-        port,
-    ))
+    Ok((Plan { launch, probe, log: dir.join("prometheus.log"), stop_signal: Signal::SIGTERM }, port))
 }
 
 fn storage(dir: &Path) -> String {
@@ -134,12 +111,6 @@ fn render(targets: &[ScrapeTarget], rule_files: &[PathBuf]) -> Result<String> {
 /// Everything but letters and digits as `%XX`.
 fn percent_encode(text: &str) -> String {
     text.bytes()
-        .map(|byte| {
-            if byte.is_ascii_alphanumeric() {
-                char::from(byte).to_string()
-            } else {
-                format!("%{byte:02X}")
-            }
-        })
+        .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") })
         .collect()
 }

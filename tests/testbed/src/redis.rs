@@ -42,12 +42,7 @@ impl Redis {
     /// [`Error::Missing`] if it is not installed, [`Error::Start`] with the end of its log.
     pub fn start(_cache: &Cache, dirs: &Dirs) -> Result<Self> {
         let (server, (port, data)) = Server::launch("redis", || plan(dirs))?;
-        Ok(Self {
-            server,
-            url: format!("redis://127.0.0.1:{port}"),
-            port,
-            data,
-        })
+        Ok(Self { server, url: format!("redis://127.0.0.1:{port}"), port, data })
     }
 
     /// `redis://127.0.0.1:<port>`.
@@ -92,38 +87,19 @@ pub(crate) fn plan_at(dirs: &Dirs, port: u16) -> Result<(Plan, (u16, PathBuf))> 
     std::fs::create_dir(&data).map_err(Error::path("create", &data))?;
     // Written at each command, synced each second: kill -9 loses nothing, only a power cut would.
     let launch = Launch::new(packages::find("redis-server")?, &dir)
-        .args([
-            "--bind",
-            "127.0.0.1",
-            "--port",
-            &port.to_string(),
-            "--appendonly",
-            "yes",
-            "--save",
-            "",
-            "--dir",
-        ])
+        .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--appendonly", "yes", "--save", "", "--dir"])
         .args([&data]);
     let probe = Box::new(move || match ask(port, &["PING"]) {
         Ok(answer) if answer == "+PONG" => Ok(()),
         Ok(other) => Err(format!("answered PING with {other}")),
         Err(error) => Err(error.to_string()),
     });
-    Ok((
-        Plan {
-            launch,
-            probe,
-            log: dir.join("redis.log"),
-            stop_signal: Signal::SIGTERM,
-        },
-        (port, data),
-    ))
+    Ok((Plan { launch, probe, log: dir.join("redis.log"), stop_signal: Signal::SIGTERM }, (port, data)))
 }
 
 /// One command, one answer: a line, or the content of a bulk string.
 fn ask(port: u16, args: &[&str]) -> std::io::Result<String> {
-    let mut stream =
-        TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), PROBE_DEADLINE)?;
+    let mut stream = TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), PROBE_DEADLINE)?;
     stream.set_read_timeout(Some(PROBE_DEADLINE))?;
     let mut request = format!("*{}\r\n", args.len());
     for arg in args {
@@ -131,15 +107,7 @@ fn ask(port: u16, args: &[&str]) -> std::io::Result<String> {
     }
     stream.write_all(request.as_bytes())?;
     let mut lines = BufReader::new(stream).lines();
-    let mut line = || {
-        lines
-            .next()
-            .unwrap_or_else(|| Err(std::io::ErrorKind::UnexpectedEof.into()))
-    };
+    let mut line = || lines.next().unwrap_or_else(|| Err(std::io::ErrorKind::UnexpectedEof.into()));
     let first = line()?;
-    if first.starts_with('$') && first != "$-1" {
-        line()
-    } else {
-        Ok(first)
-    }
+    if first.starts_with('$') && first != "$-1" { line() } else { Ok(first) }
 }

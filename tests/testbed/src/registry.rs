@@ -42,11 +42,7 @@ impl Registry {
     pub fn start(cache: &Cache, dirs: &Dirs) -> Result<Self> {
         let lib = cache.ensure(Artifacts::Registry)?;
         let (server, port) = Server::launch("registry", || plan(&lib, dirs))?;
-        Ok(Self {
-            server,
-            url: format!("http://127.0.0.1:{port}/apis/ccompat/v7"),
-            port,
-        })
+        Ok(Self { server, url: format!("http://127.0.0.1:{port}/apis/ccompat/v7"), port })
     }
 
     /// The base URL for clients of the Confluent API.
@@ -69,17 +65,9 @@ fn plan(lib: &Path, dirs: &Dirs) -> Result<(Plan, u16)> {
     let dir = dirs.part("registry")?;
     let port = free_port()?;
     // WRITE_DELAY=0: by default H2 writes up to half a second later, and kill -9 would lose schemas.
-    let storage = format!(
-        "jdbc:h2:file:{};WRITE_DELAY=0",
-        dir.join("registry").display()
-    );
+    let storage = format!("jdbc:h2:file:{};WRITE_DELAY=0", dir.join("registry").display());
     let launch = java(&dir, HEAP_MB, Jit::Quick)?
-        .args([
-            "-jar".into(),
-            lib.join(format!(
-                "apicurio-registry-app-{REGISTRY_VERSION}-runner.jar"
-            )),
-        ])
+        .args(["-jar".into(), lib.join(format!("apicurio-registry-app-{REGISTRY_VERSION}-runner.jar"))])
         .env("QUARKUS_HTTP_HOST", "127.0.0.1")
         .env("QUARKUS_HTTP_PORT", port.to_string())
         .env("APICURIO_STORAGE_KIND", "sql")
@@ -87,13 +75,5 @@ fn plan(lib: &Path, dirs: &Dirs) -> Result<(Plan, u16)> {
         .env("APICURIO_DATASOURCE_URL", storage);
     let ready = format!("http://127.0.0.1:{port}/health/ready");
     let probe = Box::new(move || http::is_ready(&ready));
-    Ok((
-        Plan {
-            launch,
-            probe,
-            log: dir.join("registry.log"),
-            stop_signal: Signal::SIGTERM,
-        },
-        port,
-    ))
+    Ok((Plan { launch, probe, log: dir.join("registry.log"), stop_signal: Signal::SIGTERM }, port))
 }

@@ -46,10 +46,7 @@ pub struct Server {
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct(self.part)
-            .field("pid", &self.pid())
-            .field("log", &self.plan.log)
-            .finish()
+        f.debug_struct(self.part).field("pid", &self.pid()).field("log", &self.plan.log).finish()
     }
 }
 
@@ -57,18 +54,11 @@ impl Server {
     /// Starts what `plan` says and waits until it answers; plans anew if another process took a port in between.
     ///
     /// `plan` also returns what the part wants to know about the plan that worked, for example its port.
-    pub(crate) fn launch<T>(
-        part: &'static str,
-        mut plan: impl FnMut() -> Result<(Plan, T)>,
-    ) -> Result<(Self, T)> {
+    pub(crate) fn launch<T>(part: &'static str, mut plan: impl FnMut() -> Result<(Plan, T)>) -> Result<(Self, T)> {
         let mut tries = 1;
         loop {
             let (plan, about) = plan()?;
-            let server = Self {
-                part,
-                plan,
-                process: Mutex::new(None),
-            };
+            let server = Self { part, plan, process: Mutex::new(None) };
             match server.start() {
                 Ok(()) => return Ok((server, about)),
                 Err(error) if tries == TRIES || !is_bind_failure(&error) => return Err(error),
@@ -84,10 +74,7 @@ impl Server {
     /// [`Error::Start`] with the end of the log.
     pub fn start(&self) -> Result<()> {
         let mut slot = self.slot();
-        if slot
-            .as_mut()
-            .is_some_and(|process| process.ended().is_none())
-        {
+        if slot.as_mut().is_some_and(|process| process.ended().is_none()) {
             return Ok(());
         }
         let mut process = Process::start(&self.plan.launch, &self.plan.log)?;
@@ -99,11 +86,7 @@ impl Server {
             let answer = (self.plan.probe)();
             // Looked at after the answer: a stranger on our port may have given it.
             ended = process.ended().is_some();
-            if ended {
-                Ok(false)
-            } else {
-                answer.map(|()| true)
-            }
+            if ended { Ok(false) } else { answer.map(|()| true) }
         });
         let reason = match answer {
             Ok(true) => {
@@ -115,12 +98,7 @@ impl Server {
             Err(error) => error.to_string(),
         };
         let log = self.plan.log.clone();
-        Err(Error::Start {
-            part: self.part,
-            reason,
-            tail: tail(&log),
-            log,
-        })
+        Err(Error::Start { part: self.part, reason, tail: tail(&log), log })
     }
 
     /// SIGKILL, and waits until the process and its children are gone. The data stays as a crash leaves it.
@@ -211,14 +189,7 @@ fn is_bind_failure(error: &Error) -> bool {
     };
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text).to_lowercase();
-    [
-        "already in use",
-        "bindexception",
-        "failed to bind",
-        "already bound",
-    ]
-    .iter()
-    .any(|sign| text.contains(sign))
+    ["already in use", "bindexception", "failed to bind", "already bound"].iter().any(|sign| text.contains(sign))
 }
 
 #[cfg(test)]

@@ -45,10 +45,7 @@ pub(crate) fn spawn(command: Command) -> Result<Child> {
     });
     let (reply, answer) = sync_channel(1);
     jobs.send(Job { command, reply }).map_err(|_| gone())?;
-    answer
-        .recv()
-        .map_err(|_| gone())?
-        .map_err(Error::io(format!("start {program}")))
+    answer.recv().map_err(|_| gone())?.map_err(Error::io(format!("start {program}")))
 }
 
 /// Runs on the spawner thread.

@@ -35,11 +35,7 @@ pub fn for_interrupt() {
 ///
 /// # Errors
 /// [`Error::Timeout`] with the last reason once `deadline` has passed, [`Error::Interrupted`] after [`interrupt`].
-pub fn until<T>(
-    what: &str,
-    deadline: Duration,
-    mut look: impl FnMut() -> std::result::Result<T, String>,
-) -> Result<T> {
+pub fn until<T>(what: &str, deadline: Duration, mut look: impl FnMut() -> std::result::Result<T, String>) -> Result<T> {
     let start = Instant::now();
     let mut pause = POLL_MIN;
     loop {
@@ -52,11 +48,7 @@ pub fn until<T>(
         };
         let waited = start.elapsed();
         if waited >= deadline {
-            return Err(Error::Timeout {
-                what: what.to_owned(),
-                waited,
-                last,
-            });
+            return Err(Error::Timeout { what: what.to_owned(), waited, last });
         }
         std::thread::sleep(pause.min(deadline - waited));
         pause = (pause * 2).min(POLL_MAX);

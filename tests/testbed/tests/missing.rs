@@ -24,26 +24,17 @@ fn check_names_a_missing_program_and_its_package() {
     let output = bare(&["check", "--for", "redis"]);
     assert_eq!(output.status.code(), Some(1));
     let line = only_line(&output);
-    assert!(
-        line.starts_with("testbed: redis-server is missing; run: "),
-        "{line}"
-    );
+    assert!(line.starts_with("testbed: redis-server is missing; run: "), "{line}");
     assert!(line.ends_with("apt-get install -y redis-server"), "{line}");
 }
 
 #[test]
 fn up_and_fetch_say_it_the_same_way() {
-    for args in [
-        ["up", "--with", "prometheus"],
-        ["fetch", "--for", "prometheus"],
-    ] {
+    for args in [["up", "--with", "prometheus"], ["fetch", "--for", "prometheus"]] {
         let output = bare(&args);
         assert_eq!(output.status.code(), Some(1));
         let line = only_line(&output);
-        assert!(
-            line.starts_with("testbed: prometheus is missing; run: "),
-            "{line}"
-        );
+        assert!(line.starts_with("testbed: prometheus is missing; run: "), "{line}");
     }
 }
 
@@ -56,10 +47,7 @@ fn check_names_what_was_not_fetched() {
         .output()
         .expect("testbed");
     assert_eq!(output.status.code(), Some(1));
-    assert_eq!(
-        only_line(&output),
-        "testbed: apicurio-registry-3.0.9 is missing; run: testbed fetch"
-    );
+    assert_eq!(only_line(&output), "testbed: apicurio-registry-3.0.9 is missing; run: testbed fetch");
 }
 
 #[test]

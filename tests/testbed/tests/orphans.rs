@@ -22,11 +22,7 @@ impl Up {
     fn start(with: &str) -> Self {
         let dir = tempfile::tempdir().expect("tempdir");
         // PostgreSQL's account has to pass through it.
-        std::fs::set_permissions(
-            dir.path(),
-            std::os::unix::fs::PermissionsExt::from_mode(0o755),
-        )
-        .expect("chmod");
+        std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("chmod");
         let child = Command::new(env!("CARGO_BIN_EXE_testbed"))
             .args(["up", "--with", with, "--env-file"])
             .arg(dir.path().join("env"))
@@ -34,11 +30,7 @@ impl Up {
             .stdout(Stdio::null())
             .spawn()
             .expect("testbed");
-        Self {
-            child,
-            dir,
-            seen: vec![],
-        }
+        Self { child, dir, seen: vec![] }
     }
 
     fn env_file(&self) -> PathBuf {
@@ -47,13 +39,8 @@ impl Up {
 
     /// Waits until all parts have started, and returns the ids of all processes below the binary.
     fn processes(&mut self, at_least: usize) -> Vec<u32> {
-        wait::until("the env file", DEADLINE, || {
-            self.env_file()
-                .exists()
-                .then_some(())
-                .ok_or("none".to_owned())
-        })
-        .expect("started");
+        wait::until("the env file", DEADLINE, || self.env_file().exists().then_some(()).ok_or("none".to_owned()))
+            .expect("started");
         let all = descendants(self.child.id());
         assert!(all.len() >= at_least, "{all:?}");
         assert!(all.iter().all(|pid| is_alive(*pid)), "{all:?}");
@@ -62,27 +49,19 @@ impl Up {
     }
 
     fn signal(&self, signal: Signal) {
-        kill(
-            Pid::from_raw(i32::try_from(self.child.id()).expect("pid")),
-            signal,
-        )
-        .expect("signal");
+        kill(Pid::from_raw(i32::try_from(self.child.id()).expect("pid")), signal).expect("signal");
     }
 
     fn exit_code(&mut self) -> Option<i32> {
         let child = &mut self.child;
-        wait::until("the end", DEADLINE, || {
-            child.try_wait().ok().flatten().ok_or("running".to_owned())
-        })
-        .expect("an end")
-        .code()
+        wait::until("the end", DEADLINE, || child.try_wait().ok().flatten().ok_or("running".to_owned()))
+            .expect("an end")
+            .code()
     }
 
     fn left_behind(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.dir.path()).expect("dir").flatten();
-        entries
-            .map(|entry| entry.file_name().to_string_lossy().into_owned())
-            .collect()
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
     }
 }
 
@@ -92,10 +71,7 @@ impl Drop for Up {
         let _ = self.child.kill();
         let _ = self.child.wait();
         for pid in self.seen.iter().filter(|pid| is_alive(**pid)) {
-            let _ = kill(
-                Pid::from_raw(i32::try_from(*pid).expect("pid")),
-                Signal::SIGKILL,
-            );
+            let _ = kill(Pid::from_raw(i32::try_from(*pid).expect("pid")), Signal::SIGKILL);
         }
     }
 }
@@ -103,11 +79,7 @@ impl Drop for Up {
 fn wait_gone(pids: &[u32]) {
     wait::until("all processes to be gone", DEADLINE, || {
         let left: Vec<_> = pids.iter().filter(|pid| is_alive(**pid)).collect();
-        if left.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{left:?}"))
-        }
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
     })
     .expect("no orphans");
 }
@@ -120,12 +92,7 @@ fn kill_9_of_the_testbed_ends_all_parts() {
     up.signal(Signal::SIGKILL);
     assert_eq!(up.exit_code(), None, "ended by the signal");
     wait_gone(&pids);
-    assert_eq!(
-        up.left_behind().len(),
-        2,
-        "nobody could remove these: {:?}",
-        up.left_behind()
-    );
+    assert_eq!(up.left_behind().len(), 2, "nobody could remove these: {:?}", up.left_behind());
 }
 
 #[test]
@@ -134,10 +101,7 @@ fn ctrl_c_ends_all_parts_and_removes_their_files() {
     let pids = up.processes(4);
     up.signal(Signal::SIGINT);
     assert_eq!(up.exit_code(), Some(0));
-    assert!(
-        pids.iter().all(|pid| !is_alive(*pid)),
-        "gone before the testbed itself"
-    );
+    assert!(pids.iter().all(|pid| !is_alive(*pid)), "gone before the testbed itself");
     assert_eq!(up.left_behind(), Vec::<String>::new());
 }
 
@@ -147,11 +111,7 @@ fn ctrl_c_during_the_start_ends_what_has_started() {
     let id = up.child.id();
     let pids = wait::until("a first process", DEADLINE, || {
         let pids = descendants(id);
-        if pids.is_empty() {
-            Err("none".to_owned())
-        } else {
-            Ok(pids)
-        }
+        if pids.is_empty() { Err("none".to_owned()) } else { Ok(pids) }
     })
     .expect("a start");
     up.signal(Signal::SIGINT);
@@ -166,8 +126,7 @@ fn a_panic_ends_the_parts_of_the_test() {
     let test = std::thread::spawn(move || {
         let (cache, dirs) = (Cache::open().expect("cache"), Dirs::new().expect("dirs"));
         let redis = Redis::start(&cache, &dirs).expect("redis");
-        send.send((redis.pid().expect("pid"), dirs.root().to_owned()))
-            .expect("send");
+        send.send((redis.pid().expect("pid"), dirs.root().to_owned())).expect("send");
         panic!("as a failed assertion does");
     });
     let (pid, root) = receive.recv().expect("started");

@@ -3,18 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headrace::config::{ByteSize, RuntimeConfig, Secret, Span};
+use headrace::config::{ByteSize, Secret, Span};
 use serde::Deserialize;
 
 use crate::key_template::KeyTemplate;
 
-/// All of it: the sections that every binary shares, and this topology's.
+/// This topology's sections; those that every binary shares are apart.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Config {
-    /// What all binaries share.
-    #[serde(flatten)]
-    pub runtime: RuntimeConfig,
     /// Topics.
     pub topics: Topics,
     /// What is cached, and how.

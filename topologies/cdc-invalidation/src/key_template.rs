@@ -138,8 +138,16 @@ mod tests {
     #[test]
     fn f13_keys_of_any_text_stay_apart() {
         let keys = [
-            r#"{"id":""}"#, r#"{"id":"null"}"#, r#"{"id":null}"#, r#"{"id":"a\nb"}"#, r#"{"id":"🦀"}"#, r#"{"id":"%00"}"#,
-            r#"{"id":9007199254740993}"#, r#"{"id":9007199254740992}"#, r#"{"id":"a:b"}"#, r#"{"id":"a%3Ab"}"#,
+            r#"{"id":""}"#,
+            r#"{"id":"null"}"#,
+            r#"{"id":null}"#,
+            r#"{"id":"a\nb"}"#,
+            r#"{"id":"🦀"}"#,
+            r#"{"id":"%00"}"#,
+            r#"{"id":9007199254740993}"#,
+            r#"{"id":9007199254740992}"#,
+            r#"{"id":"a:b"}"#,
+            r#"{"id":"a%3Ab"}"#,
         ];
         let rendered: std::collections::BTreeSet<_> = keys.iter().map(|key| render("t:{pk}", key).unwrap()).collect();
         assert_eq!(rendered.len(), keys.len(), "{rendered:?}");

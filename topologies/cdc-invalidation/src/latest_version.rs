@@ -77,8 +77,8 @@ impl LatestVersion {
             (_, Some(_)) => Action::Set,
             (_, None) => Action::Invalidate,
         };
-        let deleted = change.op == Op::Delete
-            || (is_incremental(change) && stored.as_ref().is_some_and(|stored| stored.deleted));
+        let deleted =
+            change.op == Op::Delete || (is_incremental(change) && stored.as_ref().is_some_and(|stored| stored.deleted));
         let invalidation = Invalidation {
             action,
             cache_key: self.cache_key(&row_key.table, key)?,

@@ -38,11 +38,17 @@ pub fn topology(config: &Config) -> Result<Topology, FatalError> {
     let row_versions = builder.store("row-versions", Stores::rocks(avro::<RowKey>(), avro::<RowVersion>()));
     let latest_version = LatestVersion { row_versions, tables: Tables::new(&config.cdc) };
     let invalidations = builder.process("latest-version", row_changes, latest_version);
-    builder.sink("invalidations", invalidations, &config.topics.invalidations, avro::<RowKey>(), avro::<Invalidation>());
+    builder.sink(
+        "invalidations",
+        invalidations,
+        &config.topics.invalidations,
+        avro::<RowKey>(),
+        avro::<Invalidation>(),
+    );
     builder.external("redis", invalidations, RedisFence::new(&config.redis)?);
     let policy = Policy::after_attempts(config.cdc.attempts)
         .max_ratio(config.cdc.max_dead_letter_ratio)
-        .max_input_bytes(config.cdc.max_change.bytes());
+        .max_input_bytes(usize::try_from(config.cdc.max_change.bytes()).unwrap_or(usize::MAX));
     builder.dead_letters(&config.topics.dead_letters, policy);
 
     builder.build().map_err(|error| FatalError::Topology(error.to_string()))

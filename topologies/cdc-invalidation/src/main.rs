@@ -6,5 +6,5 @@ use cdc_invalidation::config::Config;
 use cdc_invalidation::{DEFAULTS, topology};
 
 fn main() -> ExitCode {
-    headrace::cli::main("cdc-invalidation", DEFAULTS, |config: &Config| &config.runtime, topology)
+    headrace::cli::main("cdc-invalidation", DEFAULTS, |config: &Config| topology(config))
 }

@@ -42,8 +42,14 @@ impl RedisFence {
     /// The URL can't be parsed.
     pub fn new(config: &Redis) -> Result<Self, FatalError> {
         let url = config.url.as_str();
+        if url.split_once("://").is_some_and(|(_, rest)| rest.split('/').next().is_some_and(|host| host.contains('@')))
+        {
+            let way_out = "set redis.username, and the password by HEADRACE__REDIS__PASSWORD or redis.password-file";
+            return Err(FatalError::Config(format!("redis.url: holds a login, which would be printed; {way_out}")));
+        }
         let info = url.into_connection_info();
-        let mut info = info.map_err(|error| FatalError::Config(format!("redis.url: {error}; write redis://host:port/db")))?;
+        let mut info =
+            info.map_err(|error| FatalError::Config(format!("redis.url: {error}; write redis://host:port/db")))?;
         let mut login = info.redis_settings().clone();
         if let Some(username) = &config.username {
             login = login.set_username(username);
@@ -58,7 +64,7 @@ impl RedisFence {
         let realm = config.namespace.clone();
         let settings = RedisSettings {
             info,
-            timeout: config.timeout.into(),
+            timeout: config.timeout.duration(),
             prepare: prepare(realm.clone(), lane.clone(), Arc::clone(&memory)),
             read: Arc::new(read_reply),
             epilogue: Some(epilogue(&realm, &lane, memory)),

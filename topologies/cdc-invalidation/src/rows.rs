@@ -28,8 +28,7 @@ pub struct RowVersion {
 }
 
 impl AvroSchema for RowVersion {
-    const SCHEMA: &'static str =
-        include_str!("../../../schemas/cdc-invalidation-row-versions-changelog-value.avsc");
+    const SCHEMA: &'static str = include_str!("../../../schemas/cdc-invalidation-row-versions-changelog-value.avsc");
 }
 
 /// What happens to the cache entry.

@@ -92,9 +92,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn version() -> impl Strategy<Value = Version> {
-        (any::<u32>(), any::<bool>(), any::<u128>(), any::<bool>(), any::<u64>()).prop_map(
-            |(epoch, streamed, position, create, read)| Version { epoch, streamed, position, create, read },
-        )
+        (any::<u32>(), any::<bool>(), any::<u128>(), any::<bool>(), any::<u64>())
+            .prop_map(|(epoch, streamed, position, create, read)| Version { epoch, streamed, position, create, read })
     }
 
     proptest! {

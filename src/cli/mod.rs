@@ -1,0 +1,122 @@
+//! The subcommands that every binary shares: `run`, `describe`, `validate`, `apply`, `config show`.
+//!
+//! A topology's `main` is one call of [`main`]; everything that a user can type is the same for all of them. Results go to
+//! stdout, logs to stderr. Exit codes: 0 done, 1 failed, 64 wrong usage or configuration, 70 the watchdog fired.
+
+mod arguments;
+mod options;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+use serde::de::DeserializeOwned;
+
+use crate::config::{Layers, Loaded};
+use crate::error::FatalError;
+use crate::runtime::{Environment, Plan, Problem};
+use crate::topology::Topology;
+
+use arguments::{Arguments, Command, ConfigCommand};
+
+/// Wrong usage or configuration (`EX_USAGE` of sysexits.h).
+const USAGE: u8 = 64;
+
+/// Runs a topology's binary: reads the arguments and the configuration, builds the topology and does what is asked.
+pub fn main<C: DeserializeOwned>(
+    name: &'static str,
+    defaults: &'static str,
+    topology: impl Fn(&C) -> Result<Topology, FatalError>,
+) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments::with_name(name)) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Nothing to be done if the terminal is gone.
+            _ = error.print();
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return ExitCode::from(if asked { 0 } else { USAGE });
+        }
+    };
+    match execute(name, defaults, arguments, topology) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{name}: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn execute<C: DeserializeOwned>(
+    name: &'static str,
+    defaults: &'static str,
+    arguments: Arguments,
+    topology: impl Fn(&C) -> Result<Topology, FatalError>,
+) -> Result<ExitCode, FatalError> {
+    let layers = Layers::new(defaults).file(arguments.config).environment(std::env::vars_os()).flags(arguments.set);
+    let Loaded { runtime, topology: own, document } = layers.load::<C>()?;
+    let topology = topology(&own)?;
+    match arguments.command.unwrap_or(Command::Run) {
+        Command::Run => run::run(name, &runtime, topology),
+        Command::Describe { format } => {
+            print!("{}", topology.describe().render(format));
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Config { command: ConfigCommand::Show { origin } } => {
+            print!("{}", document.show(origin));
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Validate { offline: true } => {
+            println!("configuration and topology are valid; cluster and registry were not asked (--offline)");
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Validate { offline: false } => {
+            let environment = environment(&runtime, topology)?;
+            validate(&block_on(environment.problems())?)
+        }
+        Command::Apply { dry_run } => {
+            let environment = environment(&runtime, topology)?;
+            report(&block_on(environment.apply(dry_run))?, dry_run);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn environment(runtime: &crate::config::RuntimeConfig, topology: Topology) -> Result<Environment, FatalError> {
+    runtime.init_log()?;
+    let options = options::from_config(runtime, &topology, runtime.telemetry()?)?;
+    Ok(Environment::new(topology, options))
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T, Problem>>) -> Result<T, FatalError> {
+    run::tokio()?.block_on(work).map_err(|problem| match problem {
+        Problem::Fatal(error) => error,
+        Problem::Away(away) => FatalError::Environment(away.to_string()),
+    })
+}
+
+fn validate(problems: &[String]) -> Result<ExitCode, FatalError> {
+    if problems.is_empty() {
+        println!("configuration, topology, topics and schemas are valid");
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(FatalError::Environment(problems.join("\n")))
+}
+
+fn report(plans: &[Plan], dry_run: bool) {
+    for plan in plans {
+        match plan {
+            Plan::CreateTopic(topic) => {
+                let done = if dry_run { "would create" } else { "created" };
+                println!("{done} topic {} ({} partitions)", topic.name, topic.partitions);
+            }
+            Plan::RegisterSchema { subject } => {
+                let done = if dry_run { "would register" } else { "registered" };
+                println!("{done} schema {subject}");
+            }
+        }
+    }
+    if plans.is_empty() {
+        println!("nothing to do");
+    }
+}
