@@ -106,7 +106,10 @@ impl Settings {
     pub(super) fn transactional(&self, thread: usize) -> ClientConfig {
         let mut config = self.producer(&format!("producer-{thread}"));
         config.set("transactional.id", self.transactional_id(thread));
-        config.set("transaction.timeout.ms", self.transaction_timeout.as_millis().to_string());
+        let timeout = self.transaction_timeout.as_millis().to_string();
+        config.set("transaction.timeout.ms", &timeout);
+        // librdkafka refuses a request that may outlive its transaction.
+        config.set("socket.timeout.ms", &timeout);
         config
     }
 
