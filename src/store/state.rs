@@ -1,0 +1,373 @@
+//! The state of one task: its stores, the staged writes of up to two transactions above them, and the meta data.
+//!
+//! ```text
+//!  write ─▶ current overlay  (transaction n+1, the record in hand can be taken back)
+//!  read  ─▶ current ─▶ sealed overlay (transaction n, on the wire) ─▶ read cache ─▶ RocksDB │ memory
+//!  commit: oldest overlay + positions ─▶ ONE WriteBatch            drop_staged: both overlays go
+//! ```
+//!
+//! Kafka is the arbiter: nothing of a transaction touches the base before Kafka has committed it (rule R-17).
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use ahash::RandomState;
+use rocksdb::WriteBatch;
+
+use super::cache::ReadCache;
+use super::error::StoreError;
+use super::lock::TaskLock;
+use super::meta::{self, Commit, META, Meta};
+use super::overlay::{Overlay, StagedWrite};
+use super::range::{Base, Bounds, RangeScan, after_prefix};
+use super::restore::Bulk;
+use super::rocks::Rocks;
+use super::spec::{StoreIndex, StoreKind, StoreSpec};
+use crate::position::{Offset, TopicPartition};
+use crate::record::Timestamp;
+
+/// What a batch's entry weighs beside its key and value; only sizes the allocation.
+const BATCH_ENTRY_BYTES: usize = 16;
+
+/// A store in memory.
+pub(super) type MemoryStore = BTreeMap<Box<[u8]>, Box<[u8]>>;
+
+/// One of the task's stores.
+pub(super) struct Slot {
+    pub(super) spec: StoreSpec,
+    /// The data of a store in memory; `None` if it is in RocksDB.
+    pub(super) memory: Option<MemoryStore>,
+    /// A bulk restore under way.
+    pub(super) bulk: Option<Bulk>,
+}
+
+/// The state of one task. Single-threaded; can be moved to another thread between two records.
+pub struct TaskState {
+    /// By store number; `None` for stores of other sub-topologies.
+    pub(super) slots: Vec<Option<Slot>>,
+    pub(super) rocks: Option<Rocks>,
+    pub(super) meta: Meta,
+    pub(super) cache: ReadCache,
+    hasher: RandomState,
+    current: Overlay,
+    /// The transaction on the wire, below `current`.
+    sealed: Option<Overlay>,
+    /// An emptied overlay, kept for its memory.
+    spare: Option<Overlay>,
+    /// Buffers of the typed layer.
+    pub(super) scratch: (Vec<u8>, Vec<u8>),
+    /// Declared last: released after the database is closed.
+    _lock: Option<TaskLock>,
+}
+
+impl fmt::Debug for TaskState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.slots.iter().flatten().map(|slot| &slot.spec.name).collect();
+        f.debug_struct("TaskState").field("stores", &names).field("staged_bytes", &self.staged_bytes()).finish()
+    }
+}
+
+impl TaskState {
+    /// A state without a directory: every store is in memory, whatever its kind. For the test driver.
+    pub fn in_memory(specs: &[StoreSpec]) -> Self {
+        let specs: Vec<_> = specs.iter().map(|spec| StoreSpec { kind: StoreKind::Memory, ..spec.clone() }).collect();
+        let count = specs.iter().map(|spec| spec.index.0 + 1).max().unwrap_or(0);
+        let meta = Meta { changelog_next: vec![None; count], ..Meta::default() };
+        Self::assemble(&specs, None, meta, 0, None)
+    }
+
+    pub(super) fn assemble(
+        specs: &[StoreSpec],
+        rocks: Option<Rocks>,
+        meta: Meta,
+        cache_bytes: usize,
+        lock: Option<TaskLock>,
+    ) -> Self {
+        let hasher = RandomState::new();
+        let count = meta.changelog_next.len();
+        let mut slots: Vec<Option<Slot>> = (0..count).map(|_| None).collect();
+        for spec in specs {
+            let memory = (spec.kind == StoreKind::Memory).then(MemoryStore::new);
+            slots[spec.index.0] = Some(Slot { spec: spec.clone(), memory, bulk: None });
+        }
+        TaskState {
+            slots,
+            rocks,
+            meta,
+            cache: ReadCache::new(cache_bytes),
+            current: Overlay::new(count),
+            sealed: None,
+            spare: None,
+            hasher,
+            scratch: Default::default(),
+            _lock: lock,
+        }
+    }
+
+    pub(super) fn slot(&self, store: StoreIndex) -> &Slot {
+        match self.slots.get(store.0) {
+            Some(Some(slot)) => slot,
+            // The topology checks at build time that a processor's stores are its task's.
+            _ => panic!("store {} is not one of this task's", store.0),
+        }
+    }
+
+    /// The task's stores.
+    pub fn specs(&self) -> impl Iterator<Item = &StoreSpec> {
+        self.slots.iter().flatten().map(|slot| &slot.spec)
+    }
+
+    /// Looks a key up and shows its bytes without copying them: staged writes first, newest first, then committed data.
+    ///
+    /// # Errors
+    /// The database could not be read.
+    pub fn read_with<R>(
+        &mut self,
+        store: StoreIndex,
+        key: &[u8],
+        show: impl FnOnce(Option<&[u8]>) -> R,
+    ) -> Result<R, StoreError> {
+        let hash = Overlay::hash(&self.hasher, store, key);
+        for overlay in [Some(&self.current), self.sealed.as_ref()].into_iter().flatten() {
+            if let Some(value) = overlay.read(hash, store, key) {
+                return Ok(show(value));
+            }
+        }
+        let slot = match self.slots.get(store.0) {
+            Some(Some(slot)) => slot,
+            _ => panic!("store {} is not one of this task's", store.0),
+        };
+        if let Some(memory) = &slot.memory {
+            return Ok(show(memory.get(key).map(|value| &**value)));
+        }
+        if let Some(value) = self.cache.read(hash, store, key) {
+            return Ok(show(value));
+        }
+        let Some(rocks) = &self.rocks else { return Ok(show(None)) };
+        let value = rocks.read(&slot.spec.name, key)?;
+        self.cache.insert(hash, store, key, value.as_deref());
+        Ok(show(value.as_deref()))
+    }
+
+    /// Looks a key up and copies its bytes.
+    ///
+    /// # Errors
+    /// The database could not be read.
+    pub fn read(&mut self, store: StoreIndex, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read_with(store, key, |value| value.map(<[u8]>::to_vec))
+    }
+
+    /// Stages a write; `None` deletes.
+    pub fn write(&mut self, store: StoreIndex, key: &[u8], value: Option<&[u8]>) {
+        debug_assert!(self.slot(store).bulk.is_none(), "a store that is being restored can't be written");
+        let hash = Overlay::hash(&self.hasher, store, key);
+        self.current.write(hash, store, key, value);
+    }
+
+    /// The keys within bounds in order of their bytes, staged writes included.
+    ///
+    /// # Errors
+    /// The database could not be read.
+    pub fn range(&mut self, store: StoreIndex, bounds: Bounds<'_>) -> Result<RangeScan<'_>, StoreError> {
+        for overlay in [Some(&mut self.current), self.sealed.as_mut()].into_iter().flatten() {
+            overlay.order(store);
+        }
+        let slot = self.slot(store);
+        let base = match (&slot.memory, &self.rocks) {
+            _ if bounds.is_empty() => Base::Empty,
+            (Some(memory), _) => Base::memory(memory.range::<[u8], _>(bounds)),
+            (None, Some(rocks)) => rocks.scan(&slot.spec.name, bounds)?,
+            (None, None) => Base::Empty,
+        };
+        let overlays = [Some(&self.current), self.sealed.as_ref()].into_iter().flatten();
+        Ok(RangeScan::new(overlays.map(|overlay| overlay.scan(store, bounds)), base))
+    }
+
+    /// The keys that start with `prefix` in order of their bytes, staged writes included.
+    ///
+    /// # Errors
+    /// The database could not be read.
+    pub fn prefix(&mut self, store: StoreIndex, prefix: &[u8]) -> Result<RangeScan<'_>, StoreError> {
+        use std::ops::Bound;
+        let after = after_prefix(prefix);
+        let end = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        self.range(store, Bounds { start: Bound::Included(prefix), end })
+    }
+
+    /// Writes from here on belong to one record, until [`commit_record`](Self::commit_record) or
+    /// [`rollback_record`](Self::rollback_record).
+    pub fn begin_record(&mut self) {
+        self.current.begin_record();
+    }
+
+    /// The record's writes stand, within the transaction.
+    pub fn commit_record(&mut self) {
+        self.current.commit_record();
+    }
+
+    /// The record's writes are taken back.
+    pub fn rollback_record(&mut self) {
+        self.current.rollback_record();
+    }
+
+    /// Hands over the writes of the current transaction that were not yet, to be produced to the changelogs in the same
+    /// transaction: only stores with a changelog, of each key the last write since the last call, in order.
+    ///
+    /// # Errors
+    /// Those of `visit`; the write that it refused comes again at the next call.
+    ///
+    /// # Panics
+    /// While a record is in hand: its writes may still be taken back.
+    pub fn publish_changelog<E>(&mut self, mut visit: impl FnMut(StagedWrite<'_>) -> Result<(), E>) -> Result<(), E> {
+        let slots = &self.slots;
+        self.current.publish(|write| if has_changelog(slots, write.store) { visit(write) } else { Ok(()) })
+    }
+
+    /// Bytes that uncommitted writes take (rule R-8).
+    pub fn staged_bytes(&self) -> usize {
+        self.current.staged_bytes() + self.sealed.as_ref().map_or(0, Overlay::staged_bytes)
+    }
+
+    /// Whether nothing is staged.
+    pub fn is_clean(&self) -> bool {
+        self.current.is_empty() && self.sealed.as_ref().is_none_or(Overlay::is_empty)
+    }
+
+    /// Whether a sealed transaction waits for its [`commit`](Self::commit).
+    pub fn is_sealed(&self) -> bool {
+        self.sealed.is_some()
+    }
+
+    /// Closes the current transaction; the writes of the next one lie above it (rule N-5).
+    ///
+    /// # Panics
+    /// If one is sealed already, a record is in hand, or changelog writes have not been published: each would tear the
+    /// transaction.
+    pub fn seal(&mut self) {
+        assert!(self.sealed.is_none(), "a transaction is on the wire already");
+        self.assert_complete();
+        let next = self.spare.take().unwrap_or_else(|| Overlay::new(self.slots.len()));
+        self.sealed = Some(std::mem::replace(&mut self.current, next));
+    }
+
+    fn assert_complete(&self) {
+        assert!(!self.current.in_record(), "a record is in hand");
+        let unpublished = self.current.has_unpublished(|store| has_changelog(&self.slots, store));
+        assert!(!unpublished, "changelog writes were not published");
+    }
+
+    /// Makes the oldest transaction durable after Kafka has committed it: the sealed one, or else the current one. Data
+    /// and meta data are one write (rules R-17 and R-20).
+    ///
+    /// # Errors
+    /// The database refused. Nothing was applied; the task has to be closed and reconciled from the changelog.
+    ///
+    /// # Panics
+    /// As [`seal`](Self::seal).
+    pub fn commit(&mut self, commit: &Commit<'_>) -> Result<(), StoreError> {
+        if self.sealed.is_none() {
+            self.assert_complete();
+        }
+        let overlay = self.sealed.as_ref().unwrap_or(&self.current);
+        if let Some(rocks) = &self.rocks {
+            let batch = batch(rocks, &self.slots, overlay, commit)?;
+            if !batch.is_empty() {
+                rocks.write(batch)?;
+            }
+        }
+        for write in overlay.writes() {
+            let Some(Some(slot)) = self.slots.get_mut(write.store.0) else { continue };
+            match &mut slot.memory {
+                Some(memory) => apply(memory, write.key, write.value),
+                None => {
+                    let hash = Overlay::hash(&self.hasher, write.store, write.key);
+                    self.cache.update(hash, write.store, write.key, write.value);
+                }
+            }
+        }
+        self.meta.apply(commit);
+        match self.sealed.take() {
+            Some(mut overlay) => {
+                overlay.clear();
+                self.spare = Some(overlay);
+            }
+            None => self.current.clear(),
+        }
+        Ok(())
+    }
+
+    /// Forgets every staged write, sealed or not, as after an aborted transaction.
+    pub fn drop_staged(&mut self) {
+        self.current.clear();
+        if let Some(mut overlay) = self.sealed.take() {
+            overlay.clear();
+            self.spare = Some(overlay);
+        }
+    }
+
+    /// Next changelog offset of a store: where a restore has to go on. `None`: from the beginning.
+    pub fn changelog_next(&self, store: StoreIndex) -> Option<Offset> {
+        self.meta.changelog_next.get(store.0).copied().flatten()
+    }
+
+    /// Next input offset, as committed.
+    pub fn position(&self, partition: &TopicPartition) -> Option<Offset> {
+        self.meta.positions.get(partition).copied()
+    }
+
+    /// Stream time, as committed.
+    pub fn stream_time(&self) -> Option<Timestamp> {
+        self.meta.stream_time
+    }
+}
+
+fn has_changelog(slots: &[Option<Slot>], store: StoreIndex) -> bool {
+    slots[store.0].as_ref().is_some_and(|slot| slot.spec.changelog)
+}
+
+pub(super) fn apply(memory: &mut MemoryStore, key: &[u8], value: Option<&[u8]>) {
+    match value {
+        None => _ = memory.remove(key),
+        Some(value) => match memory.get_mut(key) {
+            Some(known) if known.len() == value.len() => known.copy_from_slice(value),
+            Some(known) => *known = value.into(),
+            None => _ = memory.insert(key.into(), value.into()),
+        },
+    }
+}
+
+/// A transaction's writes to RocksDB, and the meta data that goes with them.
+fn batch(
+    rocks: &Rocks,
+    slots: &[Option<Slot>],
+    overlay: &Overlay,
+    commit: &Commit<'_>,
+) -> Result<WriteBatch, StoreError> {
+    let mut batch = WriteBatch::with_capacity_bytes(overlay.staged_bytes() + BATCH_ENTRY_BYTES);
+    let family = |slot: &Option<Slot>| match slot {
+        Some(slot) if slot.memory.is_none() => rocks.family(&slot.spec.name).map(Some),
+        _ => Ok(None),
+    };
+    let families = slots.iter().map(family).collect::<Result<Vec<_>, _>>()?;
+    for write in overlay.writes() {
+        match (families[write.store.0], write.value) {
+            (Some(family), Some(value)) => batch.put_cf(family, write.key, value),
+            (Some(family), None) => batch.delete_cf(family, write.key),
+            (None, _) => {}
+        }
+    }
+    let family = rocks.family(META)?;
+    for &(store, next) in commit.changelog_next {
+        // The position of a store in memory is worth nothing after a restart.
+        if let Some(slot) = slots[store.0].as_ref().filter(|slot| slot.memory.is_none()) {
+            batch.put_cf(family, meta::changelog_key(&slot.spec.name), meta::encode(next.0));
+        }
+    }
+    for (partition, next) in commit.positions {
+        batch.put_cf(family, meta::position_key(partition), meta::encode(next.0));
+    }
+    if let Some(time) = commit.stream_time {
+        batch.put_cf(family, meta::STREAM_TIME_KEY, meta::encode(time.0));
+    }
+    Ok(batch)
+}
