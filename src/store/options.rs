@@ -107,6 +107,8 @@ impl StoreResources {
         options.set_max_total_wal_size(self.options.max_log_bytes);
         options.set_max_background_jobs(i32::from(self.options.background_jobs));
         options.set_atomic_flush(self.options.durability == Durability::Flush);
+        // A task has one writer; without the provision for more, a sorted batch goes into the memtable along one path.
+        options.set_allow_concurrent_memtable_write(false);
         options.set_log_level(LogLevel::Warn);
         options.set_keep_log_file_num(2);
         options.set_max_log_file_size(INFO_LOG_BYTES);

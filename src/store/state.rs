@@ -349,7 +349,7 @@ fn batch(
         _ => Ok(None),
     };
     let families = slots.iter().map(family).collect::<Result<Vec<_>, _>>()?;
-    for write in overlay.writes() {
+    for write in overlay.sorted_writes() {
         match (families[write.store.0], write.value) {
             (Some(family), Some(value)) => batch.put_cf(family, write.key, value),
             (Some(family), None) => batch.delete_cf(family, write.key),
