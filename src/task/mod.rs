@@ -225,10 +225,25 @@ impl Task {
     }
 
     /// Moves the position past offsets that hold no record, such as transaction markers (rule R-7).
-    pub fn skip_to(&mut self, topic: &str, next: Offset) {
+    ///
+    /// # Errors
+    /// No source reads the topic.
+    pub fn skip_to(&mut self, topic: &str, next: Offset) -> Result<(), TaskFault> {
+        self.source_of(topic)?;
         if let Some(progress) = self.progress.get_mut(topic).filter(|progress| progress.next < Some(next)) {
             progress.next = Some(next);
         }
+        Ok(())
+    }
+
+    /// The next position in a topic, if it has moved since the task was made or rewound.
+    pub fn next(&self, topic: &str) -> Option<Offset> {
+        self.progress.get(topic)?.next
+    }
+
+    /// The topic's partition is not this task's any more.
+    pub fn forget(&mut self, topic: &str) {
+        self.progress.remove(topic);
     }
 
     /// Marks a record that an external target refused for good: it is set aside when it comes by again.
