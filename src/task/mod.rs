@@ -22,7 +22,7 @@ use crate::dead_letter::{Breaker, Policy, Provenance, append_provenance, names};
 use crate::error::{RecordError, Stage};
 use crate::position::{Offset, Partition, Position, TaskId, TopicPartition};
 use crate::processor::{Effects, Fault, Scope, SourceEntry, TopicIndex};
-use crate::record::{RawRecord, Timestamp};
+use crate::record::{Headers, RawRecord, Timestamp};
 use crate::store::TaskState;
 use crate::topology::{Topics, Topology};
 
@@ -179,7 +179,13 @@ impl Task {
         }
     }
 
+    /// What the broker would refuse for ever is the record's fault, and found before it is produced.
     fn too_large(&self, mark: crate::processor::Mark) -> Option<RecordError> {
+        let (largest, limit) = (self.scope.state.largest_record_write(), self.limits.max_output_bytes);
+        if largest > limit {
+            let reason = format!("a changelog record of {largest} bytes, limit {limit}");
+            return Some(RecordError::new(Stage::Produce, "state-too-large", reason));
+        }
         let effects = &self.scope.effects;
         effects.outputs_since(mark).iter().find_map(|output| {
             let size = effects.size(output);
@@ -196,12 +202,15 @@ impl Task {
         };
         let provenance = Provenance { application: &self.application, task: self.id, attempts };
         let mut headers = append_provenance(raw, &error, &provenance);
-        let header_bytes: usize = headers.iter().map(|h| h.name.len() + h.value.as_ref().map_or(0, Vec::len)).sum();
-        let fits = raw.size() + header_bytes + OVERHEAD <= self.limits.max_output_bytes;
+        let fits = raw.size() + header_bytes(&headers) + OVERHEAD <= self.limits.max_output_bytes;
         if !fits {
             headers.push(names::CLAIM, raw.size().to_string());
         }
         let (key, value) = if fits { (raw.key, raw.value) } else { (raw.key.filter(|key| key.len() < 1024), None) };
+        if header_bytes(&headers) + key.map_or(0, <[u8]>::len) + OVERHEAD > self.limits.max_output_bytes {
+            // The headers alone are too large: like the payload, they stand at the origin. Only ours remain.
+            headers.0.drain(..raw.headers.0.len());
+        }
         self.scope.effects.output(topic, None, key, value, raw.timestamp, headers);
         let tripped = self.breaker.count(true);
         Ok(Outcome::SetAside { error, tripped })
@@ -315,6 +324,10 @@ impl Task {
     pub fn into_state(self) -> TaskState {
         self.scope.state
     }
+}
+
+fn header_bytes(headers: &Headers) -> usize {
+    headers.iter().map(|header| header.name.len() + header.value.as_ref().map_or(0, Vec::len)).sum()
 }
 
 /// What a record costs in a batch beyond key, value and headers, with room to spare.
