@@ -9,6 +9,9 @@
 //! topology's policy, as an output like any other, so that it commits together with the position that skips it.
 
 mod fault;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 pub use fault::TaskFault;
 
