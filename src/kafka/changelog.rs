@@ -6,11 +6,11 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::Message as _;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
+use rdkafka::{ClientContext, Message as _};
 
 use crate::error::FatalError;
 use crate::position::{Offset, TopicPartition};
@@ -25,9 +25,20 @@ const LOOKUP: Duration = Duration::from_secs(10);
 
 /// Reads changelog partitions, one after the other.
 pub struct ChangelogReader {
-    committed: BaseConsumer,
-    uncommitted: BaseConsumer,
+    committed: BaseConsumer<Quiet>,
+    uncommitted: BaseConsumer<Quiet>,
 }
+
+/// The default would log each failed connection as an error, apart from the events that say who is away.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "headrace::kafka", %error, reason, "restore consumer");
+    }
+}
+
+impl ConsumerContext for Quiet {}
 
 /// What a changelog partition holds for a committed reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,11 +56,20 @@ impl ChangelogReader {
     /// librdkafka refuses the configuration.
     pub fn new(settings: &Settings) -> Result<Self, FatalError> {
         let create = |config: &ClientConfig| {
-            config.create().map_err(|error| FatalError::Config(format!("kafka.properties: restore consumer: {error}")))
+            config
+                .create_with_context(Quiet)
+                .map_err(|error| FatalError::Config(format!("kafka.properties: restore consumer: {error}")))
         };
         let mut uncommitted = settings.reader("restore-bounds");
         uncommitted.set("isolation.level", "read_uncommitted");
         Ok(ChangelogReader { committed: create(&settings.reader("restore"))?, uncommitted: create(&uncommitted)? })
+    }
+
+    /// Takes note of what the clients have to say; while the cluster is away they gather an error for each try.
+    pub fn serve(&self) {
+        for client in [&self.committed, &self.uncommitted] {
+            while client.poll(Duration::ZERO).is_some() {}
+        }
     }
 
     /// Waits until no transaction is open in the partition and gives its bounds: what is read after that is all that
@@ -63,7 +83,7 @@ impl ChangelogReader {
         deadline: Instant,
         mut idle: impl FnMut(Duration) -> Result<(), E>,
     ) -> Result<Bounds, E> {
-        let watermarks = |client: &BaseConsumer| {
+        let watermarks = |client: &BaseConsumer<Quiet>| {
             client.fetch_watermarks(&at.topic, at.partition.0, LOOKUP).map_err(KafkaFailure::from)
         };
         let (_, high) = watermarks(&self.uncommitted)?;

@@ -12,6 +12,8 @@ use super::tasks::OwnedTask;
 
 /// How long a revoke waits for external sinks before it aborts instead of committing.
 const REVOKE_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a stop waits for a sign of the broker before it gives up the commit.
+const REACHABLE: Duration = Duration::from_secs(2);
 /// What closing the clients is granted when the deadline has passed already.
 const CLOSING: Duration = Duration::from_millis(500);
 
@@ -166,7 +168,9 @@ impl StreamThread {
     pub(super) fn shut_down(mut self) -> Result<(), FatalError> {
         let deadline = Instant::now() + self.options.shutdown_deadline;
         let patience = self.options.shutdown_deadline / 2;
-        if self.open_since.is_some() && self.settle_within(patience) {
+        // Calls of a transaction outlive any deadline while the broker is away; what stays open is aborted by it, and
+        // processed again by whoever comes next.
+        if self.open_since.is_some() && self.settle_within(patience) && self.is_kafka_there(patience.min(REACHABLE)) {
             match self.commit() {
                 Ok(()) => {}
                 Err(Halt::Fatal(error)) => return Err(error),

@@ -16,6 +16,8 @@ use crate::telemetry::{AbortReason, RecycleReason};
 use super::restore::CaughtUp;
 use super::stream_thread::{Halt, StreamThread, create_producer};
 
+/// How long a producer that takes over its id is waited for at a time, before the group is polled.
+const SLICE: Duration = Duration::from_millis(500);
 /// Patience with one try of a step that needs the cluster.
 const STEP: Duration = Duration::from_secs(10);
 
@@ -23,8 +25,19 @@ impl StreamThread {
     /// Takes over the transactional id, for as long as it takes.
     pub(super) fn initialise(&mut self) -> Result<(), Halt> {
         loop {
-            match self.producer.initialise(Instant::now() + STEP) {
+            match self.producer.initialise(Instant::now() + SLICE) {
                 Ok(()) => break,
+                // The producer goes on trying by itself; the group must not wait for it.
+                Err(ProduceError::Again(reason)) => {
+                    if self.initialising.get_or_insert_with(Instant::now).elapsed() >= 3 * SLICE {
+                        self.options.telemetry.dependency_away(&Dependency::Kafka, &reason);
+                    }
+                    self.rest()?;
+                    self.keep_membership(Duration::from_millis(20))?;
+                    if self.shutdown.is_cancelled() {
+                        return Ok(());
+                    }
+                }
                 Err(ProduceError::Fatal(reason)) => return Err(Halt::Fatal(FatalError::Authorisation(reason))),
                 Err(error) => {
                     self.options.telemetry.dependency_away(&Dependency::Kafka, &error.to_string());
@@ -35,6 +48,7 @@ impl StreamThread {
                 }
             }
         }
+        self.initialising = None;
         self.options.telemetry.dependency_back(&Dependency::Kafka);
         Ok(())
     }

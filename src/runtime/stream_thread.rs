@@ -12,10 +12,10 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Dependency, FatalError};
 use crate::external::Dispatcher;
 use crate::kafka::{
-    ChangelogReader, ConsumerError, Event, GroupConsumer, KafkaFailure, LibrdkafkaProducer, Outgoing, ProduceError,
-    Rebalance, TransactionalProducer,
+    ChangelogReader, ConsumerError, Event, GroupConsumer, LibrdkafkaProducer, Outgoing, ProduceError, Rebalance,
+    TransactionalProducer,
 };
-use crate::position::{Offset, Partition, Position, TaskId, TopicPartition};
+use crate::position::{Partition, Position, TaskId, TopicPartition};
 use crate::record::{Headers, RawRecord, Timestamp};
 use crate::store::StateDirectory;
 use crate::task::{Outcome, TaskFault};
@@ -31,15 +31,9 @@ const RECORDS_PER_TURN: usize = 2_000;
 /// Records of one transaction whose latency is observed.
 const LATENCY_SAMPLES: usize = 64;
 /// How long a turn waits for a first record.
-const POLL_WAIT: Duration = Duration::from_millis(20);
+pub(super) const POLL_WAIT: Duration = Duration::from_millis(20);
 /// How long the thread waits for external sinks or the registry before it pauses its input.
 const GRACE: Duration = Duration::from_millis(500);
-/// How long no record has come before positions are moved past transaction markers.
-const QUIET: Duration = Duration::from_millis(500);
-/// Patience with one of the look-ups that this takes.
-const LOOKUP: Duration = Duration::from_secs(2);
-/// How often a cluster that is away is asked after.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long closing the clients may hold up a fatal error.
 const FATAL_PATIENCE: Duration = Duration::from_secs(5);
@@ -61,7 +55,7 @@ impl From<FatalError> for Halt {
 impl From<ProduceError> for Halt {
     fn from(error: ProduceError) -> Self {
         match error {
-            ProduceError::Abort(reason) => Halt::Recover(AbortReason::Broker, reason),
+            ProduceError::Abort(reason) | ProduceError::Again(reason) => Halt::Recover(AbortReason::Broker, reason),
             ProduceError::Fenced(reason) => Halt::Recover(AbortReason::Fenced, reason),
             ProduceError::Fatal(reason) => Halt::Fatal(FatalError::Authorisation(reason)),
         }
@@ -87,15 +81,17 @@ pub(super) struct StreamThread {
     /// Tasks whose state is proven unusable, with the reason: it is set aside before they are opened again.
     pub(super) condemned: BTreeMap<TaskId, String>,
     /// Partitions whose end was reached, by number: the client does not say of which topic.
-    ended: BTreeSet<Partition>,
+    pub(super) ended: BTreeSet<Partition>,
     /// When the last record was processed, or the last look at an end failed.
-    busy_at: Instant,
+    pub(super) busy_at: Instant,
     /// Since when records are in the open transaction.
     pub(super) open_since: Option<Instant>,
     /// Since when the thread has been waiting for external sinks.
     pub(super) blocked_since: Option<Instant>,
     /// All input is paused.
     pub(super) resting: bool,
+    /// Since when the producer has been trying to take over its id.
+    pub(super) initialising: Option<Instant>,
     /// Failures in a row, for the back-off.
     pub(super) failures: u32,
     /// Set while the client has reported the cluster away: when it was last asked after.
@@ -144,6 +140,7 @@ impl StreamThread {
             open_since: None,
             blocked_since: None,
             resting: false,
+            initialising: None,
             failures: 0,
             kafka_away: None,
             latencies: Vec::with_capacity(LATENCY_SAMPLES),
@@ -232,64 +229,6 @@ impl StreamThread {
         Ok(())
     }
 
-    /// Moves positions past the transaction markers at the end of a partition, so that the committed lag becomes zero
-    /// (rule R-7). Only in quiet moments, since it asks the broker.
-    fn pass_markers(&mut self) -> Result<(), Halt> {
-        if self.ended.is_empty() || self.open_since.is_some() || self.busy_at.elapsed() < QUIET {
-            return Ok(());
-        }
-        let Some(partition) = self.ended.pop_first() else { return Ok(()) };
-        let inputs: Vec<_> = self.tasks.inputs().into_iter().filter(|at| at.partition == partition).collect();
-        for at in inputs {
-            match self.end_behind_markers(&at) {
-                Ok(Some(end)) => self.skip_to(&at, end)?,
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::debug!(target: "headrace::runtime", %at, %error, "looking past the last record failed");
-                    self.ended.insert(partition);
-                    self.busy_at = Instant::now();
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn end_behind_markers(&mut self, at: &TopicPartition) -> Result<Option<Offset>, KafkaFailure> {
-        let known = self.tasks.find(&at.topic, at.partition).and_then(|owned| owned.task.next(&at.topic));
-        let from = match known {
-            Some(next) => Some(next),
-            None => self.consumer.committed(std::slice::from_ref(at), LOOKUP)?.into_iter().find_map(|(_, next)| next),
-        };
-        let Some(from) = from else { return Ok(None) };
-        let (_, end) = self.consumer.bounds(at, LOOKUP)?;
-        Ok((from < end && self.reader.is_empty(at, from, LOOKUP)?).then_some(end))
-    }
-
-    fn skip_to(&mut self, at: &TopicPartition, end: Offset) -> Result<(), Halt> {
-        let Some(owned) = self.tasks.find(&at.topic, at.partition) else { return Ok(()) };
-        let skipped = owned.task.skip_to(&at.topic, end);
-        skipped.map_err(|fault| Halt::Fatal(FatalError::Environment(fault.to_string())))?;
-        self.open();
-        Ok(())
-    }
-
-    /// Asks whether the cluster is back, since an idle thread would not notice.
-    fn look_for_kafka(&mut self) {
-        if self.kafka_away.is_some_and(|asked| asked.elapsed() >= ASK_AGAIN) {
-            let topic = self.topology.sink_topics().first().map_or("__consumer_offsets", String::as_str);
-            self.kafka_away = Some(Instant::now());
-            if self.consumer.is_reachable(topic, POLL_WAIT * 10) {
-                self.kafka_back();
-            }
-        }
-    }
-
-    pub(super) fn kafka_back(&mut self) {
-        if self.kafka_away.take().is_some() {
-            self.options.telemetry.dependency_back(&Dependency::Kafka);
-        }
-    }
-
     /// Processes one record; false when its partition was paused and will be read again from it.
     fn process(&mut self, raw: &RawRecord<'_>) -> Result<bool, Halt> {
         let Some(owned) = self.tasks.find(raw.topic, raw.partition) else {
@@ -336,7 +275,7 @@ impl StreamThread {
         }
     }
 
-    fn open(&mut self) {
+    pub(super) fn open(&mut self) {
         if self.open_since.is_none() {
             self.open_since = Some(Instant::now());
             self.metrics.transaction_open.start();

@@ -33,6 +33,7 @@ fn r7_r8_the_lag_of_a_transactional_input_reaches_zero_and_then_nothing_is_commi
             let (key, value) = (format!("key-{}", number % 10), (transaction * 50 + number).to_string());
             producer.send(BaseRecord::to(&input).key(&key).payload(&value)).expect("send");
         }
+        producer.flush(PATIENCE).expect("flush");
         // The last one is aborted: no record of it is ever seen, and its offsets are passed all the same.
         if transaction < 2 { producer.commit_transaction(PATIENCE) } else { producer.abort_transaction(PATIENCE) }
             .expect("end");

@@ -187,6 +187,10 @@ impl Bench {
     }
 
     pub(crate) fn run_topology(&self, topology: Topology, options: Options) -> Running {
+        if let Ok(filter) = std::env::var("HEADRACE_E2E_LOG") {
+            // The second application of a process finds the log started.
+            _ = headrace::telemetry::init_log(headrace::telemetry::LogLines::Text, &filter);
+        }
         let (telemetry, shutdown) = (options.telemetry.clone(), CancellationToken::new());
         let app = tokio().spawn(App::new(topology, options).run(shutdown.clone()));
         Running { telemetry, shutdown, app }
@@ -256,16 +260,24 @@ impl Bench {
 
     /// Committed positions and end offsets of the input, summed: (committed, end).
     pub(crate) fn progress(&self) -> (i64, i64) {
+        wait::until("the positions", PATIENCE, || self.look_at_progress().map_err(|error| error.to_string()))
+            .expect("progress")
+    }
+
+    fn look_at_progress(&self) -> Result<(i64, i64), KafkaError> {
         let mut config = self.client();
         config.set("group.id", &self.application).set("isolation.level", "read_committed");
         let consumer: BaseConsumer = config.create().expect("consumer");
         let mut list = TopicPartitionList::new();
         list.add_partition_range(&self.input(), 0, PARTITIONS - 1);
-        let committed = consumer.committed_offsets(list, PATIENCE).expect("committed");
+        let committed = consumer.committed_offsets(list, PATIENCE / 6)?;
         let offset = |offset| if let Offset::Offset(next) = offset { next } else { 0 };
         let committed = committed.elements().iter().map(|element| offset(element.offset())).sum();
-        let end = |partition| consumer.fetch_watermarks(&self.input(), partition, PATIENCE).expect("watermarks").1;
-        (committed, (0..PARTITIONS).map(end).sum())
+        let mut end = 0;
+        for partition in 0..PARTITIONS {
+            end += consumer.fetch_watermarks(&self.input(), partition, PATIENCE / 6)?.1;
+        }
+        Ok((committed, end))
     }
 
     /// Waits until everything in the input is committed.
