@@ -167,6 +167,13 @@ impl Overlay {
         assert!(self.mark.take().is_some(), "no record to end");
     }
 
+    /// Bytes of the largest write, key and value together, since the record in hand began.
+    pub(super) fn largest_record_write(&self, counts: impl Fn(StoreIndex) -> bool) -> usize {
+        let start = self.mark.map_or(self.entries.len(), |(entries, _)| entries);
+        let own = self.entries[start..].iter().filter(|entry| counts(entry.store));
+        own.map(|entry| entry.key.len() + entry.value.as_ref().map_or(0, Range::len)).max().unwrap_or(0)
+    }
+
     pub(super) fn in_record(&self) -> bool {
         self.mark.is_some()
     }

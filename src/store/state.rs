@@ -208,6 +208,11 @@ impl TaskState {
         self.current.commit_record();
     }
 
+    /// Bytes of the largest changelog record, key and value together, that the record in hand has caused.
+    pub fn largest_record_write(&self) -> usize {
+        self.current.largest_record_write(|store| has_changelog(&self.slots, store))
+    }
+
     /// The record's writes are taken back.
     pub fn rollback_record(&mut self) {
         self.current.rollback_record();

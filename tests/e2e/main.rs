@@ -1,0 +1,4 @@
+//! End-to-end tests on real servers.
+
+mod faults;
+mod runtime;
