@@ -64,7 +64,10 @@ impl LatestVersion {
         let row_key = RowKey { table, key: key.text().to_owned() };
         let stored = context.store(&self.row_versions).read(&row_key)?;
         let stored = stored.map(Stored::parse).transpose()?;
-        let version = self.version(change, stored.as_ref(), context.offset().next().0)?;
+        let version = match self.version(change, stored.as_ref(), context.offset().next().0) {
+            Ok(version) => version,
+            Err(error) => return self.drop_entry(record, error, row_key.table, key, context),
+        };
         if stored.as_ref().is_some_and(|stored| version <= stored.version) {
             return Ok(());
         }
@@ -185,7 +188,6 @@ impl LatestVersion {
         context.forward(&record.map(RowKey { table, key: String::new() }, invalidation));
     }
 
-    /// The value can't be read but the key can: a miss is right, whatever it was (rule C13).
     fn unreadable(
         &self,
         record: &Record<Option<Key>, Change>,
@@ -193,12 +195,27 @@ impl LatestVersion {
         reason: &str,
         context: &mut Out<'_>,
     ) -> Result<(), Fault> {
-        context.set_aside(RecordError::new(Stage::Deserialize, class, reason));
-        let Some(key) = &record.key else { return Ok(()) };
+        let error = RecordError::new(Stage::Deserialize, class, reason);
         let table = table_of_topic(context.topic());
-        if !self.tables.selects(&table) {
-            return Ok(());
+        match &record.key {
+            Some(key) if self.tables.selects(&table) => self.drop_entry(record, error, table, key, context),
+            _ => {
+                context.set_aside(error);
+                Ok(())
+            }
         }
+    }
+
+    /// The change can't be understood but its key can: a miss is right, whatever it was (rule C13).
+    fn drop_entry(
+        &self,
+        record: &Record<Option<Key>, Change>,
+        error: RecordError,
+        table: String,
+        key: &Key,
+        context: &mut Out<'_>,
+    ) -> Result<(), Fault> {
+        context.set_aside(error);
         let invalidation = Invalidation {
             action: Action::Drop,
             cache_key: self.cache_key(&table, key)?,

@@ -133,7 +133,8 @@ fn f13_odd_keys_stay_apart() {
     let cached: std::collections::BTreeSet<_> =
         bench.invalidations().into_iter().map(|invalidation| invalidation.cache_key).collect();
     assert_eq!(cached.len(), keys.len(), "{cached:?}");
-    for (index, cached) in ["public.items:", "public.items:null", "public.items:a\nb", "public.items:🦀"].iter().enumerate()
+    for (index, cached) in
+        ["public.items:", "public.items:null", "public.items:a\nb", "public.items:🦀"].iter().enumerate()
     {
         let view = bench.cache.view(cached, "headrace:cdc:public.items");
         assert_eq!(view, content(1, &format!("row {index}")), "{cached:?}");
@@ -174,11 +175,8 @@ fn tables_that_are_not_selected_pass_by() {
 fn json_with_its_schema_reads_as_json_without() {
     let wrap = |text: &str| format!(r#"{{"schema":{{"type":"struct","fields":[]}},"payload":{text}}}"#);
     let plain = Event::create(1, 100, "a");
-    let wrapped = Event {
-        key: plain.key.as_deref().map(wrap),
-        value: plain.value.as_deref().map(wrap),
-        ..plain.clone()
-    };
+    let wrapped =
+        Event { key: plain.key.as_deref().map(wrap), value: plain.value.as_deref().map(wrap), ..plain.clone() };
     let mut bench = Bench::write_through();
     bench.send_all(&[wrapped]);
     assert_eq!(bench.view(1), View::Content(row(1, "a").to_string()));

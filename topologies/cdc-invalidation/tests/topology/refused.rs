@@ -48,12 +48,9 @@ fn c13_undecodable_value_becomes_a_dead_letter_and_a_miss() {
     let flattened = event.clone().edit(|value| *value = row(1, "b"));
     let cut = Event { value: truncated(&event), ..event.clone() };
     let textual = event.source(|source| source["lsn"] = json!("two hundred"));
-    for (bad, class) in [
-        (cut, "malformed"),
-        (sourceless, "malformed"),
-        (textual, "malformed"),
-        (flattened, "not-an-envelope"),
-    ] {
+    for (bad, class) in
+        [(cut, "malformed"), (sourceless, "malformed"), (textual, "malformed"), (flattened, "not-an-envelope")]
+    {
         let mut bench = Bench::write_through();
         bench.send_all(&[Event::create(1, 100, "a")]);
         let bad = with_odd_headers(bad);
