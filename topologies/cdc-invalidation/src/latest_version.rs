@@ -71,7 +71,11 @@ impl LatestVersion {
         if stored.as_ref().is_some_and(|stored| version <= stored.version) {
             return Ok(());
         }
-        let image = self.image(change, stored.as_ref());
+        let offset = context.offset().0;
+        // A read that comes again over a state that was kept (at-least-once) may be older than that state. It has no
+        // position to tell by, so it only invalidates (fact F1).
+        let redelivered = is_incremental(change) && stored.as_ref().is_some_and(|stored| stored.offset >= Some(offset));
+        let image = if redelivered { None } else { self.image(change, stored.as_ref()) };
         let action = match (change.op, &image) {
             // The old key's row of a primary-key update: another row may have moved here meanwhile, so its absence is
             // not certain enough to be cached.
@@ -91,7 +95,7 @@ impl LatestVersion {
             schema_fence: fence(self.tables.epoch(), schema_position(&change.source)),
             image: image.clone(),
         };
-        let row_version = RowVersion { version: invalidation.version.clone(), deleted, image };
+        let row_version = RowVersion { version: invalidation.version.clone(), deleted, image, offset: Some(offset) };
         context.store(&self.row_versions).write(&row_key, Some(&row_version))?;
         context.forward(&record.map(row_key, invalidation));
         Ok(())
@@ -246,6 +250,7 @@ struct Stored {
     version: Version,
     deleted: bool,
     image: Option<String>,
+    offset: Option<i64>,
 }
 
 impl Stored {
@@ -254,7 +259,7 @@ impl Stored {
         let version = version.map_err(|error: crate::version::NotAVersion| {
             RecordError::new(Stage::Process, "stored-version", error.to_string())
         })?;
-        Ok(Stored { version, deleted: row.deleted, image: row.image })
+        Ok(Stored { version, deleted: row.deleted, image: row.image, offset: row.offset })
     }
 }
 
