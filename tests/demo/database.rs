@@ -108,10 +108,10 @@ impl<'a> Database<'a> {
         Ok(u64::try_from(row.get::<_, i64>(0))?)
     }
 
-    /// Other sessions of clients, which may not have handed in their figures yet.
+    /// Other sessions of clients (Debezium's only read), which may not have handed in their figures yet.
     pub(crate) fn other_sessions(&self) -> Result<i64> {
         let sql = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' \
-                   AND pid <> pg_backend_pid()";
+                   AND pid <> pg_backend_pid() AND application_name NOT LIKE 'Debezium%'";
         Ok(self.runtime.block_on(self.client.query_one(sql, &[]))?.get(0))
     }
 

@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 
 use crate::Result;
 use crate::load::Load;
-use crate::metrics::{self, Scrape};
+use crate::metrics;
 use crate::progress::Progress;
 use crate::sampler::{Latencies, Sampler};
 use crate::stage::{Stage, parts};
@@ -137,7 +137,8 @@ struct Course {
     /// Applied by the first life, as of its last scrape; for the display only.
     applied_before: u64,
     applied_at_start: u64,
-    last: Scrape,
+    /// Applied by the life that runs.
+    last: u64,
     next_tick: Instant,
     changes: (Instant, u64),
 }
@@ -145,14 +146,14 @@ struct Course {
 impl Course {
     fn new(stage: &Stage<'_>, duration: Duration) -> Result<Self> {
         let now = Instant::now();
-        let last = metrics::scrape(stage.application.address()).unwrap_or_default();
+        let last = metrics::applied(stage.application.address()).unwrap_or_default();
         Ok(Course {
             start: now,
             duration,
             killed: None,
             recovered: None,
             applied_before: 0,
-            applied_at_start: last.applied,
+            applied_at_start: last,
             last,
             next_tick: now + TICK,
             changes: (now, stage.database.changes()?),
@@ -179,8 +180,8 @@ impl Course {
         stage.application.start()?;
         let new = stage.application.pid().unwrap_or_default();
         progress.say(&format!("kill -9 {old}; restarted at once as {new}"));
-        self.applied_before += self.last.applied;
-        self.last = Scrape::default();
+        self.applied_before += self.last;
+        self.last = 0;
         Ok(())
     }
 
@@ -188,15 +189,14 @@ impl Course {
         let (now, changes) = (Instant::now(), stage.database.changes()?);
         let rate = (changes - self.changes.1) as f64 / (now - self.changes.0).as_secs_f64();
         self.changes = (now, changes);
-        let scrape = metrics::scrape(stage.application.address());
-        if let Some(scrape) = scrape {
-            self.last = scrape;
-        }
-        let applied = (self.applied_before + self.last.applied).saturating_sub(self.applied_at_start);
-        let lag = scrape.map_or_else(|| "–".to_owned(), |scrape| scrape.lag.to_string());
-        if let (Some(killed), None, Some(scrape)) = (self.killed, self.recovered, scrape)
-            && scrape.applied > 0
-            && (scrape.lag as f64) < rate
+        // Nothing while it is away; then what was last seen stays.
+        self.last = metrics::applied(stage.application.address()).unwrap_or(self.last);
+        let applied = (self.applied_before + self.last).saturating_sub(self.applied_at_start);
+        // Asked of the broker: a process that is away, or has no partitions yet, has no lag to tell.
+        let lag = stage.lag()?;
+        if let (Some(killed), None) = (self.killed, self.recovered)
+            && self.last > 0
+            && (lag as f64) < rate
         {
             self.recovered = Some(now);
             progress.say(&format!("caught up {:.1} s after the kill", (now - killed).as_secs_f64()));

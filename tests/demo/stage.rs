@@ -57,8 +57,7 @@ impl<'a> Stage<'a> {
         capture(bed)?;
         let invalidations = Invalidations::connect(bed.kafka()?.bootstrap_servers())?;
         // Before `apply`, which makes the changelog as wide as the topics that are there.
-        let topics = format!("{PREFIX}.public.");
-        wait::until("Debezium's topics", CONNECTOR_DEADLINE, || match invalidations.topics(&topics) {
+        wait::until("Debezium's topics", CONNECTOR_DEADLINE, || match invalidations.topics(&topics()) {
             Ok(found) if found == TABLES.len() => Ok(()),
             other => Err(format!("{other:?} of {}", TABLES.len())),
         })?;
@@ -76,14 +75,13 @@ impl<'a> Stage<'a> {
     /// delivered every partition up to the markers, and the topology has committed all that Debezium delivered.
     pub(crate) fn settle(&mut self) -> Result<()> {
         self.database.change_markers()?;
-        let topics = format!("{PREFIX}.public.");
         let Stage { application, database, cache, invalidations, .. } = self;
         let settled = wait::until("the cache to follow the database", SETTLE_DEADLINE, || {
             if let Err(error) = application.check() {
                 return Ok(Err(error));
             }
             let markers = Verdict::of_markers(database, cache).map_err(|error| error.to_string())?;
-            let left = invalidations.uncommitted(&topics).map_err(|error| error.to_string())?;
+            let left = invalidations.uncommitted(&topics()).map_err(|error| error.to_string())?;
             if markers.is_clean() && left == 0 {
                 return Ok(Ok(()));
             }
@@ -98,6 +96,11 @@ impl<'a> Stage<'a> {
             Ok(outcome) => outcome,
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Records of row changes that the topology has not committed yet.
+    pub(crate) fn lag(&self) -> Result<u64> {
+        self.invalidations.uncommitted(&topics())
     }
 
     /// Where to look, for people.
@@ -115,6 +118,11 @@ impl<'a> Stage<'a> {
             ("log", self.application.log().display().to_string()),
         ])
     }
+}
+
+/// What the names of Debezium's topics start with.
+fn topics() -> String {
+    format!("{PREFIX}.public.")
 }
 
 /// Creates the connector and waits until it runs.
@@ -151,7 +159,9 @@ fn configure(bed: &Testbed, address: SocketAddr) -> Result<PathBuf> {
     let text = format!(
         "# Stable over restarts, so that the second life takes over from the first at once.\n\
          instance-id = \"demo\"\n\n\
-         [kafka]\nbootstrap-servers = \"{}\"\n\n\
+         [kafka]\nbootstrap-servers = \"{}\"\n\
+         # How long the broker waits for the dead before it gives their partitions to the living.\n\
+         session-timeout = \"6s\"\n\n\
          [schema-registry]\nurl = \"{}\"\n\n\
          [internal-topics]\nreplication = 1\n\n\
          [cdc]\nmode = \"write-through\"\n\n\
