@@ -1,5 +1,6 @@
 //! The demo's course: start, load, kill midway, settle, judge.
 
+use std::collections::VecDeque;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,8 @@ use crate::verdict::Verdict;
 const LOAD_OVERTIME: Duration = Duration::from_secs(60);
 /// Between two updates of the display.
 const TICK: Duration = Duration::from_secs(1);
+/// Ticks over which the rate of changes is taken.
+const RATE_TICKS: usize = 4;
 /// Samples from so long before the kill on count to the outage: their changes were on their way.
 const BEFORE_KILL: Duration = Duration::from_secs(1);
 /// Time for PostgreSQL to end the sessions of the load.
@@ -140,7 +143,8 @@ struct Course {
     /// Applied by the life that runs.
     last: u64,
     next_tick: Instant,
-    changes: (Instant, u64),
+    /// The last counts of changes, for a rate that does not jump: PostgreSQL's sessions tell theirs once a second.
+    changes: VecDeque<(Instant, u64)>,
 }
 
 impl Course {
@@ -156,7 +160,7 @@ impl Course {
             applied_at_start: last,
             last,
             next_tick: now + TICK,
-            changes: (now, stage.database.changes()?),
+            changes: VecDeque::from([(now, stage.database.changes()?)]),
         })
     }
 
@@ -167,7 +171,7 @@ impl Course {
             self.kill(stage, progress)?;
         }
         if Instant::now() >= self.next_tick {
-            self.next_tick += TICK;
+            self.next_tick = Instant::now() + TICK;
             self.tick(stage, progress, elapsed)?;
         }
         Ok(())
@@ -187,8 +191,12 @@ impl Course {
 
     fn tick(&mut self, stage: &Stage<'_>, progress: &mut Progress, elapsed: Duration) -> Result<()> {
         let (now, changes) = (Instant::now(), stage.database.changes()?);
-        let rate = (changes - self.changes.1) as f64 / (now - self.changes.0).as_secs_f64();
-        self.changes = (now, changes);
+        let (then, before) = self.changes.front().copied().unwrap_or((self.start, 0));
+        let rate = (changes - before) as f64 / (now - then).as_secs_f64().max(f64::EPSILON);
+        self.changes.push_back((now, changes));
+        if self.changes.len() > RATE_TICKS {
+            self.changes.pop_front();
+        }
         // Nothing while it is away; then what was last seen stays.
         self.last = metrics::applied(stage.application.address()).unwrap_or(self.last);
         let applied = (self.applied_before + self.last).saturating_sub(self.applied_at_start);
