@@ -71,8 +71,7 @@ pub(crate) fn up(runtime: &Runtime) -> Result<ExitCode> {
     progress.clear();
     println!("demo: the shop's rows are in Redis, as public.<table>:<key>; change some with psql. Ctrl-C ends it.");
     let ended = loop {
-        match wait::until("Ctrl-C", TICK, || stage.application.check().map_or_else(|e| Ok(e), |()| Err(String::new())))
-        {
+        match wait::until("Ctrl-C", TICK, || stage.application.check().map_or_else(Ok, |()| Err(String::new()))) {
             Ok(died) => break Err(died),
             Err(testbed::Error::Interrupted) => break Ok(ExitCode::SUCCESS),
             Err(_) => {}
