@@ -97,11 +97,13 @@ impl StreamThread {
     }
 
     pub(super) fn close_task(&mut self, id: TaskId) {
-        if let Some(OwnedTask { task, .. }) = self.tasks.remove(id) {
+        if let Some(OwnedTask { task, rest, .. }) = self.tasks.remove(id) {
             if let Err(error) = task.into_state().close() {
                 tracing::warn!(target: "headrace::runtime", task = %id, %error, "closing the store failed");
             }
-            self.options.telemetry.task_rests(id, None);
+            if rest.is_some() {
+                self.options.telemetry.task_rests(id, None);
+            }
             self.options.telemetry.task_closed(id, &self.store_names(id), true);
         }
     }

@@ -43,6 +43,12 @@ pub(crate) fn json(method: &str, url: &str, body: Option<&Value>) -> Result<Valu
     serde_json::from_str(&answer.body).map_err(|e| failed(format!("no JSON ({e}): {}", answer.body)))
 }
 
+/// The body of a GET, for pages of the programs under test, with the status before it.
+pub fn get(url: &str) -> Result<(u16, String)> {
+    let answer = request("GET", url, None)?;
+    Ok((answer.status, answer.body))
+}
+
 /// Whether GET of `url` gives 200, for a probe.
 pub(crate) fn is_ready(url: &str) -> std::result::Result<(), String> {
     let answer = send(&agent(PROBE_DEADLINE), "GET", url, None)?;

@@ -56,6 +56,7 @@ pub use debezium::{DebeziumPostgres, Format};
 pub use dirs::Dirs;
 pub use error::{Error, Result};
 pub use fetch::{Part, check, fetch};
+pub use http::get as http_get;
 pub use kafka::{Kafka, KafkaBuilder};
 pub use ports::free_port;
 pub use postgres::Postgres;

@@ -1,0 +1,32 @@
+//! Side-by-side benchmarks: ours, a peer where there is one, and a limit, interleaved in one run on one machine.
+//!
+//! `bench NAME` starts the real servers, measures, prints a table and writes `out/bench/NAME.json`. Figures are medians
+//! with their extremes; what counts is the ratio, since absolute figures belong to a machine.
+
+mod cdc_invalidation;
+mod measure;
+mod report;
+
+use std::process::ExitCode;
+
+type Failure = Box<dyn std::error::Error>;
+
+const NAMES: [&str; 1] = ["cdc-invalidation"];
+
+fn main() -> ExitCode {
+    let name = std::env::args().nth(1).unwrap_or_default();
+    let result = match name.as_str() {
+        "cdc-invalidation" => cdc_invalidation::run(),
+        _ => {
+            eprintln!("bench: no benchmark is called {name:?}; there are: {}", NAMES.join(", "));
+            return ExitCode::from(64);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
