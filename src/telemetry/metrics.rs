@@ -152,6 +152,13 @@ impl Metrics {
         self.lag_seconds.with([topic, "all"]).set(partitions().map(|lag| lag.seconds).fold(0.0, f64::max));
     }
 
+    /// The sum of a counter over its labels; 0 for a name that counts nothing.
+    pub fn total(&self, name: &str) -> u64 {
+        let families = self.registry.gather();
+        let series = families.iter().filter(|family| family.name() == name).flat_map(|family| family.get_metric());
+        series.map(|series| series.get_counter().get_value() as u64).sum()
+    }
+
     /// The text exposition (format 0.0.4). A family without series yet is there with its help and type.
     ///
     /// # Errors
@@ -249,6 +256,14 @@ mod tests {
         let text = metrics.render().unwrap();
         assert!(text.contains("headrace_records_in_total{source=\"row-changes\"} 1000\n"), "{text}");
         assert!(text.contains("class=\"bad \\\"magic\\\"\\n\""), "{text}");
+    }
+
+    #[test]
+    fn totals_sum_over_labels() {
+        let metrics = metrics();
+        metrics.records_in.with(["a"]).inc_by(2);
+        metrics.records_in.with(["b"]).inc_by(3);
+        assert_eq!((metrics.total("headrace_records_in_total"), metrics.total("headrace_nothing")), (5, 0));
     }
 
     #[test]

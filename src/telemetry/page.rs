@@ -12,9 +12,9 @@ use super::http::Site;
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a202c}\
 h1{margin-bottom:0}h2{font-size:1.1rem;margin-top:2rem}small,.quiet{color:#5a6472}table{border-collapse:collapse;width:100%}\
 td,th{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid #e2e8f0;vertical-align:top}\
-.good{color:#22703a}.bad{color:#b02a1e;font-weight:600}pre{background:#f6f8fa;padding:1rem;overflow-x:auto;font-size:.85rem}\
+.state{font-size:1.3rem}.good{color:#22703a}.bad{color:#b02a1e;font-weight:600}pre{background:#f6f8fa;padding:1rem;overflow-x:auto;font-size:.85rem}\
 a{color:#1d5fb8}@media(prefers-color-scheme:dark){body{background:#14181d;color:#e4e8ee}pre{background:#1f252c}\
-td,th{border-color:#333c46}a{color:#7fb2f0}.good{color:#6fcf8a}.bad{color:#ff8a7a}small,.quiet{color:#9aa6b2}}";
+td,th{border-color:#333c46}a{color:#7fb2f0}.state{font-size:1.3rem}.good{color:#6fcf8a}.bad{color:#ff8a7a}small,.quiet{color:#9aa6b2}}";
 
 /// The page as HTML.
 pub(super) fn render(site: &Site, telemetry: &Telemetry) -> String {
@@ -28,13 +28,14 @@ pub(super) fn render(site: &Site, telemetry: &Telemetry) -> String {
     let mut page = format!(
         "<!doctype html>\n<html lang=en><head><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
          <title>{name}</title><style>{STYLE}</style></head><body>\n<h1>{name}</h1>\n\
-         <small>version {version} · {application} · instance {instance}</small>\n<p>{state}</p>\n",
+         <small>version {version} · application {application} · instance {instance}</small>\n<p class=state>{state}</p>\n",
         name = escape(&site.name),
         version = escape(&site.version),
         application = escape(&site.application_id),
         instance = escape(&site.instance_id),
     );
     reasons(&mut page, not_live.iter().chain(&not_ready), now);
+    figures(&mut page, telemetry);
     tasks(&mut page, telemetry, now);
     dependencies(&mut page, telemetry, now);
     page.push_str(
@@ -44,11 +45,7 @@ pub(super) fn render(site: &Site, telemetry: &Telemetry) -> String {
          <a href=\"topology?format=dot\">dot</a></p>\n",
     );
     // Writing to a String can't fail.
-    let _ = writeln!(
-        page,
-        "<h2>Topology</h2>\n<pre class=mermaid>{}</pre>\n</body></html>",
-        escape(&site.topology.mermaid)
-    );
+    let _ = writeln!(page, "<h2>Topology</h2>\n<pre>{}</pre>\n</body></html>", escape(site.topology.text.trim_end()));
     page
 }
 
@@ -63,6 +60,34 @@ fn reasons<'a>(page: &mut String, reasons: impl Iterator<Item = &'a Reason>, now
         let _ = writeln!(page, "<tr><td>{what}<td class=bad>{why}<td>{}</tr>", age(reason.since, now));
     }
     page.push_str("</table>\n");
+}
+
+/// What has been done since the start: the first thing that says whether anything arrives at all.
+fn figures(page: &mut String, telemetry: &Telemetry) {
+    let total = |name| grouped(telemetry.metrics.total(name));
+    let _ = writeln!(
+        page,
+        "<h2>Since the start</h2>\n<table><tr><th>records in<th>records out<th>dead letters<th>commits<th>aborts</tr>\n\
+         <tr><td>{}<td>{}<td>{}<td>{}<td>{}</tr></table>",
+        total("headrace_records_in_total"),
+        total("headrace_records_out_total"),
+        total("headrace_dead_letters_total"),
+        total("headrace_commits_total"),
+        total("headrace_aborts_total"),
+    );
+}
+
+/// A count with a space after each three digits.
+fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push('\u{202f}');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 fn tasks(page: &mut String, telemetry: &Telemetry, now: SystemTime) {
@@ -124,6 +149,11 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counts_are_grouped_by_thousands() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1\u{202f}000", "1\u{202f}234\u{202f}567"]);
+    }
 
     #[test]
     fn markup_in_names_and_reasons_is_text() {
