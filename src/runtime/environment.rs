@@ -268,7 +268,7 @@ impl Environment {
     }
 
     async fn register(&self, subject: &str, schema: &str) -> Result<SchemaId, Problem> {
-        Ok(self.registry()?.register(subject, schema).await.map_err(|error| named(subject, error))?)
+        self.registry()?.register(subject, schema).await.map_err(|error| named(subject, error))
     }
 }
 
