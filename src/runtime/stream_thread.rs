@@ -25,6 +25,7 @@ use crate::topology::Topology;
 use super::options::{Guarantee, Options};
 use super::schema_loader::SchemaLoader;
 use super::tasks::{Rest, Tasks};
+use super::watch::{Board, Reporter};
 
 /// Records processed in one turn before anything else is looked at.
 const RECORDS_PER_TURN: usize = 2_000;
@@ -90,6 +91,7 @@ pub(super) struct StreamThread {
     pub(super) name: String,
     pub(super) heartbeat: Heartbeat,
     pub(super) metrics: ThreadMetrics,
+    pub(super) reporter: Reporter,
 }
 
 impl StreamThread {
@@ -99,6 +101,7 @@ impl StreamThread {
         topology: Topology,
         options: Options,
         directory: Arc<StateDirectory>,
+        board: Board,
         tokio: &tokio::runtime::Handle,
         shutdown: CancellationToken,
     ) -> Result<Self, FatalError> {
@@ -129,6 +132,7 @@ impl StreamThread {
             records_out: vec![0; topology.sink_topics().len()],
             heartbeat: options.telemetry.health.heartbeat(&name),
             metrics: options.telemetry.metrics.thread(&name),
+            reporter: Reporter::new(board),
             name,
             topology,
             options,
@@ -153,6 +157,7 @@ impl StreamThread {
 
     fn turn(&mut self) -> Result<(), Halt> {
         self.heartbeat.beat();
+        self.report();
         if let Some(rebalance) = self.pending.pop_front() {
             return self.rebalance(rebalance);
         }
@@ -161,8 +166,9 @@ impl StreamThread {
         if !self.dispatcher.has_room() || (due && !self.dispatcher.is_settled()) {
             return self.wait_for_external();
         }
-        self.blocked_since = None;
+        let waited = self.blocked_since.take().map_or(Duration::ZERO, |since| since.elapsed());
         if due {
+            self.metrics.commit_external.observe(waited.as_secs_f64());
             return self.commit();
         }
         self.rest_or_wake()?;
@@ -185,6 +191,7 @@ impl StreamThread {
         let wait = self
             .open_since
             .map_or(POLL_WAIT, |since| self.options.commit_interval.saturating_sub(since.elapsed()).min(POLL_WAIT));
+        self.note_poll();
         for turn in 0..RECORDS_PER_TURN {
             match consumer.poll(if turn == 0 { wait } else { Duration::ZERO }) {
                 Event::Record(fetched) => {
@@ -384,6 +391,7 @@ impl StreamThread {
     pub(super) fn keep_membership(&mut self, wait: Duration) -> Result<(), Halt> {
         let consumer = Arc::clone(&self.consumer);
         self.heartbeat.beat();
+        self.note_poll();
         match consumer.poll(wait) {
             Event::Rebalance(rebalance) => self.pending.push_back(rebalance),
             Event::Record(fetched) => {
