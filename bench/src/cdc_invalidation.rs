@@ -139,7 +139,8 @@ fn run_ours(bed: &Testbed, index: usize) -> Result<Run, Failure> {
     if !command("apply")?.stdout(Stdio::null()).status()?.success() {
         return Err("apply failed".into());
     }
-    let child = Running(command("run")?.stderr(Stdio::from(std::fs::File::create(state.with_extension("log"))?)).spawn()?);
+    let child =
+        Running(command("run")?.stderr(Stdio::from(std::fs::File::create(state.with_extension("log"))?)).spawn()?);
     let pid = child.0.id();
     let mut first: Option<(Instant, u64)> = None;
     let deadline = Instant::now() + PATIENCE;
@@ -254,6 +255,15 @@ fn invalidate(
     let table = change.source.table_name();
     let entry = format!("{table}:{}", key.columns().next().map(|(_, value)| value).unwrap_or_default());
     pipeline.cmd("FCALL").arg("headrace_apply").arg(3).arg(entry).arg(format!("limit:{table}")).arg("limit");
-    pipeline.arg("INVALIDATE").arg(version).arg(&fence).arg("").arg(&fence).arg(86_400_000).arg(600_000).arg("").ignore();
+    pipeline
+        .arg("INVALIDATE")
+        .arg(version)
+        .arg(&fence)
+        .arg("")
+        .arg(&fence)
+        .arg(86_400_000)
+        .arg(600_000)
+        .arg("")
+        .ignore();
     Ok(())
 }

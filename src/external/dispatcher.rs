@@ -40,6 +40,9 @@ pub struct Dispatcher {
     _keep: Sender<Outcome>,
     generation: Arc<AtomicU64>,
     away: Arc<AtomicUsize>,
+    /// Batches whose outcome has not been looked at, abandoned ones included: no more than the channel has room for.
+    under_way: usize,
+    /// Those of them that belong to the open transaction.
     outstanding: usize,
     batch_requests: usize,
     refusals: Vec<Refusal>,
@@ -53,7 +56,8 @@ impl Dispatcher {
         tokio: &tokio::runtime::Handle,
         telemetry: &Telemetry,
     ) -> Self {
-        // Room for every batch that can be under way, so that a lane never waits for the stream thread.
+        // Room for every batch that is under way, so that a lane never waits for the stream thread: it would block one of
+        // the few threads that all lanes, the registry and the status page share.
         let (outcome_sender, outcomes) = bounded(externals.len().max(1) * options.lanes * (LANE_QUEUE + 2));
         let generation = Arc::new(AtomicU64::new(0));
         let away = Arc::new(AtomicUsize::new(0));
@@ -71,6 +75,7 @@ impl Dispatcher {
             _keep: outcome_sender.clone(),
             generation,
             away,
+            under_way: 0,
             outstanding: 0,
             batch_requests: options.batch_requests,
             refusals: Vec::new(),
@@ -92,6 +97,7 @@ impl Dispatcher {
 
     /// Sends what has gathered, as far as the lanes have room.
     pub fn flush(&mut self) {
+        self.collect();
         for sink in 0..self.sinks.len() {
             for lane in 0..self.sinks[sink].len() {
                 self.send(sink, lane);
@@ -101,13 +107,14 @@ impl Dispatcher {
 
     fn send(&mut self, sink: usize, lane: usize) {
         let end = &mut self.sinks[sink][lane];
-        if end.filling.is_empty() {
+        if end.filling.is_empty() || Some(self.under_way) >= self.outcomes.capacity() {
             return;
         }
         if let Ok(permit) = end.batches.try_reserve() {
             let mut batch = std::mem::take(&mut end.filling);
             batch.generation = self.generation.load(Ordering::Acquire);
             permit.send(batch);
+            self.under_way += 1;
             self.outstanding += 1;
         }
     }
@@ -125,7 +132,6 @@ impl Dispatcher {
     /// Whether everything pushed has been done or refused.
     pub fn is_settled(&mut self) -> bool {
         self.flush();
-        self.collect();
         self.outstanding == 0 && self.sinks.iter().flatten().all(|lane| lane.filling.is_empty())
     }
 
@@ -146,6 +152,7 @@ impl Dispatcher {
     }
 
     fn note(&mut self, outcome: Outcome) {
+        self.under_way -= 1;
         if outcome.generation == self.generation.load(Ordering::Acquire) {
             self.outstanding -= 1;
             self.refusals.extend(outcome.refusals);

@@ -12,6 +12,9 @@
 mod dispatcher;
 mod lane;
 mod redis;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 pub use dispatcher::{Dispatcher, Refusal};
 pub use lane::LaneOptions;

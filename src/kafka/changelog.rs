@@ -6,11 +6,11 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::Message as _;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
+use rdkafka::{ClientContext, Message as _};
 
 use crate::error::FatalError;
 use crate::position::{Offset, TopicPartition};
@@ -25,9 +25,20 @@ const LOOKUP: Duration = Duration::from_secs(10);
 
 /// Reads changelog partitions, one after the other.
 pub struct ChangelogReader {
-    committed: BaseConsumer,
-    uncommitted: BaseConsumer,
+    committed: BaseConsumer<Quiet>,
+    uncommitted: BaseConsumer<Quiet>,
 }
+
+/// The default would log each failed connection as an error, apart from the events that say who is away.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "headrace::kafka", %error, reason, "restore consumer");
+    }
+}
+
+impl ConsumerContext for Quiet {}
 
 /// What a changelog partition holds for a committed reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,48 +56,83 @@ impl ChangelogReader {
     /// librdkafka refuses the configuration.
     pub fn new(settings: &Settings) -> Result<Self, FatalError> {
         let create = |config: &ClientConfig| {
-            config.create().map_err(|error| FatalError::Config(format!("kafka.properties: restore consumer: {error}")))
+            config
+                .create_with_context(Quiet)
+                .map_err(|error| FatalError::Config(format!("kafka.properties: restore consumer: {error}")))
         };
         let mut uncommitted = settings.reader("restore-bounds");
         uncommitted.set("isolation.level", "read_uncommitted");
         Ok(ChangelogReader { committed: create(&settings.reader("restore"))?, uncommitted: create(&uncommitted)? })
     }
 
+    /// Takes note of what the clients have to say; while the cluster is away they gather an error for each try.
+    pub fn serve(&self) {
+        for client in [&self.committed, &self.uncommitted] {
+            while client.poll(Duration::ZERO).is_some() {}
+        }
+    }
+
     /// Waits until no transaction is open in the partition and gives its bounds: what is read after that is all that
     /// was ever committed before this call.
     ///
     /// # Errors
-    /// The broker is away, or a foreign transaction stays open past the deadline.
-    pub fn settled_bounds(
+    /// The broker is away, a foreign transaction stays open past the deadline, or `idle` wants to stop.
+    pub fn settled_bounds<E: From<KafkaFailure>>(
         &self,
         at: &TopicPartition,
         deadline: Instant,
-        mut idle: impl FnMut(Duration),
-    ) -> Result<Bounds, KafkaFailure> {
-        let (_, high) = self.uncommitted.fetch_watermarks(&at.topic, at.partition.0, LOOKUP)?;
+        mut idle: impl FnMut(Duration) -> Result<(), E>,
+    ) -> Result<Bounds, E> {
+        let watermarks = |client: &BaseConsumer<Quiet>| {
+            client.fetch_watermarks(&at.topic, at.partition.0, LOOKUP).map_err(KafkaFailure::from)
+        };
+        let (_, high) = watermarks(&self.uncommitted)?;
         loop {
-            let (start, stable) = self.committed.fetch_watermarks(&at.topic, at.partition.0, LOOKUP)?;
+            let (start, stable) = watermarks(&self.committed)?;
             if stable >= high {
                 return Ok(Bounds { start: Offset(start), end: Offset(stable) });
             }
             if Instant::now() >= deadline {
                 let reason = format!("{at}: a transaction is open from offset {stable} on (end {high})");
-                return Err(KafkaFailure(reason));
+                return Err(KafkaFailure(reason).into());
             }
-            idle(SLICE);
+            idle(SLICE)?;
         }
     }
 
-    /// Reads from `from` to the end, handing each record to `apply`, and gives the next offset.
+    /// Whether no committed record lies between `from` and the end, only markers of transactions and what was aborted.
     ///
     /// # Errors
-    /// The broker is away for longer than the deadline, or `apply` fails.
+    /// The partition can't be read, or not within `patience`.
+    pub fn is_empty(&self, at: &TopicPartition, from: Offset, patience: Duration) -> Result<bool, KafkaFailure> {
+        let mut list = TopicPartitionList::with_capacity(1);
+        list.add_partition_offset(&at.topic, at.partition.0, KafkaOffset::Offset(from.0))?;
+        self.committed.assign(&list)?;
+        let deadline = Instant::now() + patience;
+        let result = loop {
+            match self.committed.poll(SLICE) {
+                Some(Ok(_)) => break Ok(false),
+                Some(Err(KafkaError::PartitionEOF(_))) => break Ok(true),
+                Some(Err(error)) if is_final(&error) => break Err(error.into()),
+                _ if Instant::now() >= deadline => break Err(KafkaFailure(format!("{at}: no end in sight"))),
+                _ => {}
+            }
+        };
+        self.unassign();
+        result
+    }
+
+    /// Reads from `from` to the end, handing each record to `apply`, and gives the next offset. A broker that is away is
+    /// waited for, for as long as `idle`, which is called all the while, lets it.
+    ///
+    /// # Errors
+    /// The partition can't be read, `apply` fails, or `idle` wants to stop.
     pub fn read<E: From<KafkaFailure>>(
         &self,
         at: &TopicPartition,
         from: Offset,
         mut apply: impl FnMut(&[u8], Option<&[u8]>, Offset) -> Result<(), E>,
-        mut idle: impl FnMut(Duration),
+        mut idle: impl FnMut(Duration) -> Result<(), E>,
     ) -> Result<Offset, E> {
         let mut list = TopicPartitionList::with_capacity(1);
         list.add_partition_offset(&at.topic, at.partition.0, KafkaOffset::Offset(from.0))
@@ -110,14 +156,20 @@ impl ChangelogReader {
             }
             if last_idle.elapsed() >= SLICE {
                 last_idle = Instant::now();
-                idle(Duration::ZERO);
+                if let Err(stop) = idle(Duration::ZERO) {
+                    break Err(stop);
+                }
             }
         };
-        // Unassigning stops the fetcher; its own failure changes nothing of what was read.
+        self.unassign();
+        result
+    }
+
+    /// Stops the fetcher; a failure changes nothing of what was read.
+    fn unassign(&self) {
         if let Err(error) = self.committed.unassign() {
             tracing::debug!(target: "headrace::kafka", %error, "restore consumer");
         }
-        result
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`GroupConsumer::assign`] or [`GroupConsumer::unassign`], whose errors it sees. librdkafka waits for that call.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub enum Event<'a> {
     Rebalance(Rebalance),
     /// Something that librdkafka goes on after by itself, or not: see the text.
     Error(ConsumerError),
+    /// All of a partition of this number has been read; of which topic, the client does not say.
+    End(Partition),
     /// Nothing within the wait.
     Idle,
 }
@@ -65,6 +68,8 @@ pub enum ConsumerError {
 #[derive(Default)]
 struct GroupContext {
     rebalances: Mutex<VecDeque<(bool, Vec<TopicPartition>)>>,
+    /// Nobody answers rebalances any more.
+    closing: AtomicBool,
 }
 
 impl ClientContext for GroupContext {
@@ -74,7 +79,15 @@ impl ClientContext for GroupContext {
 }
 
 impl ConsumerContext for GroupContext {
-    fn rebalance(&self, _: &BaseConsumer<Self>, kind: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+    fn rebalance(&self, client: &BaseConsumer<Self>, kind: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        if self.closing.load(Ordering::Acquire) {
+            // The last one, from within the drop, which waits for this answer for ever. A client that is being closed
+            // takes any assignment for none.
+            if let Err(error) = client.unassign() {
+                tracing::debug!(target: "headrace::kafka", %error, "giving up the last assignment");
+            }
+            return;
+        }
         let assigned = kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         let partitions = topic_partitions(partitions);
         self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).push_back((assigned, partitions));
@@ -142,6 +155,7 @@ impl GroupConsumer {
         // A record that came with a rebalance in the queue is of a partition that is still ours: it goes first.
         match polled {
             Some(Ok(message)) => Event::Record(Fetched::new(message)),
+            Some(Err(KafkaError::PartitionEOF(partition))) => Event::End(Partition(partition)),
             Some(Err(error)) => Event::Error(classify(&error)),
             None => self.next_rebalance().map_or(Event::Idle, Event::Rebalance),
         }
@@ -202,7 +216,11 @@ impl GroupConsumer {
     /// librdkafka's error, or that of one partition.
     pub fn seek(&self, positions: &[(TopicPartition, Offset)], deadline: Duration) -> Result<(), KafkaFailure> {
         for (at, next) in positions {
-            self.client.seek(&at.topic, at.partition.0, KafkaOffset::Offset(next.0), deadline)?;
+            match self.client.seek(&at.topic, at.partition.0, KafkaOffset::Offset(next.0), deadline) {
+                // Assigned a moment ago, not fetched from yet: it will start at what is committed.
+                Err(KafkaError::Seek(_)) if !self.has_started(at) => {}
+                sought => sought?,
+            }
         }
         Ok(())
     }
@@ -244,8 +262,29 @@ impl GroupConsumer {
     }
 
     /// The place in the group, taken now (rule R-6); `None` while there is none.
+    ///
+    /// A membership that was lost leaves generation −1 and no member id behind, and with these a broker accepts the
+    /// commit of any zombie. So the loss is asked for *after* the metadata was taken: the client's main thread, which
+    /// hands out the metadata, marks the loss in the same step in which it resets them.
     pub fn membership(&self) -> Option<Membership> {
-        self.client.group_metadata().map(Membership)
+        let metadata = self.client.group_metadata()?;
+        (!self.client.assignment_lost()).then_some(Membership(metadata))
+    }
+
+    /// Answers a rebalance that nobody will work on.
+    pub fn answer(&self, rebalance: &Rebalance) {
+        let answered = match rebalance {
+            Rebalance::Assigned(partitions) => self.assign(partitions),
+            Rebalance::Revoked { partitions, .. } => self.unassign(partitions),
+        };
+        if let Err(error) = answered {
+            tracing::debug!(target: "headrace::kafka", %error, "answering a rebalance");
+        }
+    }
+
+    /// Whether a broker answers.
+    pub fn is_reachable(&self, topic: &str, patience: Duration) -> bool {
+        self.client.fetch_metadata(Some(topic), patience).is_ok()
     }
 
     /// Leaves the group; keep polling until everything is revoked.
@@ -253,9 +292,25 @@ impl GroupConsumer {
         self.client.unsubscribe();
     }
 
+    /// Whether a record of the partition has been handed out since it was assigned.
+    fn has_started(&self, at: &TopicPartition) -> bool {
+        let position = self.client.position().ok();
+        let element = position.as_ref().and_then(|list| list.find_partition(&at.topic, at.partition.0));
+        element.is_some_and(|element| matches!(element.offset(), KafkaOffset::Offset(_)))
+    }
+
     /// Whether any partition is assigned.
     pub fn has_assignment(&self) -> bool {
         self.client.assignment().is_ok_and(|assignment| assignment.count() > 0)
+    }
+}
+
+impl Drop for GroupConsumer {
+    fn drop(&mut self) {
+        self.client.context().closing.store(true, Ordering::Release);
+        while let Some(rebalance) = self.next_rebalance() {
+            self.answer(&rebalance);
+        }
     }
 }
 

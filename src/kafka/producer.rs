@@ -45,7 +45,8 @@ impl DeliveryContext {
 
 impl ClientContext for DeliveryContext {
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(target: "headrace::kafka", %error, reason, "producer");
+        // What matters of it comes back from a call, or as a failed delivery, and is told once.
+        tracing::debug!(target: "headrace::kafka", %error, reason, "producer");
     }
 }
 
@@ -218,6 +219,9 @@ fn retrying(
             Ok(()) => return Ok(()),
             Err(KafkaError::Transaction(error)) if error.is_retriable() && Instant::now() < deadline => {
                 tracing::debug!(target: "headrace::kafka", step, error = error.string(), "retriable");
+            }
+            Err(KafkaError::Transaction(error)) if error.is_retriable() => {
+                return Err(ProduceError::Again(format!("{step}: {}", error.string())));
             }
             Err(error) => return Err(classify(step, &error)),
         }

@@ -58,6 +58,8 @@ impl Settings {
         config.set("group.id", &self.application_id);
         config.set("partition.assignment.strategy", if self.co_partitioned { "range" } else { "cooperative-sticky" });
         config.set("auto.offset.reset", if self.from_beginning { "earliest" } else { "latest" });
+        // Where a partition ends, positions have to pass the markers of transactions (rule R-7).
+        config.set("enable.partition.eof", "true");
         // A pattern has to find a new table's topic soon, not within the default five minutes.
         config.set("topic.metadata.refresh.interval.ms", "5000");
         config

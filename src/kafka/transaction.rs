@@ -39,6 +39,9 @@ pub enum ProduceError {
     /// Abort, rewind, go on with a new producer.
     #[error("{0}")]
     Abort(String),
+    /// Not done within its time; the same call on the same producer goes on where it was.
+    #[error("{0}")]
+    Again(String),
     /// Somebody newer has the id or the partitions.
     #[error("fenced: {0}")]
     Fenced(String),

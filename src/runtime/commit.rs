@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use prometheus::Histogram;
 
-use crate::error::{Dependency, RecordError, Stage};
+use crate::error::{RecordError, Stage};
 use crate::position::{Offset, TaskId, TopicPartition};
 use crate::record::Timestamp;
 use crate::store::{Commit, StoreIndex};
@@ -61,9 +61,7 @@ impl StreamThread {
         for timestamp in self.latencies.drain(..) {
             self.metrics.record_latency.observe((now - timestamp).max(0) as f64 / 1000.0);
         }
-        if std::mem::take(&mut self.kafka_away) {
-            self.options.telemetry.dependency_back(&Dependency::Kafka);
-        }
+        self.kafka_back();
     }
 
     /// A target refused a request for good: the transaction is aborted and the record set aside when it comes again.
@@ -95,6 +93,7 @@ impl StreamThread {
             .into_iter()
             .filter_map(|(slot, next)| self.tasks.owner(slot).map(|(task, store)| (task, store, next)))
             .collect();
+        let mut failed = None;
         for owned in self.tasks.iter_mut() {
             let id = owned.task.id();
             let own = acknowledged.iter().filter(|(task, _, _)| *task == id);
@@ -102,11 +101,13 @@ impl StreamThread {
             let positions = owned.task.positions();
             let stream_time = Some(owned.task.stream_time()).filter(|time| *time != Timestamp::NONE);
             let commit = Commit { changelog_next: &changelog_next, positions: &positions, stream_time };
-            let applied = owned.task.state().commit(&commit);
-            applied.map_err(|error| Halt::Recover(AbortReason::Store, error.to_string()))?;
+            if let Err(error) = owned.task.state().commit(&commit) {
+                failed = Some((id, error));
+                break;
+            }
             owned.task.committed();
         }
-        Ok(())
+        failed.map_or(Ok(()), |(id, error)| Err(self.store_failed(id, &error)))
     }
 }
 

@@ -121,7 +121,9 @@ impl Environment {
             return Err(FatalError::Environment(missing.join("\n")).into());
         }
         let mut limit = self.options.kafka.max_record_bytes;
-        for topic in self.topology.sink_topics() {
+        let changelogs = self.topology.stores().iter().filter(|store| store.spec.changelog);
+        let changelogs: Vec<_> = changelogs.map(|store| self.changelog(&store.spec.name)).collect();
+        for topic in self.topology.sink_topics().iter().chain(&changelogs) {
             // A cluster that does not let us look keeps the configured limit.
             if let Ok(Some(bytes)) = admin.max_record_bytes(topic) {
                 limit = limit.min(bytes.saturating_sub(BATCH_OVERHEAD));
@@ -138,9 +140,9 @@ impl Environment {
                 missing.push(format!("topic {topic} is missing; {command}"));
             }
         }
-        let wanted = self.partitions(topics);
         for store in self.topology.stores().iter().filter(|store| store.spec.changelog) {
             let topic = self.changelog(&store.spec.name);
+            let wanted = self.partitions_of(topics, store.sub_topology);
             match topics.get(&topic) {
                 None => missing.push(format!("changelog topic {topic} is missing; {command}")),
                 Some(found) if found.partitions < wanted.unwrap_or(1) => missing.push(format!(
@@ -182,6 +184,15 @@ impl Environment {
         read.map(|(_, state)| state.partitions).max()
     }
 
+    /// Partitions that the stores of a sub-topology need: those of its sources.
+    fn partitions_of(&self, topics: &BTreeMap<String, TopicState>, sub_topology: u32) -> Option<i32> {
+        let own = |topic: &str| {
+            let mut sources = self.topology.sources().iter().filter(|source| source.sub_topology == sub_topology);
+            sources.any(|source| source.topics.matches(topic))
+        };
+        topics.iter().filter(|(topic, _)| own(topic)).map(|(_, state)| state.partitions).max()
+    }
+
     fn changelog(&self, store: &str) -> String {
         Topology::changelog_topic(&self.options.kafka.application_id, store)
     }
@@ -197,6 +208,7 @@ impl Environment {
         }
         for store in self.topology.stores().iter().filter(|store| store.spec.changelog) {
             let config = vec![("cleanup.policy".to_owned(), "compact".to_owned())];
+            let partitions = self.partitions_of(&topics, store.sub_topology).unwrap_or(partitions);
             wanted.push(TopicWanted { name: self.changelog(&store.spec.name), partitions, replication, config });
         }
         wanted.retain(|topic| !topics.contains_key(&topic.name));
@@ -259,7 +271,7 @@ impl Environment {
     }
 
     async fn register(&self, subject: &str, schema: &str) -> Result<SchemaId, Problem> {
-        Ok(self.registry()?.register(subject, schema).await.map_err(|error| named(subject, error))?)
+        self.registry()?.register(subject, schema).await.map_err(|error| named(subject, error))
     }
 }
 

@@ -13,6 +13,7 @@ mod app;
 mod commit;
 mod environment;
 mod options;
+mod quiet;
 mod rebalance;
 mod recover;
 mod restore;

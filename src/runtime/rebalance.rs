@@ -1,6 +1,5 @@
 //! Answers rebalances: commit or abort first, then give up or take over (rule R-14), and the orderly end (rule R-16).
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::FatalError;
@@ -13,6 +12,10 @@ use super::tasks::OwnedTask;
 
 /// How long a revoke waits for external sinks before it aborts instead of committing.
 const REVOKE_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a stop waits for a sign of the broker before it gives up the commit.
+const REACHABLE: Duration = Duration::from_secs(2);
+/// What closing the clients is granted when the deadline has passed already.
+const CLOSING: Duration = Duration::from_millis(500);
 
 impl StreamThread {
     pub(super) fn rebalance(&mut self, rebalance: Rebalance) -> Result<(), Halt> {
@@ -41,21 +44,49 @@ impl StreamThread {
         let assigned = self.consumer.assign(partitions);
         assigned.map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
         for at in partitions {
-            let id = self.tasks.task_of(&self.topology, at);
-            let id = id.ok_or_else(|| FatalError::Environment(format!("{at} was assigned, but no source reads it")))?;
+            let id = self.task_of(at)?;
             if !self.tasks.contains(id) {
-                let task = self.open_task(id)?;
+                self.options.telemetry.task_created(id);
+            }
+            if !self.unopened.contains(at) {
+                self.unopened.push(at.clone());
+            }
+        }
+        self.open_assigned()
+    }
+
+    fn task_of(&mut self, at: &TopicPartition) -> Result<TaskId, Halt> {
+        let id = self.tasks.task_of(&self.topology, at);
+        Ok(id.ok_or_else(|| FatalError::Environment(format!("{at} was assigned, but no source reads it")))?)
+    }
+
+    /// Opens the tasks of assigned partitions. Those that fail, or for which a rebalance leaves no time, stay in the list
+    /// for the next turn: the group won't assign them a second time.
+    ///
+    /// All input rests meanwhile, and nothing is open, so that a long restore outlives no transaction. The turn wakes it.
+    pub(super) fn open_assigned(&mut self) -> Result<(), Halt> {
+        self.rest()?;
+        if self.open_since.is_some() {
+            if !self.settle_within(REVOKE_PATIENCE) {
+                return Err(Halt::Recover(AbortReason::External, "external sinks did not settle in time".into()));
+            }
+            self.commit()?;
+        }
+        while let Some(at) = self.unopened.first().cloned() {
+            if !self.pending.is_empty() || self.shutdown.is_cancelled() {
+                return Ok(());
+            }
+            let id = self.task_of(&at)?;
+            if !self.tasks.contains(id) {
+                let Some(task) = self.open_task(id)? else { return Ok(()) };
                 self.tasks.insert(task);
             }
             if let Some(owned) = self.tasks.get_mut(id)
-                && !owned.inputs.contains(at)
+                && !owned.inputs.contains(&at)
             {
                 owned.inputs.push(at.clone());
             }
-        }
-        if !self.resting {
-            let resumed = self.consumer.resume(partitions);
-            resumed.map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
+            self.unopened.retain(|unopened| *unopened != at);
         }
         Ok(())
     }
@@ -76,16 +107,31 @@ impl StreamThread {
         // Committed or not: the partitions go. What is staged of closed tasks goes with them.
         for id in self.tasks.ids() {
             let gone = self.tasks.get_mut(id).is_some_and(|owned| {
-                owned.inputs.retain(|input| !partitions.contains(input));
+                for input in owned.inputs.extract_if(.., |input| partitions.contains(input)) {
+                    // A position that is not ours any more must not be committed over that of its new owner.
+                    owned.task.forget(&input.topic);
+                }
                 owned.inputs.is_empty()
             });
             if gone {
                 self.close_task(id);
             }
         }
+        self.give_up_unopened(partitions);
         let unassigned = self.consumer.unassign(partitions);
         unassigned.map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
         result
+    }
+
+    fn give_up_unopened(&mut self, partitions: &[TopicPartition]) {
+        let given_up: Vec<_> = self.unopened.extract_if(.., |at| partitions.contains(at)).collect();
+        for at in given_up {
+            if let Some(id) = self.tasks.task_of(&self.topology, &at)
+                && !self.tasks.contains(id)
+            {
+                self.options.telemetry.task_closed(id, &self.store_names(id), true);
+            }
+        }
     }
 
     fn settle_within(&mut self, patience: Duration) -> bool {
@@ -111,6 +157,7 @@ impl StreamThread {
     /// Drops everything without a commit.
     pub(super) fn abandon(&mut self) {
         self.dispatcher.abandon();
+        self.open_since = None;
         for id in self.tasks.ids() {
             if let Some(owned) = self.tasks.get_mut(id) {
                 owned.task.rewind();
@@ -123,7 +170,9 @@ impl StreamThread {
     pub(super) fn shut_down(mut self) -> Result<(), FatalError> {
         let deadline = Instant::now() + self.options.shutdown_deadline;
         let patience = self.options.shutdown_deadline / 2;
-        if self.open_since.is_some() && self.settle_within(patience) {
+        // Calls of a transaction outlive any deadline while the broker is away; what stays open is aborted by it, and
+        // processed again by whoever comes next.
+        if self.open_since.is_some() && self.settle_within(patience) && self.is_kafka_there(patience.min(REACHABLE)) {
             match self.commit() {
                 Ok(()) => {}
                 Err(Halt::Fatal(error)) => return Err(error),
@@ -139,8 +188,10 @@ impl StreamThread {
         while !self.tasks.is_empty() && Instant::now() < deadline {
             _ = self.keep_membership(Duration::from_millis(50));
             while let Some(rebalance) = self.pending.pop_front() {
-                if let Rebalance::Revoked { partitions, .. } = rebalance {
-                    _ = self.revoke(&partitions, false);
+                match rebalance {
+                    Rebalance::Revoked { partitions, .. } => _ = self.revoke(&partitions, false),
+                    // Answered, or the client would not go on to what comes next: giving them up again.
+                    Rebalance::Assigned(partitions) => _ = self.consumer.assign(&partitions),
                 }
             }
         }
@@ -150,18 +201,21 @@ impl StreamThread {
     }
 
     /// Dropping a consumer polls until it is closed, with no deadline of its own: so it happens on a helper thread.
-    fn drop_clients(self, deadline: Instant) {
-        let (done, finished) = crossbeam_channel::bounded(1);
-        let consumer = Arc::clone(&self.consumer);
-        let StreamThread { heartbeat, .. } = self;
+    pub(super) fn drop_clients(mut self, deadline: Instant) {
+        for rebalance in std::mem::take(&mut self.pending) {
+            self.consumer.answer(&rebalance);
+        }
+        let StreamThread { heartbeat, consumer, producer, reader, .. } = self;
         heartbeat.stop();
-        std::thread::spawn(move || {
-            drop(consumer);
-            _ = done.send(());
+        let (done, finished) = crossbeam_channel::bounded::<()>(0);
+        let helper = std::thread::Builder::new().name("closing".into()).spawn(move || {
+            drop((consumer, producer, reader));
+            drop(done);
         });
-        let left = deadline.saturating_duration_since(Instant::now());
-        if finished.recv_timeout(left).is_err() {
-            tracing::warn!(target: "headrace::runtime", "the consumer did not close in time; leaving it to the exit");
+        let left = deadline.saturating_duration_since(Instant::now()).max(CLOSING);
+        let closed = finished.recv_timeout(left) == Err(crossbeam_channel::RecvTimeoutError::Disconnected);
+        if helper.is_err() || !closed {
+            tracing::warn!(target: "headrace::runtime", "the clients did not close in time; leaving them to the exit");
         }
     }
 }

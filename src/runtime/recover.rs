@@ -9,11 +9,15 @@ use std::time::{Duration, Instant};
 use crate::backoff::Backoff;
 use crate::error::{Dependency, FatalError};
 use crate::kafka::ProduceError;
-use crate::position::{Offset, TopicPartition};
+use crate::position::{Offset, TaskId, TopicPartition};
+use crate::store::StoreError;
 use crate::telemetry::{AbortReason, RecycleReason};
 
+use super::restore::CaughtUp;
 use super::stream_thread::{Halt, StreamThread, create_producer};
 
+/// How long a producer that takes over its id is waited for at a time, before the group is polled.
+const SLICE: Duration = Duration::from_millis(500);
 /// Patience with one try of a step that needs the cluster.
 const STEP: Duration = Duration::from_secs(10);
 
@@ -21,8 +25,19 @@ impl StreamThread {
     /// Takes over the transactional id, for as long as it takes.
     pub(super) fn initialise(&mut self) -> Result<(), Halt> {
         loop {
-            match self.producer.initialise(Instant::now() + STEP) {
+            match self.producer.initialise(Instant::now() + SLICE) {
                 Ok(()) => break,
+                // The producer goes on trying by itself; the group must not wait for it.
+                Err(ProduceError::Again(reason)) => {
+                    if self.initialising.get_or_insert_with(Instant::now).elapsed() >= 3 * SLICE {
+                        self.options.telemetry.dependency_away(&Dependency::Kafka, &reason);
+                    }
+                    self.rest()?;
+                    self.keep_membership(Duration::from_millis(20))?;
+                    if self.shutdown.is_cancelled() {
+                        return Ok(());
+                    }
+                }
                 Err(ProduceError::Fatal(reason)) => return Err(Halt::Fatal(FatalError::Authorisation(reason))),
                 Err(error) => {
                     self.options.telemetry.dependency_away(&Dependency::Kafka, &error.to_string());
@@ -33,6 +48,7 @@ impl StreamThread {
                 }
             }
         }
+        self.initialising = None;
         self.options.telemetry.dependency_back(&Dependency::Kafka);
         Ok(())
     }
@@ -46,6 +62,7 @@ impl StreamThread {
         self.open_since = None;
         self.blocked_since = None;
         self.dispatcher.abandon();
+        self.rest()?;
         if self.failures > 0 && self.pause_between_tries()? {
             return Ok(());
         }
@@ -60,22 +77,37 @@ impl StreamThread {
         for id in self.tasks.ids() {
             let Some(mut owned) = self.tasks.remove(id) else { continue };
             owned.task.rewind();
-            let reconciled = self.reconcile(&mut owned, class == AbortReason::Store);
-            match reconciled {
-                Ok(true) => self.tasks.insert(owned),
-                Ok(false) => self.reopen(owned)?,
+            if class == AbortReason::Store {
+                self.put_off(owned);
+                continue;
+            }
+            match self.reconcile(&mut owned) {
+                Ok(CaughtUp::Yes) => self.tasks.insert(owned),
+                Ok(CaughtUp::Unfit | CaughtUp::Interrupted) => self.put_off(owned),
                 Err(halt) => {
-                    self.tasks.insert(owned);
+                    self.put_off(owned);
                     return Err(halt);
                 }
             }
         }
+        for (id, reason) in std::mem::take(&mut self.condemned) {
+            self.quarantine(id, &reason)?;
+        }
         self.rewind_input()
+    }
+
+    /// What a failure of a task's store means: it is opened anew, and set aside before that if it is proven unusable.
+    pub(super) fn store_failed(&mut self, id: TaskId, error: &StoreError) -> Halt {
+        if error.is_unusable() {
+            self.condemned.insert(id, error.to_string());
+        }
+        Halt::Recover(AbortReason::Store, format!("task {id}: {error}"))
     }
 
     /// Moves the consumer back to the committed positions.
     fn rewind_input(&mut self) -> Result<(), Halt> {
-        let inputs = self.tasks.inputs();
+        let mut inputs = self.tasks.inputs();
+        inputs.extend(self.unopened.iter().cloned());
         if inputs.is_empty() {
             return Ok(());
         }

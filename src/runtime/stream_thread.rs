@@ -3,7 +3,7 @@
 //! Each turn either processes a batch of records, or commits, or waits for what is in the way. Nothing in it blocks for
 //! long, so the group membership is kept whatever is away.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -15,7 +15,7 @@ use crate::kafka::{
     ChangelogReader, ConsumerError, Event, GroupConsumer, LibrdkafkaProducer, Outgoing, ProduceError, Rebalance,
     TransactionalProducer,
 };
-use crate::position::Position;
+use crate::position::{Partition, Position, TaskId, TopicPartition};
 use crate::record::{Headers, RawRecord, Timestamp};
 use crate::store::StateDirectory;
 use crate::task::{Outcome, TaskFault};
@@ -32,9 +32,12 @@ const RECORDS_PER_TURN: usize = 2_000;
 /// Records of one transaction whose latency is observed.
 const LATENCY_SAMPLES: usize = 64;
 /// How long a turn waits for a first record.
-const POLL_WAIT: Duration = Duration::from_millis(20);
+pub(super) const POLL_WAIT: Duration = Duration::from_millis(20);
 /// How long the thread waits for external sinks or the registry before it pauses its input.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// How long closing the clients may hold up a fatal error.
+const FATAL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why a turn did not end well.
 pub(super) enum Halt {
@@ -53,7 +56,7 @@ impl From<FatalError> for Halt {
 impl From<ProduceError> for Halt {
     fn from(error: ProduceError) -> Self {
         match error {
-            ProduceError::Abort(reason) => Halt::Recover(AbortReason::Broker, reason),
+            ProduceError::Abort(reason) | ProduceError::Again(reason) => Halt::Recover(AbortReason::Broker, reason),
             ProduceError::Fenced(reason) => Halt::Recover(AbortReason::Fenced, reason),
             ProduceError::Fatal(reason) => Halt::Fatal(FatalError::Authorisation(reason)),
         }
@@ -67,23 +70,33 @@ pub(super) struct StreamThread {
     pub(super) directory: Arc<StateDirectory>,
     pub(super) shutdown: CancellationToken,
     pub(super) consumer: Arc<GroupConsumer>,
-    pub(super) producer: Box<dyn TransactionalProducer>,
+    pub(super) producer: Box<dyn TransactionalProducer + Send>,
     pub(super) reader: ChangelogReader,
     pub(super) dispatcher: Dispatcher,
     pub(super) loader: SchemaLoader,
     pub(super) tasks: Tasks,
     /// Rebalances that were found while something else was under way.
     pub(super) pending: VecDeque<Rebalance>,
+    /// Partitions that are assigned and paused, and whose tasks are not open yet.
+    pub(super) unopened: Vec<TopicPartition>,
+    /// Tasks whose state is proven unusable, with the reason: it is set aside before they are opened again.
+    pub(super) condemned: BTreeMap<TaskId, String>,
+    /// Partitions whose end was reached, by number: the client does not say of which topic.
+    pub(super) ended: BTreeSet<Partition>,
+    /// When the last record was processed, or the last look at an end failed.
+    pub(super) busy_at: Instant,
     /// Since when records are in the open transaction.
     pub(super) open_since: Option<Instant>,
     /// Since when the thread has been waiting for external sinks.
     pub(super) blocked_since: Option<Instant>,
     /// All input is paused.
     pub(super) resting: bool,
+    /// Since when the producer has been trying to take over its id.
+    pub(super) initialising: Option<Instant>,
     /// Failures in a row, for the back-off.
     pub(super) failures: u32,
-    /// The client has reported the cluster away since the last commit.
-    pub(super) kafka_away: bool,
+    /// Set while the client has reported the cluster away: when it was last asked after.
+    pub(super) kafka_away: Option<Instant>,
     /// Timestamps of some records of the open transaction, to observe their latency at its commit.
     pub(super) latencies: Vec<i64>,
     /// Records produced per sink topic, since the counters were last told.
@@ -123,11 +136,16 @@ impl StreamThread {
             loader,
             tasks: Tasks::default(),
             pending: VecDeque::new(),
+            unopened: Vec::new(),
+            condemned: BTreeMap::new(),
+            ended: BTreeSet::new(),
+            busy_at: Instant::now(),
             open_since: None,
             blocked_since: None,
             resting: false,
+            initialising: None,
             failures: 0,
-            kafka_away: false,
+            kafka_away: None,
             latencies: Vec::with_capacity(LATENCY_SAMPLES),
             records_out: vec![0; topology.sink_topics().len()],
             heartbeat: options.telemetry.health.heartbeat(&name),
@@ -146,6 +164,8 @@ impl StreamThread {
             match halt.take() {
                 Some(Halt::Fatal(error)) => {
                     self.abandon();
+                    let deadline = Instant::now() + self.options.shutdown_deadline.min(FATAL_PATIENCE);
+                    self.drop_clients(deadline);
                     return Err(error);
                 }
                 Some(Halt::Recover(class, reason)) => halt = self.recover(class, &reason).err(),
@@ -161,6 +181,10 @@ impl StreamThread {
         if let Some(rebalance) = self.pending.pop_front() {
             return self.rebalance(rebalance);
         }
+        if !self.unopened.is_empty() {
+            return self.open_assigned();
+        }
+        self.look_for_kafka();
         self.wake_rested()?;
         let due = self.commit_due();
         if !self.dispatcher.has_room() || (due && !self.dispatcher.is_settled()) {
@@ -176,7 +200,8 @@ impl StreamThread {
         self.count();
         processed?;
         self.dispatcher.flush();
-        Ok(self.producer.serve(Duration::ZERO)?)
+        self.producer.serve(Duration::ZERO)?;
+        self.pass_markers()
     }
 
     fn commit_due(&mut self) -> bool {
@@ -204,6 +229,7 @@ impl StreamThread {
                     return Ok(());
                 }
                 Event::Error(error) => return self.consumer_error(error),
+                Event::End(partition) => _ = self.ended.insert(partition),
                 Event::Idle => return Ok(()),
             }
         }
@@ -237,7 +263,10 @@ impl StreamThread {
                 self.rest_task(raw, Rest::Schema(id))?;
                 Ok(false)
             }
-            Err(TaskFault::Store(error)) => Err(Halt::Recover(AbortReason::Store, error.to_string())),
+            Err(TaskFault::Store(error)) => {
+                let id = owned.task.id();
+                Err(self.store_failed(id, &error))
+            }
             Err(fault @ (TaskFault::Unhandled { .. } | TaskFault::UnknownTopic(_))) => {
                 Err(Halt::Fatal(FatalError::Environment(fault.to_string())))
             }
@@ -246,12 +275,17 @@ impl StreamThread {
 
     fn note_processed(&mut self, raw: &RawRecord<'_>) {
         self.tasks.count(raw.topic);
+        self.busy_at = Instant::now();
+        self.open();
+        if self.latencies.len() < LATENCY_SAMPLES && raw.timestamp.0 >= 0 {
+            self.latencies.push(raw.timestamp.0);
+        }
+    }
+
+    pub(super) fn open(&mut self) {
         if self.open_since.is_none() {
             self.open_since = Some(Instant::now());
             self.metrics.transaction_open.start();
-        }
-        if self.latencies.len() < LATENCY_SAMPLES && raw.timestamp.0 >= 0 {
-            self.latencies.push(raw.timestamp.0);
         }
     }
 
@@ -316,7 +350,7 @@ impl StreamThread {
         self.options.telemetry.task_rests(owned.task.id(), Some(&rest_reason(&rest)));
         owned.rest = Some(rest);
         let inputs = owned.inputs.clone();
-        let at = crate::position::TopicPartition { topic: raw.topic.into(), partition: raw.partition };
+        let at = TopicPartition { topic: raw.topic.into(), partition: raw.partition };
         self.consumer.pause(&inputs).map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
         self.consumer.seek(&[(at, back)], GRACE).map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))
     }
@@ -396,11 +430,12 @@ impl StreamThread {
             Event::Rebalance(rebalance) => self.pending.push_back(rebalance),
             Event::Record(fetched) => {
                 let raw = fetched.record();
-                let at = crate::position::TopicPartition { topic: raw.topic.into(), partition: raw.partition };
+                let at = TopicPartition { topic: raw.topic.into(), partition: raw.partition };
                 let back = consumer.seek(&[(at, raw.offset)], GRACE);
                 back.map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
             }
             Event::Error(error) => self.consumer_error(error)?,
+            Event::End(partition) => _ = self.ended.insert(partition),
             Event::Idle => {}
         }
         Ok(())
@@ -409,7 +444,7 @@ impl StreamThread {
     fn consumer_error(&mut self, error: ConsumerError) -> Result<(), Halt> {
         match error {
             ConsumerError::Away(reason) => {
-                self.kafka_away = true;
+                self.kafka_away.get_or_insert_with(Instant::now);
                 self.options.telemetry.dependency_away(&Dependency::Kafka, &reason);
             }
             ConsumerError::MissingTopic(reason) => self.options.telemetry.topic_missing(&reason),
@@ -425,7 +460,7 @@ static NO_HEADERS: Headers = Headers::new();
 pub(super) fn create_producer(
     options: &Options,
     thread: usize,
-) -> Result<Box<dyn TransactionalProducer>, ProduceError> {
+) -> Result<Box<dyn TransactionalProducer + Send>, ProduceError> {
     Ok(Box::new(match options.guarantee {
         Guarantee::ExactlyOnce => LibrdkafkaProducer::transactional(&options.kafka, thread)?,
         Guarantee::AtLeastOnce => LibrdkafkaProducer::idempotent(&options.kafka, thread)?,

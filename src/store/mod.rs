@@ -35,7 +35,7 @@ pub use handle::{Entries, Store, StoreBuilder, Stores};
 pub use meta::Commit;
 pub use options::{Durability, StoreOptions, StoreResources};
 pub use overlay::StagedWrite;
-pub use range::{Bounds, RangeScan};
+pub use range::{Bounds, KeyValue, RangeScan};
 pub use sizes::StoreSizes;
 pub use spec::{StoreIndex, StoreKind, StoreSpec};
 pub use state::TaskState;

@@ -24,7 +24,7 @@ const ENTRY_BYTES: usize = size_of::<Entry>() + 24;
 
 /// The hash is already one; see [`Overlay::hash`].
 #[derive(Default)]
-pub(super) struct Identity(u64);
+struct Identity(u64);
 
 impl Hasher for Identity {
     fn finish(&self) -> u64 {
@@ -167,6 +167,13 @@ impl Overlay {
         assert!(self.mark.take().is_some(), "no record to end");
     }
 
+    /// Bytes of the largest write, key and value together, since the record in hand began.
+    pub(super) fn largest_record_write(&self, counts: impl Fn(StoreIndex) -> bool) -> usize {
+        let start = self.mark.map_or(self.entries.len(), |(entries, _)| entries);
+        let own = self.entries[start..].iter().filter(|entry| counts(entry.store));
+        own.map(|entry| entry.key.len() + entry.value.as_ref().map_or(0, Range::len)).max().unwrap_or(0)
+    }
+
     pub(super) fn in_record(&self) -> bool {
         self.mark.is_some()
     }
@@ -202,6 +209,13 @@ impl Overlay {
     /// The last write of each key, in the order of those writes.
     pub(super) fn writes(&self) -> impl Iterator<Item = StagedWrite<'_>> {
         (0..self.entries.len()).filter_map(|index| self.last_write(index))
+    }
+
+    /// The last write of each key, by store and key: RocksDB takes neighbours much faster than keys at random.
+    pub(super) fn sorted_writes(&self) -> Vec<StagedWrite<'_>> {
+        let mut writes: Vec<_> = self.writes().collect();
+        writes.sort_unstable_by(|one, other| (one.store, one.key).cmp(&(other.store, other.key)));
+        writes
     }
 
     fn last_write(&self, index: usize) -> Option<StagedWrite<'_>> {

@@ -10,6 +10,9 @@ use rocksdb::{DB, DBRawIteratorWithThreadMode};
 use super::error::StoreError;
 use super::overlay::Scan;
 
+/// A key's and a value's bytes.
+pub type KeyValue<'a> = (&'a [u8], &'a [u8]);
+
 /// A range of keys by their bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds<'a> {
@@ -63,7 +66,7 @@ pub(super) enum Base<'a> {
     /// RocksDB's iterator, bounded and positioned already.
     Rocks { iterator: DBRawIteratorWithThreadMode<'a, DB>, failed: Box<dyn Fn(rocksdb::Error) -> StoreError + 'a> },
     /// The map of a store in memory, with the item in front.
-    Memory { rest: btree_map::Range<'a, Box<[u8]>, Box<[u8]>>, front: Option<(&'a [u8], &'a [u8])> },
+    Memory { rest: btree_map::Range<'a, Box<[u8]>, Box<[u8]>>, front: Option<KeyValue<'a>> },
     /// Nothing lies in the bounds.
     Empty,
 }
@@ -74,7 +77,7 @@ impl<'a> Base<'a> {
         Base::Memory { rest, front }
     }
 
-    fn front(&self) -> Option<(&[u8], &[u8])> {
+    fn front(&self) -> Option<KeyValue<'_>> {
         match self {
             Base::Rocks { iterator, .. } => iterator.item(),
             Base::Memory { front, .. } => *front,
@@ -131,7 +134,7 @@ impl<'a> RangeScan<'a> {
     /// # Errors
     /// The database could not be read.
     #[expect(clippy::should_implement_trait, reason = "lends its items, which Iterator can't")]
-    pub fn next(&mut self) -> Result<Option<(&[u8], &[u8])>, StoreError> {
+    pub fn next(&mut self) -> Result<Option<KeyValue<'_>>, StoreError> {
         if std::mem::take(&mut self.spent) {
             self.base.advance();
         }

@@ -6,29 +6,31 @@ use rocksdb::WriteBatch;
 
 use super::error::StoreError;
 use super::meta::{self, META};
+use super::overlay::Overlay;
 use super::spec::StoreIndex;
 use super::state::{TaskState, apply};
 use crate::position::Offset;
 
-/// A bulk restore writes no less at once (rule R-23).
-const BULK_BATCH_BYTES: usize = 4 << 20;
+/// A bulk restore writes so much at once (rule R-23 asks for 4 MiB at least): the more, the fewer files to merge.
+const BULK_BYTES: usize = 16 << 20;
 /// While a bulk restore runs, nothing is compacted, and files may pile up.
 const BULK_OPTIONS: [(&str, &str); 3] = [
     ("disable_auto_compactions", "true"),
     ("level0_slowdown_writes_trigger", "1000000"),
     ("level0_stop_writes_trigger", "1000000"),
 ];
-/// RocksDB's defaults for the same.
-const NORMAL_OPTIONS: [(&str, &str); 3] = [
-    ("level0_slowdown_writes_trigger", "20"),
-    ("level0_stop_writes_trigger", "36"),
-    ("disable_auto_compactions", "false"),
-];
+/// Afterwards the pile is compacted in the background, without slowing the first commits down.
+const SETTLING_OPTIONS: [(&str, &str); 1] = [("disable_auto_compactions", "false")];
+/// Once it is gone: RocksDB's defaults, by which writes wait for compactions.
+const SETTLED_OPTIONS: [(&str, &str); 2] =
+    [("level0_slowdown_writes_trigger", "20"), ("level0_stop_writes_trigger", "36")];
+/// Files at level 0 below which the pile is gone: half the number at which writes are slowed down.
+const SETTLED_FILES: u64 = 10;
 
-/// A bulk restore under way: what is collected for the next write.
-#[derive(Default)]
+/// A bulk restore under way: what is collected for the next file, of each key the last write.
+#[derive(Debug)]
 pub(super) struct Bulk {
-    batch: WriteBatch,
+    collected: Overlay,
     next: Option<Offset>,
 }
 
@@ -58,23 +60,27 @@ impl TaskState {
             }
             (None, None) => return Ok(()),
             (None, Some(rocks)) => {
-                let family = rocks.family(&slot.spec.name)?;
-                let mut alone = WriteBatch::default();
-                let batch = slot.bulk.as_mut().map_or(&mut alone, |bulk| &mut bulk.batch);
-                for (key, value) in records {
-                    match value {
-                        Some(value) => batch.put_cf(family, key, value),
-                        None => batch.delete_cf(family, key),
-                    }
-                }
                 self.cache.clear();
-                match &mut slot.bulk {
-                    Some(bulk) => bulk.next = Some(next),
-                    None => return self.write_restored(store, alone, next),
+                if let Some(bulk) = &mut slot.bulk {
+                    for (key, value) in records {
+                        let hash = Overlay::hash(&self.hasher, store, key);
+                        bulk.collected.write(hash, store, key, value);
+                    }
+                    bulk.next = Some(next);
+                } else {
+                    let family = rocks.family(&slot.spec.name)?;
+                    let mut batch = WriteBatch::default();
+                    for (key, value) in records {
+                        match value {
+                            Some(value) => batch.put_cf(family, key, value),
+                            None => batch.delete_cf(family, key),
+                        }
+                    }
+                    return self.write_restored(store, batch, next);
                 }
             }
         }
-        self.write_bulk(store, BULK_BATCH_BYTES)
+        self.write_bulk(store, BULK_BYTES)
     }
 
     fn write_restored(&mut self, store: StoreIndex, mut batch: WriteBatch, next: Offset) -> Result<(), StoreError> {
@@ -86,17 +92,22 @@ impl TaskState {
         Ok(())
     }
 
-    /// Writes what a bulk restore has collected, if it is enough.
+    /// Hands what a bulk restore has collected to the database as a file, if it is enough. The position follows the data:
+    /// a crash between the two repeats a batch, which changes nothing.
     fn write_bulk(&mut self, store: StoreIndex, enough: usize) -> Result<(), StoreError> {
-        let Some(Some(slot)) = self.slots.get_mut(store.0) else { return Ok(()) };
-        let Some(bulk) = slot.bulk.as_mut().filter(|bulk| bulk.batch.size_in_bytes() >= enough) else { return Ok(()) };
+        let (Some(Some(slot)), Some(rocks)) = (self.slots.get_mut(store.0), &self.rocks) else { return Ok(()) };
+        let Some(bulk) = slot.bulk.as_mut().filter(|bulk| bulk.collected.staged_bytes() >= enough) else {
+            return Ok(());
+        };
         let Some(next) = bulk.next.take() else { return Ok(()) };
-        let batch = std::mem::replace(&mut bulk.batch, WriteBatch::with_capacity_bytes(BULK_BATCH_BYTES));
-        self.write_restored(store, batch, next)
+        rocks.ingest(&slot.spec.name, &bulk.collected.sorted_writes())?;
+        bulk.collected.clear();
+        self.write_restored(store, WriteBatch::default(), next)
     }
 
     /// Prepares a store for a long restore if it is empty: large writes, no compaction until
     /// [`end_bulk`](Self::end_bulk). Says whether it did. What is interrupted goes on from the last write.
+    /// Until `end_bulk` the store must not be read.
     ///
     /// # Errors
     /// The database refused.
@@ -108,13 +119,15 @@ impl TaskState {
             return Ok(false);
         }
         rocks.set_options(&name, &BULK_OPTIONS)?;
+        let stores = self.slots.len();
         if let Some(Some(slot)) = self.slots.get_mut(store.0) {
-            slot.bulk = Some(Bulk::default());
+            slot.bulk = Some(Bulk { collected: Overlay::new(stores), next: None });
         }
         Ok(true)
     }
 
-    /// Ends a bulk restore: writes the rest, compacts, and lets compactions run again. Nothing to do if none is under way.
+    /// Ends a bulk restore: writes the rest and lets compactions run again, in the background. Nothing to do if none is
+    /// under way.
     ///
     /// # Errors
     /// The database refused.
@@ -123,10 +136,23 @@ impl TaskState {
             return Ok(());
         }
         self.write_bulk(store, 0)?;
-        let Some(Some(slot)) = self.slots.get_mut(store.0) else { return Ok(()) };
+        let (Some(Some(slot)), Some(rocks)) = (self.slots.get_mut(store.0), &self.rocks) else { return Ok(()) };
         slot.bulk = None;
+        rocks.set_options(&slot.spec.name, &SETTLING_OPTIONS)?;
+        self.settling.push(store);
+        self.settle()
+    }
+
+    /// Bounds the files at level 0 again where the compaction after a bulk restore is done.
+    pub(super) fn settle(&mut self) -> Result<(), StoreError> {
         let Some(rocks) = &self.rocks else { return Ok(()) };
-        rocks.compact(&slot.spec.name)?;
-        rocks.set_options(&slot.spec.name, &NORMAL_OPTIONS)
+        for at in (0..self.settling.len()).rev() {
+            let Some(Some(slot)) = self.slots.get(self.settling[at].0) else { continue };
+            if rocks.files_at_level_0(&slot.spec.name)? < SETTLED_FILES {
+                rocks.set_options(&slot.spec.name, &SETTLED_OPTIONS)?;
+                self.settling.swap_remove(at);
+            }
+        }
+        Ok(())
     }
 }

@@ -7,13 +7,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rocksdb::{
-    ColumnFamily, ColumnFamilyDescriptor, DB, DBPinnableSlice, ErrorKind, Options, ReadOptions, WriteBatch,
-    WriteOptions,
+    ColumnFamily, ColumnFamilyDescriptor, DB, DBPinnableSlice, ErrorKind, IngestExternalFileOptions, Options,
+    ReadOptions, SstFileWriter, WriteBatch, WriteOptions,
 };
 
 use super::error::{Format, StoreError};
 use super::meta::{self, META, Meta};
 use super::options::StoreResources;
+use super::overlay::StagedWrite;
 use super::range::{Base, Bounds};
 use super::spec::{StoreIndex, StoreKind, StoreSpec};
 
@@ -23,6 +24,8 @@ pub(super) struct Rocks {
     path: PathBuf,
     read: ReadOptions,
     write: WriteOptions,
+    /// Of files that are written outside the database and ingested.
+    file_options: Options,
 }
 
 impl Rocks {
@@ -49,7 +52,13 @@ impl Rocks {
             true => refused_open(path, error),
             false => refused(path, error),
         })?;
-        let rocks = Rocks { db, path: path.to_owned(), read: ReadOptions::default(), write: resources.write() };
+        let rocks = Rocks {
+            db,
+            path: path.to_owned(),
+            read: ReadOptions::default(),
+            write: resources.write(),
+            file_options: resources.column_family(),
+        };
         rocks.check_format(expected)?;
         let meta = rocks.load_meta(specs)?;
         Ok((rocks, meta))
@@ -98,6 +107,35 @@ impl Rocks {
         self.db.write_opt(batch, &self.write).map_err(|error| self.refused(error))
     }
 
+    /// Adds sorted writes as a file, past log and memtable.
+    pub(super) fn ingest(&self, family: &str, writes: &[StagedWrite<'_>]) -> Result<(), StoreError> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let path = self.path.join("restore.sst.tmp");
+        // What a crash left may be a second name of a file that the database has taken over; writing on would spoil that.
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(StoreError::File { action: "deleting", path, source });
+            }
+            _ => {}
+        }
+        let mut writer = SstFileWriter::create(&self.file_options);
+        writer.open(&path).map_err(|error| self.refused(error))?;
+        for write in writes {
+            let added = match write.value {
+                Some(value) => writer.put(write.key, value),
+                None => writer.delete(write.key),
+            };
+            added.map_err(|error| self.refused(error))?;
+        }
+        writer.finish().map_err(|error| self.refused(error))?;
+        let mut options = IngestExternalFileOptions::default();
+        options.set_move_files(true);
+        let ingested = self.db.ingest_external_file_cf_opts(self.family(family)?, &options, vec![&path]);
+        ingested.map_err(|error| self.refused(error))
+    }
+
     pub(super) fn scan<'a>(&'a self, family: &str, bounds: Bounds<'_>) -> Result<Base<'a>, StoreError> {
         use std::ops::Bound;
         // RocksDB's bounds are [start, end); the least key after k is k with a zero appended.
@@ -130,9 +168,8 @@ impl Rocks {
         self.db.set_options_cf(self.family(family)?, options).map_err(|error| self.refused(error))
     }
 
-    pub(super) fn compact(&self, family: &str) -> Result<(), StoreError> {
-        self.db.compact_range_cf(self.family(family)?, None::<&[u8]>, None::<&[u8]>);
-        Ok(())
+    pub(super) fn files_at_level_0(&self, family: &str) -> Result<u64, StoreError> {
+        self.property(family, &rocksdb::properties::num_files_at_level(0))
     }
 
     pub(super) fn property(&self, family: &str, name: &rocksdb::properties::PropName) -> Result<u64, StoreError> {

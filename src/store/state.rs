@@ -48,12 +48,14 @@ pub struct TaskState {
     pub(super) rocks: Option<Rocks>,
     pub(super) meta: Meta,
     pub(super) cache: ReadCache,
-    hasher: RandomState,
+    pub(super) hasher: RandomState,
     current: Overlay,
     /// The transaction on the wire, below `current`.
     sealed: Option<Overlay>,
     /// An emptied overlay, kept for its memory.
     spare: Option<Overlay>,
+    /// Stores whose bulk restore is over but not yet compacted.
+    pub(super) settling: Vec<StoreIndex>,
     /// Buffers of the typed layer.
     pub(super) scratch: (Vec<u8>, Vec<u8>),
     /// Declared last: released after the database is closed.
@@ -99,6 +101,7 @@ impl TaskState {
             sealed: None,
             spare: None,
             hasher,
+            settling: Vec::new(),
             scratch: Default::default(),
             _lock: lock,
         }
@@ -205,6 +208,11 @@ impl TaskState {
         self.current.commit_record();
     }
 
+    /// Bytes of the largest changelog record, key and value together, that the record in hand has caused.
+    pub fn largest_record_write(&self) -> usize {
+        self.current.largest_record_write(|store| has_changelog(&self.slots, store))
+    }
+
     /// The record's writes are taken back.
     pub fn rollback_record(&mut self) {
         self.current.rollback_record();
@@ -260,7 +268,7 @@ impl TaskState {
     /// and meta data are one write (rules ).
     ///
     /// # Errors
-    /// The database refused. Nothing was applied; the task has to be closed and reconciled from the changelog.
+    /// The database refused; the task has to be closed and reconciled from the changelog.
     ///
     /// # Panics
     /// As [`seal`](Self::seal).
@@ -293,7 +301,7 @@ impl TaskState {
             }
             None => self.current.clear(),
         }
-        Ok(())
+        self.settle()
     }
 
     /// Forgets every staged write, sealed or not, as after an aborted transaction.
@@ -349,7 +357,7 @@ fn batch(
         _ => Ok(None),
     };
     let families = slots.iter().map(family).collect::<Result<Vec<_>, _>>()?;
-    for write in overlay.writes() {
+    for write in overlay.sorted_writes() {
         match (families[write.store.0], write.value) {
             (Some(family), Some(value)) => batch.put_cf(family, write.key, value),
             (Some(family), None) => batch.delete_cf(family, write.key),

@@ -9,6 +9,9 @@
 //! topology's policy, as an output like any other, so that it commits together with the position that skips it.
 
 mod fault;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 pub use fault::TaskFault;
 
@@ -22,7 +25,7 @@ use crate::dead_letter::{Breaker, Policy, Provenance, append_provenance, names};
 use crate::error::{RecordError, Stage};
 use crate::position::{Offset, Partition, Position, TaskId, TopicPartition};
 use crate::processor::{Effects, Fault, Scope, SourceEntry, TopicIndex};
-use crate::record::{RawRecord, Timestamp};
+use crate::record::{Headers, RawRecord, Timestamp};
 use crate::store::TaskState;
 use crate::topology::{Topics, Topology};
 
@@ -179,7 +182,13 @@ impl Task {
         }
     }
 
+    /// What the broker would refuse for ever is the record's fault, and found before it is produced.
     fn too_large(&self, mark: crate::processor::Mark) -> Option<RecordError> {
+        let (largest, limit) = (self.scope.state.largest_record_write(), self.limits.max_output_bytes);
+        if largest > limit {
+            let reason = format!("a changelog record of {largest} bytes, limit {limit}");
+            return Some(RecordError::new(Stage::Produce, "state-too-large", reason));
+        }
         let effects = &self.scope.effects;
         effects.outputs_since(mark).iter().find_map(|output| {
             let size = effects.size(output);
@@ -196,12 +205,15 @@ impl Task {
         };
         let provenance = Provenance { application: &self.application, task: self.id, attempts };
         let mut headers = append_provenance(raw, &error, &provenance);
-        let header_bytes: usize = headers.iter().map(|h| h.name.len() + h.value.as_ref().map_or(0, Vec::len)).sum();
-        let fits = raw.size() + header_bytes + OVERHEAD <= self.limits.max_output_bytes;
+        let fits = raw.size() + header_bytes(&headers) + OVERHEAD <= self.limits.max_output_bytes;
         if !fits {
             headers.push(names::CLAIM, raw.size().to_string());
         }
         let (key, value) = if fits { (raw.key, raw.value) } else { (raw.key.filter(|key| key.len() < 1024), None) };
+        if header_bytes(&headers) + key.map_or(0, <[u8]>::len) + OVERHEAD > self.limits.max_output_bytes {
+            // The headers alone are too large: like the payload, they stand at the origin. Only ours remain.
+            headers.0.drain(..raw.headers.0.len());
+        }
         self.scope.effects.output(topic, None, key, value, raw.timestamp, headers);
         let tripped = self.breaker.count(true);
         Ok(Outcome::SetAside { error, tripped })
@@ -225,10 +237,25 @@ impl Task {
     }
 
     /// Moves the position past offsets that hold no record, such as transaction markers (rule R-7).
-    pub fn skip_to(&mut self, topic: &str, next: Offset) {
+    ///
+    /// # Errors
+    /// No source reads the topic.
+    pub fn skip_to(&mut self, topic: &str, next: Offset) -> Result<(), TaskFault> {
+        self.source_of(topic)?;
         if let Some(progress) = self.progress.get_mut(topic).filter(|progress| progress.next < Some(next)) {
             progress.next = Some(next);
         }
+        Ok(())
+    }
+
+    /// The next position in a topic, if it has moved since the task was made or rewound.
+    pub fn next(&self, topic: &str) -> Option<Offset> {
+        self.progress.get(topic)?.next
+    }
+
+    /// The topic's partition is not this task's any more.
+    pub fn forget(&mut self, topic: &str) {
+        self.progress.remove(topic);
     }
 
     /// Marks a record that an external target refused for good: it is set aside when it comes by again.
@@ -300,6 +327,10 @@ impl Task {
     pub fn into_state(self) -> TaskState {
         self.scope.state
     }
+}
+
+fn header_bytes(headers: &Headers) -> usize {
+    headers.iter().map(|header| header.name.len() + header.value.as_ref().map_or(0, Vec::len)).sum()
 }
 
 /// What a record costs in a batch beyond key, value and headers, with room to spare.

@@ -117,6 +117,17 @@ impl TopologyDriver {
         let (partition, offset) = (Partition(partition), Offset(offset));
         let raw = RawRecord { topic, partition, offset, timestamp, key, value, headers };
         let outcome = task.process(&raw, timestamp)?;
+        task.state().publish_changelog(|write| {
+            let store = &topology.stores()[write.store.0].spec.name;
+            self.outputs.push(Driven {
+                topic: Topology::changelog_topic(topology.name(), store),
+                key: Some(write.key.to_vec()),
+                value: write.value.map(<[u8]>::to_vec),
+                headers: Headers::new(),
+                timestamp,
+            });
+            Ok::<(), TaskFault>(())
+        })?;
         let effects = task.effects();
         let topics = topology.sink_topics();
         self.outputs.extend(effects.outputs().iter().map(|output| Driven {

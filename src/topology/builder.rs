@@ -204,6 +204,7 @@ impl Builder {
     /// Every mistake found, each with its node and the way out.
     pub fn build(mut self) -> Result<Topology, Error> {
         self.check_loose_ends();
+        self.check_sources();
         self.check_cycles();
         let groups = self.group();
         for (node, source) in &mut self.sources {
@@ -305,6 +306,22 @@ impl Builder {
         for store in unused {
             self.mistake(&store, "is used by no processor; name it in Processor::stores or remove it");
         }
+    }
+
+    /// A record is processed once: by the first source that matches its topic.
+    fn check_sources(&mut self) {
+        let mut mistakes = Vec::new();
+        for (at, (_, source)) in self.sources.iter().enumerate() {
+            for (_, earlier) in &self.sources[..at] {
+                let both = source.topics.names().find(|topic| earlier.topics.matches(topic));
+                let both = both.or_else(|| earlier.topics.names().find(|topic| source.topics.matches(topic)));
+                if let Some(topic) = both {
+                    let reason = format!("reads {topic}, as {} does; put both processors on one source", earlier.name);
+                    mistakes.push((source.name.clone(), reason));
+                }
+            }
+        }
+        mistakes.iter().for_each(|(source, reason)| self.mistake(source, reason));
     }
 
     fn check_cycles(&mut self) {

@@ -7,6 +7,9 @@ mod builder;
 mod describe;
 mod error;
 mod graph;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 mod topics;
 
 pub use builder::{Builder, Stream};

@@ -78,7 +78,8 @@ fn r19_quarantine_gives_an_empty_state_and_keeps_the_last_two() {
 
 #[test]
 fn r19_damaged_files_are_reported_as_corrupt() {
-    let damage: [(&str, fn(&std::path::Path)); 4] = [
+    type Spoil = fn(&std::path::Path);
+    let damage: [(&str, Spoil); 4] = [
         ("CURRENT", |path| fs::write(path, "nonsense").unwrap()),
         ("MANIFEST", |path| fs::write(path, "nonsense").unwrap()),
         ("MANIFEST", |path| fs::remove_file(path).unwrap()),

@@ -1,4 +1,5 @@
 //! Tests of the state stores, by what they hold on to: the model, the crash, the directory, the restore, the handle.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod crash;
 mod directory;
@@ -52,8 +53,11 @@ fn collect(state: &mut TaskState, store: StoreIndex, bounds: Bounds<'_>) -> Vec<
     found
 }
 
+/// A changelog record.
+type Published = (StoreIndex, Vec<u8>, Option<Vec<u8>>);
+
 /// Publishes as the runtime does before it seals or commits: everything goes to the changelog.
-fn publish(state: &mut TaskState) -> Vec<(StoreIndex, Vec<u8>, Option<Vec<u8>>)> {
+fn publish(state: &mut TaskState) -> Vec<Published> {
     let mut published = Vec::new();
     let done: Result<(), std::convert::Infallible> = state.publish_changelog(|write| {
         published.push((write.store, write.key.to_vec(), write.value.map(<[u8]>::to_vec)));

@@ -6,7 +6,7 @@ use std::ops::Bound;
 use proptest::prelude::*;
 
 use super::super::{Bounds, Commit, StoreIndex, TaskState};
-use super::{MEMORY, ROCKS, collect, contents, open, publish, specs};
+use super::{MEMORY, Published, ROCKS, collect, contents, open, publish, specs};
 use crate::position::{Offset, Partition, TopicPartition};
 use crate::record::Timestamp;
 
@@ -37,8 +37,8 @@ struct Model {
     before_record: Option<[Map; 2]>,
     /// What a reader of the changelog knows: by transaction, as it is torn out by an abort.
     changelog: [Map; 2],
-    sealed_changelog: Option<Vec<(StoreIndex, Vec<u8>, Option<Vec<u8>>)>>,
-    current_changelog: Vec<(StoreIndex, Vec<u8>, Option<Vec<u8>>)>,
+    sealed_changelog: Option<Vec<Published>>,
+    current_changelog: Vec<Published>,
     commits: i64,
 }
 

@@ -65,3 +65,4 @@ pub use prometheus::{Prometheus, ScrapeTarget};
 pub use redis::Redis;
 pub use registry::Registry;
 pub use server::Server;
+pub use spawner::spawn;

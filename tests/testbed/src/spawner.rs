@@ -28,8 +28,11 @@ struct Job {
     reply: SyncSender<std::io::Result<Child>>,
 }
 
-/// Forks and execs `command` on the spawner thread.
-pub(crate) fn spawn(command: Command) -> Result<Child> {
+/// Forks and execs `command` on the spawner thread, so that the child cannot outlive this process.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be started.
+pub fn spawn(command: Command) -> Result<Child> {
     static SPAWNER: OnceLock<SyncSender<Job>> = OnceLock::new();
     let program = command.get_program().to_string_lossy().into_owned();
     let gone = || Error::Setting("the spawner thread is gone".to_owned());

@@ -64,11 +64,18 @@ impl LatestVersion {
         let row_key = RowKey { table, key: key.text().to_owned() };
         let stored = context.store(&self.row_versions).read(&row_key)?;
         let stored = stored.map(Stored::parse).transpose()?;
-        let version = self.version(change, stored.as_ref(), context.offset().next().0)?;
+        let version = match self.version(change, stored.as_ref(), context.offset().next().0) {
+            Ok(version) => version,
+            Err(error) => return self.drop_entry(record, error, row_key.table, key, context),
+        };
         if stored.as_ref().is_some_and(|stored| version <= stored.version) {
             return Ok(());
         }
-        let image = self.image(change, stored.as_ref());
+        let offset = context.offset().0;
+        // A read that comes again over a state that was kept (at-least-once) may be older than that state. It has no
+        // position to tell by, so it only invalidates (fact F1).
+        let redelivered = is_incremental(change) && stored.as_ref().is_some_and(|stored| stored.offset >= Some(offset));
+        let image = if redelivered { None } else { self.image(change, stored.as_ref()) };
         let action = match (change.op, &image) {
             // The old key's row of a primary-key update: another row may have moved here meanwhile, so its absence is
             // not certain enough to be cached.
@@ -88,7 +95,7 @@ impl LatestVersion {
             schema_fence: fence(self.tables.epoch(), schema_position(&change.source)),
             image: image.clone(),
         };
-        let row_version = RowVersion { version: invalidation.version.clone(), deleted, image };
+        let row_version = RowVersion { version: invalidation.version.clone(), deleted, image, offset: Some(offset) };
         context.store(&self.row_versions).write(&row_key, Some(&row_version))?;
         context.forward(&record.map(row_key, invalidation));
         Ok(())
@@ -185,7 +192,6 @@ impl LatestVersion {
         context.forward(&record.map(RowKey { table, key: String::new() }, invalidation));
     }
 
-    /// The value can't be read but the key can: a miss is right, whatever it was (rule C13).
     fn unreadable(
         &self,
         record: &Record<Option<Key>, Change>,
@@ -193,12 +199,27 @@ impl LatestVersion {
         reason: &str,
         context: &mut Out<'_>,
     ) -> Result<(), Fault> {
-        context.set_aside(RecordError::new(Stage::Deserialize, class, reason));
-        let Some(key) = &record.key else { return Ok(()) };
+        let error = RecordError::new(Stage::Deserialize, class, reason);
         let table = table_of_topic(context.topic());
-        if !self.tables.selects(&table) {
-            return Ok(());
+        match &record.key {
+            Some(key) if self.tables.selects(&table) => self.drop_entry(record, error, table, key, context),
+            _ => {
+                context.set_aside(error);
+                Ok(())
+            }
         }
+    }
+
+    /// The change can't be understood but its key can: a miss is right, whatever it was (rule C13).
+    fn drop_entry(
+        &self,
+        record: &Record<Option<Key>, Change>,
+        error: RecordError,
+        table: String,
+        key: &Key,
+        context: &mut Out<'_>,
+    ) -> Result<(), Fault> {
+        context.set_aside(error);
         let invalidation = Invalidation {
             action: Action::Drop,
             cache_key: self.cache_key(&table, key)?,
@@ -229,6 +250,7 @@ struct Stored {
     version: Version,
     deleted: bool,
     image: Option<String>,
+    offset: Option<i64>,
 }
 
 impl Stored {
@@ -237,7 +259,7 @@ impl Stored {
         let version = version.map_err(|error: crate::version::NotAVersion| {
             RecordError::new(Stage::Process, "stored-version", error.to_string())
         })?;
-        Ok(Stored { version, deleted: row.deleted, image: row.image })
+        Ok(Stored { version, deleted: row.deleted, image: row.image, offset: row.offset })
     }
 }
 

@@ -8,10 +8,10 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use headrace::error::{FatalError, RecordError};
-use headrace::external::{Epilogue, RedisConnect, RedisSettings};
+use headrace::external::{Epilogue, Prepare, RedisConnect, RedisSettings};
 use headrace::processor::{Connect, ExternalSink, Reply, Requests};
 use headrace::record::Record;
-use redis::{Cmd, Connection, IntoConnectionInfo as _, RedisError, Value};
+use redis::{Cmd, IntoConnectionInfo as _, Value};
 
 use crate::config::Redis;
 use crate::rows::{Action, Invalidation, RowKey};
@@ -141,11 +141,7 @@ fn read_reply(value: &Value) -> Reply {
 }
 
 /// Loads the functions and asks whether the data set is the one that was written to.
-fn prepare(
-    realm: String,
-    lane: String,
-    memory: Arc<Mutex<Memory>>,
-) -> Arc<dyn Fn(&mut Connection) -> Result<(), RedisError> + Send + Sync> {
+fn prepare(realm: String, lane: String, memory: Arc<Mutex<Memory>>) -> Prepare {
     Arc::new(move |connection| {
         redis::cmd("FUNCTION").arg("LOAD").arg("REPLACE").arg(FUNCTIONS).query::<()>(connection)?;
         let server: String = redis::cmd("INFO").arg("server").query(connection)?;

@@ -25,6 +25,8 @@ pub struct RowVersion {
     pub deleted: bool,
     /// Full content, in write-through mode.
     pub image: Option<String>,
+    /// Offset of the record that set this version.
+    pub offset: Option<i64>,
 }
 
 impl AvroSchema for RowVersion {

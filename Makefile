@@ -1,0 +1,60 @@
+# Every target works on a fresh Debian machine: it installs what it needs first, and that takes no time once it is there.
+# One profile for everything, because RocksDB's C++ is compiled once per profile; a target directory outside the checkout,
+# so that it is compiled once per machine.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/headrace/target
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
+
+# The same packages in each call, so that no dependency is built twice with other features.
+CARGO := cargo
+FLAGS := --release --locked --workspace
+BIN := $(CARGO_TARGET_DIR)/release
+
+TOPOLOGY ?= cdc-invalidation
+TOPOLOGIES := $(notdir $(patsubst %/Cargo.toml,%,$(wildcard topologies/*/Cargo.toml)))
+
+.PHONY: help
+help: ## these lines
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: setup
+setup: ## install packages, toolchain and jars that are missing
+	@scripts/setup
+	@$(CARGO) build --quiet $(FLAGS) --bin testbed
+	@$(BIN)/testbed fetch
+
+.PHONY: demo
+demo: topology setup ## a shop under load, a kill -9, each row compared [TOPOLOGY= DEMO_SECONDS=60 DEMO_RATE=300]
+	@$(CARGO) build $(FLAGS) --bin demo --bin $(TOPOLOGY)
+	@$(BIN)/demo --topology $(TOPOLOGY) $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS)) $(if $(DEMO_RATE),--rate $(DEMO_RATE))
+
+.PHONY: up
+up: topology setup ## the demo's parts and the topology, without load, until Ctrl-C
+	@$(CARGO) build $(FLAGS) --bin demo --bin $(TOPOLOGY)
+	@$(BIN)/demo --topology $(TOPOLOGY) up
+
+.PHONY: check
+check: setup ## format, clippy and documentation; warnings are errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(FLAGS) --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(FLAGS) --no-deps --quiet
+
+# The binaries first: the e2e tests run them. cargo's own summary is the last thing printed.
+.PHONY: test
+test: check ## check, then all tests on the real parts
+	$(CARGO) build $(FLAGS) --bins
+	$(CARGO) test $(FLAGS)
+
+.PHONY: bench
+bench: setup ## a benchmark beside its peer and its limit: NAME=
+	@$(CARGO) build $(FLAGS) --bin bench
+	@$(BIN)/bench $(NAME)
+
+.PHONY: topology
+topology:
+	@if [[ " $(TOPOLOGIES) " != *" $(TOPOLOGY) "* ]]; then \
+		echo "make: no topology is called '$(TOPOLOGY)'; there are: $(TOPOLOGIES)" >&2; exit 64; fi

@@ -1,0 +1,3 @@
+//! The real binary under bad configuration, bad input, and with its dependencies away.
+
+mod config;

@@ -1,0 +1,139 @@
+//! Applications in processes of their own, to be killed: this very test executable, told by its environment what to be.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use headrace::runtime::Guarantee;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::message::Message as _;
+use rdkafka::producer::{BaseProducer, BaseRecord};
+
+use super::support::{Bench, PATIENCE, SESSION, tokio};
+
+const KIND: &str = "HEADRACE_E2E_KIND";
+/// What a record takes in a child, so that a kill meets it at work.
+const PACE: Duration = Duration::from_micros(50);
+
+/// What a child is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    ExactlyOnce,
+    AtLeastOnce,
+    /// The control arm: librdkafka's example, which produces and then commits offsets, without a transaction.
+    Naive,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::ExactlyOnce => "exactly-once",
+            Kind::AtLeastOnce => "at-least-once",
+            Kind::Naive => "naive",
+        }
+    }
+}
+
+/// A running child; killed when dropped.
+pub(crate) struct Process(Child);
+
+impl Process {
+    pub(crate) fn start(bench: &Bench, kind: Kind, instance: &str, directory: &Path, commit: Duration) -> Self {
+        let child = Command::new(std::env::current_exe().expect("own path"))
+            .args(["runtime::child::the_child_itself", "--exact", "--nocapture"])
+            .env(KIND, kind.name())
+            .env("HEADRACE_E2E_SERVERS", &bench.servers)
+            .env("HEADRACE_E2E_APPLICATION", &bench.application)
+            .env("HEADRACE_E2E_INSTANCE", instance)
+            .env("HEADRACE_E2E_DIRECTORY", directory)
+            .env("HEADRACE_E2E_COMMIT_MS", commit.as_millis().to_string())
+            // It ends when this pipe does: with the test, however that ends.
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn();
+        Process(child.expect("spawn"))
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.0.id()).expect("a process id"));
+        kill(pid, signal).expect("signal");
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub(crate) fn kill(mut self) {
+        self.0.kill().expect("kill");
+        self.0.wait().expect("wait");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Gone already, or not ours to complain about.
+        _ = self.0.kill();
+        _ = self.0.wait();
+    }
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(format!("HEADRACE_E2E_{name}")).expect(name)
+}
+
+/// Not a test but what a [`Process`] runs; without the environment it does nothing.
+#[test]
+fn the_child_itself() {
+    let Ok(kind) = std::env::var(KIND) else { return };
+    std::thread::spawn(|| {
+        _ = std::io::stdin().read(&mut [0]);
+        std::process::exit(1);
+    });
+    let bench = Bench { servers: variable("SERVERS"), application: variable("APPLICATION") };
+    if kind == Kind::Naive.name() {
+        naive(&bench);
+    }
+    let mut options = bench.options(&variable("INSTANCE"), &PathBuf::from(variable("DIRECTORY")));
+    options.commit_interval = Duration::from_millis(variable("COMMIT_MS").parse().expect("a number"));
+    if kind == Kind::AtLeastOnce.name() {
+        options.guarantee = Guarantee::AtLeastOnce;
+    }
+    let app = headrace::runtime::App::new(bench.topology(PACE, true), options);
+    tokio().block_on(app.run(Default::default())).expect("ran");
+}
+
+/// The loop of librdkafka's example: consume, produce, flush, commit.
+fn naive(bench: &Bench) -> ! {
+    let mut config = bench.client();
+    config.set("group.id", &bench.application).set("auto.offset.reset", "earliest").set("enable.auto.commit", "false");
+    config.set("session.timeout.ms", SESSION.as_millis().to_string()).set("heartbeat.interval.ms", "300");
+    let consumer: BaseConsumer = config.create().expect("consumer");
+    consumer.subscribe(&[&bench.input()]).expect("subscribe");
+    let producer: BaseProducer = bench.client().create().expect("producer");
+    let mut counts = std::collections::BTreeMap::<Vec<u8>, u64>::new();
+    let (output, dead) = (bench.output(), bench.dead());
+    for turn in 0u64.. {
+        let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) else { continue };
+        let (key, value) = (message.key().expect("key"), message.payload().expect("value"));
+        let (topic, value) = match std::str::from_utf8(value).expect("text") {
+            poison if poison.starts_with("poison") => (&dead, poison.to_owned()),
+            number => {
+                let count = counts.entry(key.to_vec()).or_default();
+                *count += 1;
+                (&output, format!("{count} {number}"))
+            }
+        };
+        let record = BaseRecord::to(topic).partition(message.partition()).key(key).payload(&value);
+        producer.send(record).expect("send");
+        producer.poll(Duration::ZERO);
+        let started = std::time::Instant::now();
+        while started.elapsed() < PACE {
+            std::hint::spin_loop();
+        }
+        if turn % 2000 == 1999 {
+            rdkafka::producer::Producer::flush(&producer, PATIENCE).expect("flush");
+            consumer.commit_consumer_state(CommitMode::Sync).expect("commit");
+        }
+    }
+    unreachable!("killed before")
+}

@@ -1,0 +1,8 @@
+//! The runtime's promises on a real broker, with a topology that counts (rules of `spec/runtime.md`, named in each test).
+
+mod child;
+mod exact;
+mod group;
+mod lifecycle;
+mod start;
+pub(crate) mod support;

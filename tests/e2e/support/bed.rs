@@ -1,0 +1,38 @@
+//! The servers of the whole test binary.
+//!
+//! Nobody drops a static, and the harness ends the process without unwinding. So the first test registers an `atexit`
+//! handler, which takes the servers out of the static and ends them in order, whatever the tests' outcome. Should the
+//! process be killed, the kernel kills the servers (PDEATHSIG), and the next testbed removes their directories.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use testbed::{Kafka, Testbed};
+
+static BED: Mutex<Option<Arc<Testbed>>> = Mutex::new(None);
+
+/// The shared servers; the first call starts them, which takes about ten seconds.
+pub(crate) fn bed() -> Arc<Testbed> {
+    let mut bed = BED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(bed) = bed.as_ref() {
+        return Arc::clone(bed);
+    }
+    // A killed member holds up its group until its session ends: that may be short here.
+    let kafka = Kafka::builder().unwrap().property("group.min.session.timeout.ms", "1000");
+    let builder = Testbed::builder().kafka_with(kafka).registry().redis().postgres().connect();
+    let started = Arc::new(builder.start().unwrap_or_else(|error| panic!("the testbed does not start: {error}")));
+    end_with_the_process();
+    Arc::clone(bed.insert(started))
+}
+
+extern "C" fn tear_down() {
+    let bed = BED.lock().unwrap_or_else(PoisonError::into_inner).take();
+    drop(bed);
+}
+
+#[expect(unsafe_code, reason = "the standard library has no hook for the end of the process")]
+fn end_with_the_process() {
+    // SAFETY: `tear_down` is a function without captures that may run on any thread, and it does not unwind: dropping a
+    // testbed waits for processes and reports nothing.
+    let registered = unsafe { nix::libc::atexit(tear_down) };
+    assert_eq!(registered, 0, "atexit has no room");
+}
