@@ -116,7 +116,10 @@ impl Lane {
                     continue;
                 }
             };
+            let in_flight = self.telemetry.metrics.external_in_flight.with([&self.name]);
+            in_flight.add(batch.len() as i64);
             let refusals = self.settle(&batch, || batches.is_closed()).await;
+            in_flight.sub(batch.len() as i64);
             // The dispatcher may be gone; then nobody waits for the outcome.
             _ = self.outcomes.send(Outcome { generation: batch.generation, refusals });
         }

@@ -347,7 +347,7 @@ fn classify(error: &KafkaError) -> ConsumerError {
     }
 }
 
-fn list(partitions: &[TopicPartition]) -> TopicPartitionList {
+pub(super) fn list(partitions: &[TopicPartition]) -> TopicPartitionList {
     let mut list = TopicPartitionList::with_capacity(partitions.len());
     for at in partitions {
         list.add_partition(&at.topic, at.partition.0);

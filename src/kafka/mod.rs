@@ -7,6 +7,7 @@
 mod admin;
 mod changelog;
 mod consumer;
+mod ends;
 mod producer;
 mod settings;
 mod transaction;
@@ -14,6 +15,7 @@ mod transaction;
 pub use admin::{Admin, TopicState, TopicWanted};
 pub use changelog::{Bounds, ChangelogReader};
 pub use consumer::{ConsumerError, Event, Fetched, GroupConsumer, KafkaFailure, Rebalance};
+pub use ends::EndOffsets;
 pub use producer::LibrdkafkaProducer;
 pub use settings::Settings;
 pub use transaction::{Membership, Outgoing, ProduceError, Slot, TransactionalProducer};

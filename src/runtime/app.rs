@@ -14,6 +14,7 @@ use crate::topology::Topology;
 use super::environment::{Environment, Problem};
 use super::options::Options;
 use super::stream_thread::StreamThread;
+use super::watch::{Board, Watch};
 
 /// A topology, ready to run.
 pub struct App {
@@ -89,12 +90,14 @@ async fn run_threads(
     let stop = shutdown.child_token();
     let tokio = tokio::runtime::Handle::current();
     let (done, mut finished) = mpsc::channel(threads.max(1));
+    let board = Board::default();
+    Watch::start(&options, board.clone(), stop.clone())?;
     for index in 0..threads {
         let (topology, options, directory) = (topology.clone(), options.clone(), Arc::clone(&directory));
-        let (tokio, stop, done) = (tokio.clone(), stop.clone(), done.clone());
+        let (tokio, stop, done, board) = (tokio.clone(), stop.clone(), done.clone(), board.clone());
         let work = move || {
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                StreamThread::start(index, topology, options, directory, &tokio, stop)?.run()
+                StreamThread::start(index, topology, options, directory, board, &tokio, stop)?.run()
             }));
             let result = result.unwrap_or_else(|_| {
                 let source = "a stream thread panicked; this is a defect in Headrace".into();
@@ -115,5 +118,6 @@ async fn run_threads(
             first_error = first_error.and(Err(error));
         }
     }
+    stop.cancel();
     first_error
 }

@@ -253,7 +253,10 @@ impl Environment {
     }
 
     async fn writer_id(&self, subject: &str, schema: &str) -> Result<SchemaId, Problem> {
-        let known = self.registry()?.lookup(subject, schema).await.map_err(|error| named(subject, error))?;
+        let known = self.registry()?.lookup(subject, schema).await;
+        let outcome = if known.is_ok() { "answered" } else { "failed" };
+        self.options.telemetry.metrics.registry_requests.with([outcome]).inc();
+        let known = known.map_err(|error| named(subject, error))?;
         let id = match known {
             Some(id) => id,
             None if self.options.register_schemas => self.register(subject, schema).await?,

@@ -20,6 +20,7 @@ mod restore;
 mod schema_loader;
 mod stream_thread;
 mod tasks;
+mod watch;
 
 pub use app::App;
 pub use environment::{Environment, Plan, Problem};

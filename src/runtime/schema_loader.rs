@@ -46,10 +46,12 @@ impl SchemaLoader {
         self.tokio.spawn(async move {
             let mut attempt = 0;
             while let Err(away) = registry.load(id, &schemas).await {
+                telemetry.metrics.registry_requests.with(["away"]).inc();
                 telemetry.dependency_away(&Dependency::SchemaRegistry, &away.to_string());
                 tokio::time::sleep(Backoff::DEPENDENCY.delay(attempt, fastrand::f64())).await;
                 attempt += 1;
             }
+            telemetry.metrics.registry_requests.with(["answered"]).inc();
             telemetry.dependency_back(&Dependency::SchemaRegistry);
             under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         });

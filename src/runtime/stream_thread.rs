@@ -25,6 +25,7 @@ use crate::topology::Topology;
 use super::options::{Guarantee, Options};
 use super::schema_loader::SchemaLoader;
 use super::tasks::{Rest, Tasks};
+use super::watch::{Board, Reporter};
 
 /// Records processed in one turn before anything else is looked at.
 const RECORDS_PER_TURN: usize = 2_000;
@@ -103,6 +104,7 @@ pub(super) struct StreamThread {
     pub(super) name: String,
     pub(super) heartbeat: Heartbeat,
     pub(super) metrics: ThreadMetrics,
+    pub(super) reporter: Reporter,
 }
 
 impl StreamThread {
@@ -112,6 +114,7 @@ impl StreamThread {
         topology: Topology,
         options: Options,
         directory: Arc<StateDirectory>,
+        board: Board,
         tokio: &tokio::runtime::Handle,
         shutdown: CancellationToken,
     ) -> Result<Self, FatalError> {
@@ -147,6 +150,7 @@ impl StreamThread {
             records_out: vec![0; topology.sink_topics().len()],
             heartbeat: options.telemetry.health.heartbeat(&name),
             metrics: options.telemetry.metrics.thread(&name),
+            reporter: Reporter::new(board),
             name,
             topology,
             options,
@@ -173,6 +177,7 @@ impl StreamThread {
 
     fn turn(&mut self) -> Result<(), Halt> {
         self.heartbeat.beat();
+        self.report();
         if let Some(rebalance) = self.pending.pop_front() {
             return self.rebalance(rebalance);
         }
@@ -185,8 +190,9 @@ impl StreamThread {
         if !self.dispatcher.has_room() || (due && !self.dispatcher.is_settled()) {
             return self.wait_for_external();
         }
-        self.blocked_since = None;
+        let waited = self.blocked_since.take().map_or(Duration::ZERO, |since| since.elapsed());
         if due {
+            self.metrics.commit_external.observe(waited.as_secs_f64());
             return self.commit();
         }
         self.rest_or_wake()?;
@@ -210,6 +216,7 @@ impl StreamThread {
         let wait = self
             .open_since
             .map_or(POLL_WAIT, |since| self.options.commit_interval.saturating_sub(since.elapsed()).min(POLL_WAIT));
+        self.note_poll();
         for turn in 0..RECORDS_PER_TURN {
             match consumer.poll(if turn == 0 { wait } else { Duration::ZERO }) {
                 Event::Record(fetched) => {
@@ -418,6 +425,7 @@ impl StreamThread {
     pub(super) fn keep_membership(&mut self, wait: Duration) -> Result<(), Halt> {
         let consumer = Arc::clone(&self.consumer);
         self.heartbeat.beat();
+        self.note_poll();
         match consumer.poll(wait) {
             Event::Rebalance(rebalance) => self.pending.push_back(rebalance),
             Event::Record(fetched) => {

@@ -35,16 +35,6 @@ const EMPTY_WHEN_HEALTHY: &[(&str, &str)] = &[
     ("headrace_rebalance_seconds", "no rebalance within the last seconds"),
 ];
 
-/// Metrics that the catalogue promises and the runtime does not give yet. To be empty: take out what has come to be.
-const NOT_GIVEN_YET: &[&str] = &[
-    "lag_records",
-    "lag_seconds",
-    "headrace_poll_gap_seconds",
-    "headrace_registry_requests_total",
-    "headrace_external_in_flight",
-    "phase=\"external\"",
-];
-
 fn main() -> ExitCode {
     if std::env::var_os(CHILD).is_some() {
         return headrace::cli::main(JOB, cdc_invalidation::DEFAULTS, cdc_invalidation::topology);
@@ -98,8 +88,7 @@ fn failures(bed: &Testbed, all: &[Expression]) -> Result<Vec<String>, Box<dyn st
     let began = std::time::Instant::now();
     let mut failures = Vec::new();
     for expression in all {
-        let healthy = EMPTY_WHEN_HEALTHY.iter().any(|(metric, _)| expression.text.contains(metric));
-        let may_be_empty = healthy || NOT_GIVEN_YET.iter().any(|metric| expression.text.contains(metric));
+        let may_be_empty = EMPTY_WHEN_HEALTHY.iter().any(|(metric, _)| expression.text.contains(metric));
         let patience = if may_be_empty { Duration::ZERO } else { PATIENCE.saturating_sub(began.elapsed()) };
         match wait::until(&expression.place, patience, || has_result(bed, &expression.text)) {
             Err(error) if !may_be_empty || error.to_string().contains("PromQL") => {
