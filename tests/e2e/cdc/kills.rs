@@ -2,7 +2,7 @@
 //! consumer as one would write it at first, which under the same kills does not.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
@@ -16,19 +16,21 @@ use crate::support::{DEADLINE, Session, eventually, expect};
 
 const KILLS: usize = 10;
 const ROWS: i64 = 400;
-/// Changes between two kills at least.
-const CHANGES: i64 = 200;
+/// Statements between two kills; each changes one row or a few.
+const STATEMENTS: usize = 600;
+/// Records that the naive consumer takes at a time.
+const BATCH: i64 = 100;
+/// Records that are processed before a kill, of those that the statements make.
+const PROGRESS: i64 = 200;
 
-/// Changes rows until it is told to stop: mostly updates, some deletes and inserts, some moves to another key.
-fn write(session: &Session, stop: &AtomicBool) {
+/// Changes rows, as many as it is told to each time: mostly updates, some deletes and inserts, some moves to another key.
+fn write(session: &Session, rounds: &Receiver<()>) {
     let mut random = 0x9e37_79b9_u64;
     let mut next = |below: i64| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (random >> 33) as i64 % below
     };
-    let mut change = 0_u64;
-    while !stop.load(Ordering::Relaxed) {
-        change += 1;
+    for change in rounds.iter().flat_map(|()| 0..STATEMENTS).enumerate().map(|(change, _)| change) {
         let (id, kind) = (next(ROWS), next(10));
         let statement = match kind {
             0 => format!("DELETE FROM items WHERE id = {id}"),
@@ -52,25 +54,26 @@ fn verdict(world: &World, read: impl Fn(&str) -> View) -> (Verdict, usize) {
 
 #[test]
 fn c_exactly_the_database_after_ten_kills_under_load_and_a_naive_consumer_is_not() {
-    let mut world = Setup::new("kills").items().partitions(2).start();
-    let (session, stop) = (world.session(), AtomicBool::new(false));
+    let mut world = Setup::new("kills").items().partitions(2).set("kafka.session-timeout=2s").start();
+    let session = world.session();
     world.sql(&format!("INSERT INTO items SELECT id, 'first' FROM generate_series(0, {ROWS} - 1) id"));
     let topic = world.topic("items");
     std::thread::scope(|scope| {
-        scope.spawn(|| write(&session, &stop));
-        // A panic here must end the writer too, or the scope would wait for ever.
-        let _stop = StopOnDrop(&stop);
+        // Dropped at the end of the closure, or by a panic in it: that ends the writer.
+        let (start, rounds) = sync_channel(1);
+        scope.spawn(move || write(&session, &rounds));
         for kill in 0..KILLS {
             let from = processed(&world, &topic);
+            start.send(()).unwrap();
             eventually(&format!("progress before kill {kill}"), || {
                 let progress = processed(&world, &topic) - from;
-                if progress >= CHANGES { Ok(()) } else { Err(format!("{progress} records")) }
+                if progress >= PROGRESS { Ok(()) } else { Err(format!("{progress} records")) }
             });
             world.app.kill();
             world.app.start_again();
         }
     });
-    world.settled(ROWS + CHANGES * KILLS as i64);
+    world.settled_with_the_connector();
     let (rows, ghosts) = verdict(&world, |id| world.read("items", id));
     assert_eq!((rows.stale, rows.lost, ghosts), (0, 0, 0), "{} rows are right", rows.right);
     assert_eq!(world.dead_letters(), []);
@@ -81,20 +84,12 @@ fn c_exactly_the_database_after_ten_kills_under_load_and_a_naive_consumer_is_not
     assert!(rows.stale + rows.lost + ghosts > 0, "the check finds nothing wrong with the naive consumer");
 }
 
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 fn processed(world: &World, topic: &str) -> i64 {
     (0..2).map(|partition| world.topics.committed("kills", topic, partition).unwrap_or(0)).sum()
 }
 
-/// Commits what it was given and then writes it, without versions. It is killed as often as the other, each time between
-/// the two, and the last time with the last record: so it is not by luck that the check finds it.
+/// Commits each batch and then writes it, without versions. It is killed as often as the other, each time between the two,
+/// and the last time with the last batch: so it is not by luck that the check finds it.
 fn naive(world: &World, topic: &str) -> BTreeMap<String, String> {
     let end: i64 = (0..2).map(|partition| world.topics.end(topic, partition)).sum();
     let (mut cache, mut done) = (BTreeMap::new(), 0);
@@ -104,17 +99,21 @@ fn naive(world: &World, topic: &str) -> BTreeMap<String, String> {
         config.set("group.id", "kills-naive").set("enable.auto.commit", "false").set("auto.offset.reset", "earliest");
         let consumer: BaseConsumer = config.create().unwrap();
         consumer.subscribe(&[topic]).unwrap();
-        let begun = Instant::now();
-        while done < end * kill / KILLS as i64 {
-            assert!(begun.elapsed() < DEADLINE, "the naive consumer is at {done} of {end}");
-            let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) else { continue };
-            consumer.commit_message(&message, CommitMode::Async).unwrap();
-            done += 1;
-            if done < end * kill / KILLS as i64 {
-                set(&mut cache, message.key(), message.payload());
+        let (begun, until) = (Instant::now(), end * kill / KILLS as i64);
+        while done < until {
+            let wanted = if until - done < 2 * BATCH { until - done } else { BATCH };
+            let mut batch = Vec::new();
+            while (batch.len() as i64) < wanted {
+                assert!(begun.elapsed() < DEADLINE, "the naive consumer is at {done} of {end}");
+                let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) else { continue };
+                batch.push(message.detach());
+            }
+            consumer.commit_consumer_state(CommitMode::Sync).unwrap();
+            done += wanted;
+            if done < until {
+                batch.iter().for_each(|record| set(&mut cache, record.key(), record.payload()));
             }
         }
-        consumer.commit_consumer_state(CommitMode::Sync).unwrap();
     }
     cache
 }

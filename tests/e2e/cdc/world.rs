@@ -313,6 +313,17 @@ impl World {
         });
     }
 
+    /// Waits until all changes of the table `items` have gone all the way: rows that nobody has heard of yet, enough of
+    /// them to be in each partition, are written and deleted.
+    #[track_caller]
+    pub(crate) fn settled_with_the_connector(&self) {
+        self.sql("INSERT INTO items SELECT -id, 'last' FROM generate_series(1, 20) id; DELETE FROM items WHERE id < 0");
+        for id in 1..=20 {
+            self.wait_absent("items", &format!("-{id}"));
+        }
+        self.settled(1);
+    }
+
     pub(crate) fn dead_letters(&self) -> Vec<Stored> {
         self.topics.read(&format!("{}.dead-letters", self.name))
     }
