@@ -103,8 +103,11 @@ impl Lane {
 
     /// Runs until the dispatcher is gone. Connects at once, so that a wrong address is known before the first record.
     pub(super) async fn run(mut self, mut batches: mpsc::Receiver<Batch>) {
-        self.connect_until(|| batches.is_closed()).await;
-        while let Some(batch) = batches.recv().await {
+        loop {
+            // Also when the batch that lost the connection was abandoned: the stream thread sends no other before it
+            // hears that the target is back.
+            self.connect_until(|| batches.is_closed() || !batches.is_empty()).await;
+            let Some(batch) = batches.recv().await else { break };
             let refusals = self.settle(&batch, || batches.is_closed()).await;
             // The dispatcher may be gone; then nobody waits for the outcome.
             _ = self.outcomes.send(Outcome { generation: batch.generation, refusals });
