@@ -135,6 +135,11 @@ impl Dispatcher {
         self.outstanding == 0 && self.sinks.iter().flatten().all(|lane| lane.filling.is_empty())
     }
 
+    #[cfg(test)]
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way
+    }
+
     /// Waits a moment for the next outcome.
     pub fn wait(&mut self, at_most: std::time::Duration) {
         if let Ok(outcome) = self.outcomes.recv_timeout(at_most) {

@@ -106,8 +106,10 @@ impl Lane {
 
     /// Runs until the dispatcher is gone. Connects at once, so that a wrong address is known before the first record.
     pub(super) async fn run(mut self, mut batches: mpsc::Receiver<Batch>) {
-        self.connect_until(|| batches.is_closed()).await;
         loop {
+            // Also when the batch that lost the connection was abandoned: the stream thread sends no other before it
+            // hears that the target is back.
+            self.connect_until(|| batches.is_closed() || !batches.is_empty()).await;
             let batch = match tokio::time::timeout(IDLE, batches.recv()).await {
                 Ok(Some(batch)) => batch,
                 Ok(None) => break,

@@ -1,6 +1,7 @@
 //! The dispatcher against a target that follows a script.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,8 @@ struct Script {
     fate: Mutex<VecDeque<Result<Reply, Failure>>>,
     /// A batch takes one permit before it is answered.
     gate: Semaphore,
+    /// Nobody can connect.
+    closed: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -34,7 +37,12 @@ struct Line(Arc<Script>);
 impl Connect for Scripted {
     fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Target>, Failure>> {
         let line = Line(Arc::clone(&self.0));
-        Box::pin(async move { Ok(Box::new(line) as Box<dyn Target>) })
+        Box::pin(async move {
+            match line.0.closed.load(Ordering::Acquire) {
+                true => Err(Failure::Away("closed".into())),
+                false => Ok(Box::new(line) as Box<dyn Target>),
+            }
+        })
     }
 }
 
@@ -59,7 +67,12 @@ struct Bench {
 fn bench(lanes: usize, batch_requests: usize, open: bool) -> Bench {
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let permits = if open { 1_000_000 } else { 0 };
-    let script = Arc::new(Script { arrived: Mutex::default(), fate: Mutex::default(), gate: Semaphore::new(permits) });
+    let script = Arc::new(Script {
+        arrived: Mutex::default(),
+        fate: Mutex::default(),
+        gate: Semaphore::new(permits),
+        closed: AtomicBool::new(false),
+    });
     let spec = ExternalSpec { name: "scripted".into(), target: Arc::new(Scripted(Arc::clone(&script))) };
     let step = Duration::from_millis(1);
     let backoff = Backoff { initial: step, max: step, multiplier: 1.0, jitter: Jitter::None };
@@ -176,6 +189,22 @@ impl Bench {
             std::thread::yield_now();
         }
     }
+}
+
+#[test]
+fn a_target_lost_with_an_abandoned_batch_is_found_again_without_another() {
+    let mut bench = bench(1, 1, true);
+    bench.until("connected", |bench| !bench.dispatcher.is_away());
+    bench.script.closed.store(true, Ordering::Release);
+    bench.script.fate.lock().unwrap().push_back(Err(Failure::Away("gone".into())));
+    bench.push(0, 1);
+    bench.until("away", |bench| bench.dispatcher.is_away());
+    bench.dispatcher.abandon();
+    bench.until("the batch is given up", |bench| bench.dispatcher.under_way() == 0);
+    assert!(bench.dispatcher.is_away());
+    bench.script.closed.store(false, Ordering::Release);
+    bench.until("back", |bench| !bench.dispatcher.is_away());
+    assert_eq!(bench.arrived(), [1], "what was abandoned is not sent again");
 }
 
 #[test]

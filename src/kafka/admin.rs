@@ -13,6 +13,8 @@ use super::settings::Settings;
 
 /// Patience with one request.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// Patience with the first request, which finds out whether the cluster is there: it is repeated.
+const FIRST: Duration = Duration::from_secs(4);
 
 /// A topic that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +55,7 @@ impl Admin {
     /// # Errors
     /// The cluster is away.
     pub fn topics(&self) -> Result<BTreeMap<String, TopicState>, KafkaFailure> {
-        let metadata = self.client.inner().fetch_metadata(None, PATIENCE)?;
+        let metadata = self.client.inner().fetch_metadata(None, FIRST)?;
         let topic = |topic: &rdkafka::metadata::MetadataTopic| {
             (topic.name().to_owned(), TopicState { partitions: topic.partitions().len() as i32 })
         };

@@ -141,7 +141,7 @@ directory = "{state}"
             found if found >= rows => Ok(()),
             found => Err(format!("{found} of {rows}")),
         })
-        .expect("invalidations");
+        .unwrap_or_else(|error| panic!("{error}\n{}", self.log()));
         assert_eq!(self.bench.read(&self.bench.output()).len(), rows);
     }
 }
@@ -191,6 +191,14 @@ impl Process {
             (status, body) => Err(format!("{status} {body}")),
         })
         .unwrap_or_else(|error| panic!("{what}: {error}\n{}", self.log()));
+    }
+
+    pub(super) fn wait_log(&self, line: &str) {
+        wait::until("a line about it", PATIENCE, || match self.log() {
+            log if log.contains(line) => Ok(()),
+            log => Err(format!("no {line:?} in {log}")),
+        })
+        .expect("log");
     }
 
     pub(super) fn log(&self) -> String {
