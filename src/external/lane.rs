@@ -111,6 +111,9 @@ impl Lane {
             in_flight.sub(batch.len() as i64);
             // The dispatcher may be gone; then nobody waits for the outcome.
             _ = self.outcomes.send(Outcome { generation: batch.generation, refusals });
+            // A batch that is abandoned while the target is away leaves the lane without one; nobody sends it another
+            // before it says that it has found its target again.
+            self.connect_until(|| batches.is_closed()).await;
         }
         self.reached();
     }

@@ -1,6 +1,7 @@
 //! The dispatcher against a target that follows a script.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,8 @@ struct Script {
     fate: Mutex<VecDeque<Result<Reply, Failure>>>,
     /// A batch takes one permit before it is answered.
     gate: Semaphore,
+    /// Connections that were opened.
+    connections: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -34,6 +37,7 @@ struct Line(Arc<Script>);
 impl Connect for Scripted {
     fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Target>, Failure>> {
         let line = Line(Arc::clone(&self.0));
+        self.0.connections.fetch_add(1, Ordering::AcqRel);
         Box::pin(async move { Ok(Box::new(line) as Box<dyn Target>) })
     }
 }
@@ -59,7 +63,12 @@ struct Bench {
 fn bench(lanes: usize, batch_requests: usize, open: bool) -> Bench {
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let permits = if open { 1_000_000 } else { 0 };
-    let script = Arc::new(Script { arrived: Mutex::default(), fate: Mutex::default(), gate: Semaphore::new(permits) });
+    let script = Arc::new(Script {
+        arrived: Mutex::default(),
+        fate: Mutex::default(),
+        gate: Semaphore::new(permits),
+        connections: AtomicUsize::new(0),
+    });
     let spec = ExternalSpec { name: "scripted".into(), target: Arc::new(Scripted(Arc::clone(&script))) };
     let step = Duration::from_millis(1);
     let backoff = Backoff { initial: step, max: step, multiplier: 1.0, jitter: Jitter::None };
@@ -153,6 +162,21 @@ fn what_was_abandoned_is_not_awaited_nor_counted() {
     assert_eq!(bench.arrived(), [0, 100], "abandoned batches that had not been sent are not sent");
     bench.script.gate.add_permits(1);
     bench.settle();
+}
+
+#[test]
+fn a_lane_whose_batch_was_abandoned_finds_its_target_again() {
+    let mut bench = bench(1, 8, false);
+    bench.script.fate.lock().unwrap().push_back(Err(Failure::Away("gone".into())));
+    bench.push(0, 1);
+    bench.dispatcher.flush();
+    bench.until("sent", |bench| bench.arrived() == [1]);
+    bench.dispatcher.abandon();
+    bench.script.gate.add_permits(1_000_000);
+    // Without another batch: the input rests until the target is there again.
+    bench.until("connected anew", |bench| {
+        bench.script.connections.load(Ordering::Acquire) == 2 && !bench.dispatcher.is_away()
+    });
 }
 
 #[test]
