@@ -18,6 +18,9 @@ use crate::topology::ExternalSpec;
 
 use super::dispatcher::Refusal;
 
+/// How long a lane rests before it looks whether its target is still there.
+const IDLE: Duration = Duration::from_secs(1);
+
 /// How lanes work.
 #[derive(Debug, Clone, Copy)]
 pub struct LaneOptions {
@@ -104,7 +107,15 @@ impl Lane {
     /// Runs until the dispatcher is gone. Connects at once, so that a wrong address is known before the first record.
     pub(super) async fn run(mut self, mut batches: mpsc::Receiver<Batch>) {
         self.connect_until(|| batches.is_closed()).await;
-        while let Some(batch) = batches.recv().await {
+        loop {
+            let batch = match tokio::time::timeout(IDLE, batches.recv()).await {
+                Ok(Some(batch)) => batch,
+                Ok(None) => break,
+                Err(_) => {
+                    self.look_after().await;
+                    continue;
+                }
+            };
             let in_flight = self.telemetry.metrics.external_in_flight.with([&self.name]);
             in_flight.add(batch.len() as i64);
             let refusals = self.settle(&batch, || batches.is_closed()).await;
@@ -116,6 +127,17 @@ impl Lane {
             self.connect_until(|| batches.is_closed()).await;
         }
         self.reached();
+    }
+
+    /// Nothing is to be sent: an empty batch shows whether the target is still there. One that was replaced has to be
+    /// prepared before somebody trusts what it holds, not only when the next record comes.
+    async fn look_after(&mut self) {
+        if self.target.is_none() {
+            self.connect_once().await;
+        } else if let Err(failure) = self.send(&[]).await {
+            self.target = None;
+            self.failed(&failure, 0);
+        }
     }
 
     /// Sends the batch until the target has answered, or until it was abandoned.
@@ -161,18 +183,22 @@ impl Lane {
     async fn connect_until(&mut self, give_up: impl Fn() -> bool) {
         let mut attempt = 0;
         while self.target.is_none() && !give_up() {
-            let connecting = tokio::time::timeout(self.options.timeout, self.connect.connect());
-            match connecting.await.unwrap_or_else(|_| Err(Failure::Away("connecting timed out".into()))) {
-                Ok(target) => {
-                    self.target = Some(target);
-                    self.reached();
-                }
-                Err(failure) => {
-                    self.failed(&failure, 0);
-                    tokio::time::sleep(self.options.backoff.delay(attempt, fastrand::f64())).await;
-                    attempt += 1;
-                }
+            self.connect_once().await;
+            if self.target.is_none() {
+                tokio::time::sleep(self.options.backoff.delay(attempt, fastrand::f64())).await;
+                attempt += 1;
             }
+        }
+    }
+
+    async fn connect_once(&mut self) {
+        let connecting = tokio::time::timeout(self.options.timeout, self.connect.connect());
+        match connecting.await.unwrap_or_else(|_| Err(Failure::Away("connecting timed out".into()))) {
+            Ok(target) => {
+                self.target = Some(target);
+                self.reached();
+            }
+            Err(failure) => self.failed(&failure, 0),
         }
     }
 

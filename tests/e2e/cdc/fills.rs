@@ -72,6 +72,31 @@ fn c5_fill_across_a_truncate_or_a_new_column_is_refused() {
     assert_eq!(world.fill("items", "1", &token, "{}"), "refused", "it was read without the column");
 }
 
+/// What a reader has filled carries no position. The rows were there before anything was captured.
+#[test]
+fn f7_truncate_voids_what_readers_have_filled_again_and_again() {
+    let setup = Setup::new("f7_filled").items().invalidate().rows("INSERT INTO items VALUES (1, 'a'), (2, 'b')");
+    let world = setup.start();
+    let fill = |id: &str| {
+        assert_eq!(world.fill("items", id, &world.token("items", id), "{}"), "filled");
+        assert_eq!(world.read("items", id), View::Hit("{}".to_owned()));
+    };
+    fill("1");
+    for round in 0..3 {
+        fill("2");
+        world.sql("TRUNCATE items");
+        for id in ["1", "2"] {
+            world.wait_miss("items", id);
+        }
+        fill("1");
+        world.sql("INSERT INTO items VALUES (1, 'again')");
+        world.wait_miss("items", "1");
+        fill("1");
+        world.settled(2 * (round + 1));
+        assert_eq!(world.read("items", "1"), View::Hit("{}".to_owned()), "read after the truncate: it stays");
+    }
+}
+
 /// In either order: the fill before the change and after it. A cache without fences keeps the old row in the second.
 #[test]
 fn f14_fill_that_is_older_than_the_row_never_stays() {

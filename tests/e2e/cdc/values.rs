@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::world::{Setup, View, World, item};
+use super::world::{Setup, View, World, event, item};
 use crate::support::{eventually, expect};
 
 const PLACEHOLDER: &str = "__debezium_unavailable_value";
@@ -188,16 +188,15 @@ fn f13_odd_keys_have_entries_of_their_own() {
     assert_eq!(world.dead_letters(), []);
 }
 
-/// A changelog takes a megabyte at most: the row can't be kept, so it can't be cached. It must not stop the others.
+/// A changelog takes a megabyte: a larger row can't be kept, so it is not cached. It must not stop the others.
 #[test]
 fn row_that_is_too_large_for_the_changelog_leads_to_a_miss_and_holds_up_nobody() {
     let world = Setup::new("large").items().produced().start();
-    let large = super::world::event("large", "u", 1, 200, &item(1, &"x".repeat(1_500_000)));
-    world.produce("items", &super::world::event("large", "c", 1, 100, &item(1, "small")));
+    world.produce("items", &event("large", "c", 1, 100, &item(1, "small")));
     world.wait_row("items", "1", &item(1, "small"));
-    world.produce("items", &large);
-    world.produce("items", &super::world::event("large", "c", 2, 300, &item(2, "next")));
+    world.produce("items", &event("large", "u", 1, 200, &item(1, &"x".repeat(1_500_000))));
+    world.produce("items", &event("large", "c", 2, 300, &item(2, "next")));
     world.wait_row("items", "2", &item(2, "next"));
     world.wait_miss("items", "1");
-    assert_eq!(world.dead_letters().len(), 1);
+    assert_eq!(world.dead_letters(), []);
 }

@@ -25,7 +25,6 @@ fn c1_rows_without_a_primary_key_void_their_table_where_that_is_configured() {
     assert_eq!(world.fill("logs", "1", &world.token("logs", "1"), "a page made of many rows"), "filled");
     world.sql("INSERT INTO logs VALUES ('a')");
     world.settled(1);
-    // A fill carries no position: what it brought is as old as the reader's look at the database, before the truncate.
     world.wait_miss("logs", "1");
     assert_eq!(world.dead_letters(), []);
 }

@@ -390,10 +390,10 @@ impl World {
         }
     }
 
-    /// What becomes of a reader's fill.
+    /// What becomes of a reader's fill. It lives longer than any test waits: expiry must not look like invalidation.
     pub(crate) fn fill(&self, table: &str, pk: &str, token: &str, content: &str) -> String {
         let [entry, table, realm] = self.keys(table, pk);
-        self.redis(&["FCALL", "headrace_fill", "3", &entry, &table, &realm, token, "60000", content])
+        self.redis(&["FCALL", "headrace_fill", "3", &entry, &table, &realm, token, "600000", content])
     }
 
     /// Waits until a reader sees this row.

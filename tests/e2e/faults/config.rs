@@ -4,6 +4,8 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use super::binary::binary;
+
 /// A listener that nobody may connect to: broker, registry and Redis at once.
 struct Bait(TcpListener);
 
@@ -18,15 +20,6 @@ impl Bait {
         let connected = self.0.accept();
         assert!(connected.is_err(), "a connection was opened: {connected:?}");
     }
-}
-
-/// The binary beside this test executable.
-fn binary() -> PathBuf {
-    let own = std::env::current_exe().expect("own path");
-    let folder = own.parent().and_then(|deps| deps.parent()).expect("target folder");
-    let binary = folder.join("cdc-invalidation");
-    assert!(binary.exists(), "{} is missing; run: cargo build --release -p cdc-invalidation", binary.display());
-    binary
 }
 
 fn run(file: Option<&str>, args: &[&str], bait: &Bait) -> (Output, PathBuf) {

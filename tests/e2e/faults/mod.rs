@@ -1,3 +1,6 @@
 //! The real binary under bad configuration, bad input, and with its dependencies away.
 
+mod binary;
 mod config;
+mod dependencies;
+mod input;

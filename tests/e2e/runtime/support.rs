@@ -52,14 +52,27 @@ pub(crate) fn broker_alone() -> (&'static Kafka, RwLockWriteGuard<'static, ()>) 
     (kafka(), guard)
 }
 
+/// All of the testbed, for a test that takes parts of it away.
+pub(crate) fn bed_alone() -> (&'static Testbed, RwLockWriteGuard<'static, ()>) {
+    let guard = BROKER.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let bed = bed();
+    bed.registry().expect("registry").start().expect("it runs, or is started again after a test that failed");
+    bed.redis().expect("redis").start().expect("the same");
+    (bed, guard)
+}
+
 fn kafka() -> &'static Kafka {
+    bed().kafka().expect("kafka")
+}
+
+fn bed() -> &'static Testbed {
     let start = || {
         let kafka = Kafka::builder().expect("builder").property("group.min.session.timeout.ms", "1000");
-        Testbed::builder().kafka_with(kafka).start().expect("testbed")
+        Testbed::builder().kafka_with(kafka).registry().redis().start().expect("testbed")
     };
-    let kafka = BED.get_or_init(start).kafka().expect("kafka");
-    kafka.start().expect("it runs, or is started again after a test that failed");
-    kafka
+    let bed = BED.get_or_init(start);
+    bed.kafka().expect("kafka").start().expect("it runs, or is started again after a test that failed");
+    bed
 }
 
 pub(crate) fn tokio() -> &'static tokio::runtime::Runtime {

@@ -70,6 +70,8 @@ pub struct Cdc {
     pub null_keys: NullKeys,
     /// Largest change in bytes.
     pub max_change: ByteSize,
+    /// Largest row that is cached; it is kept in the changelog too, which takes less than a megabyte.
+    pub max_image: ByteSize,
     /// How often a record is tried before it becomes a dead letter.
     pub attempts: u32,
     /// Part of dead letters among the last records at which the input rests.
@@ -121,6 +123,11 @@ impl Tables {
     /// The mode.
     pub fn mode(&self) -> Mode {
         self.cdc.mode
+    }
+
+    /// Largest row that is cached, in bytes.
+    pub fn max_image(&self) -> usize {
+        usize::try_from(self.cdc.max_image.bytes()).unwrap_or(usize::MAX)
     }
 
     /// The epoch.

@@ -2,7 +2,8 @@
 -- The cache's side of CDC invalidation: versions, leases, generations. One call, one key, atomic.
 --
 -- entry (hash)   v  version of the last applied change        p  its log position (epoch and position)
---                g  generation its content belongs to         d  content
+--                g  generation its content belongs to, and of filled content the truncate known at its fill
+--                d  content
 --                x  "1": the row is known to be gone          l  lease of the reader that fills it
 -- table (hash)   t  position of the last truncate             n  generation number
 --                f  fingerprint of the current columns        h  highest position seen with them
@@ -87,7 +88,10 @@ end
 local function read(keys, args)
   local e = redis.call('HMGET', keys[1], 'p', 'g', 'd', 'x', 'l')
   local current, truncated = era(keys)
-  local valid = e[2] == current and not (truncated and e[1] and e[1] <= truncated)
+  -- Content of a change is void by a truncate behind it. Filled content has no position: it is void by any truncate that
+  -- was not known when it was filled.
+  local written = e[2] == current and not (truncated and e[1] and e[1] <= truncated)
+  local valid = written or e[2] == current .. '|' .. (truncated or '')
   if valid and e[3] then return {'hit', e[3]} end
   if valid and e[4] then return {'absent'} end
   local lease = e[5]
@@ -109,13 +113,12 @@ local function fill(keys, args)
   local lease = redis.call('HGET', keys[1], 'l')
   if not lease or args[1] ~= lease .. '|' .. current .. '|' .. (truncated or '') then return 'refused' end
   redis.call('HDEL', keys[1], 'l', 'd', 'x')
+  local filled = current .. '|' .. (truncated or '')
   if args[3] then
-    redis.call('HSET', keys[1], 'g', current, 'd', args[3])
+    redis.call('HSET', keys[1], 'g', filled, 'd', args[3])
   else
-    redis.call('HSET', keys[1], 'g', current, 'x', '1')
+    redis.call('HSET', keys[1], 'g', filled, 'x', '1')
   end
-  -- The content was read after every truncate that is known: it must outlive the check against the last one.
-  if truncated then redis.call('HDEL', keys[1], 'p') end
   local ttl = tonumber(args[2])
   if ttl > 0 then redis.call('PEXPIRE', keys[1], ttl) else redis.call('PERSIST', keys[1]) end
   return 'filled'

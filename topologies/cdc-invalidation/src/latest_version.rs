@@ -76,6 +76,7 @@ impl LatestVersion {
         // position to tell by, so it only invalidates (fact F1).
         let redelivered = is_incremental(change) && stored.as_ref().is_some_and(|stored| stored.offset >= Some(offset));
         let image = if redelivered { None } else { self.image(change, stored.as_ref()) };
+        let image = image.filter(|image| image.len() <= self.tables.max_image());
         let action = match (change.op, &image) {
             // The old key's row of a primary-key update: another row may have moved here meanwhile, so its absence is
             // not certain enough to be cached.

@@ -183,3 +183,16 @@ fn json_with_its_schema_reads_as_json_without() {
     bench.send_all(&[plain]);
     assert_eq!(bench.invalidations().len(), 1, "one change in two spellings is one change");
 }
+
+#[test]
+fn row_above_the_limit_is_not_cached_and_each_change_of_it_invalidates() {
+    let mut bench = Bench::new(&["cdc.mode=write-through", "cdc.max-image=1 KiB"]);
+    bench.send_all(&[Event::create(1, 100, "small"), Event::update(1, 200, &"x".repeat(2000))]);
+    assert_eq!(bench.view(1), View::Miss);
+    assert_eq!(bench.stored("public.items", r#"{"id":1}"#).unwrap().image, None, "nor kept");
+    bench.send_all(&[Event::toasted(1, 300, "b")]);
+    assert_eq!(bench.view(1), View::Miss, "the row of before is no base");
+    bench.send_all(&[Event::update(1, 400, "small again")]);
+    assert_eq!(bench.view(1), content(1, "small again"));
+    assert!(bench.dead_letters().is_empty());
+}
