@@ -150,6 +150,8 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> +
 fn failure(error: &RedisError) -> Failure {
     match error.kind() {
         ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig => Failure::Unfit(error.to_string()),
+        // The system's own words for it are "Resource temporarily unavailable".
+        _ if error.is_timeout() => Failure::Away("no reply within redis.timeout".to_owned()),
         _ => Failure::Away(error.to_string()),
     }
 }
