@@ -56,6 +56,16 @@ fn f5_primary_key_update_with_a_toasted_column_leads_to_a_miss() {
 }
 
 #[test]
+fn f5_row_that_moves_to_a_key_takes_no_column_of_the_row_that_was_there() {
+    let mut bench = Bench::write_through();
+    bench.send_all(&[Event::create(2, 110, "other")]);
+    // The other row's delete is missing, as from a log that was cut.
+    let after = json!({"id": 2, "name": "a", "body": PLACEHOLDER});
+    bench.send_all(&moved(1, 2, 200, &after));
+    assert_eq!(bench.view(2), View::Miss);
+}
+
+#[test]
 fn f6_placeholder_is_found_in_text_json_bytes_and_arrays() {
     let bytes: Vec<u8> = PLACEHOLDER.bytes().collect();
     let floats: Vec<f64> = bytes.iter().map(|byte| f64::from(*byte)).collect();
