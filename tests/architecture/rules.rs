@@ -36,6 +36,7 @@ const IMPURE_ALLOWED: &[(&str, &str)] = &[("src/codec/registry.rs", "a client fo
 /// Files that may sleep though they are for tests, and why.
 const SLEEP_ALLOWED: &[(&str, &str)] = &[
     ("tests/testbed/src/wait.rs", "the one place that waits for a condition, with a deadline"),
+    ("tests/demo/application.rs", "waits for the end of a process after Ctrl-C, which ends every other wait"),
     ("tests/testbed/src/process.rs", "waits for the end of a process, which has no event, with a deadline"),
 ];
 
