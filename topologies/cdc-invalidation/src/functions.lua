@@ -95,14 +95,15 @@ local function read(keys, args)
   if valid and e[3] then return {'hit', e[3]} end
   if valid and e[4] then return {'absent'} end
   local lease = e[5]
-  if not lease then
-    -- An entry without content: the lease must live as long as a fill may take, the fence as long as it did before.
-    local lifetime = tonumber(args[1])
+  local fresh = not lease
+  if fresh then
     lease = redis.call('HINCRBY', keys[3], 'lease', 1) .. '@' .. (redis.call('HGET', keys[3], 'incarnation') or '')
     redis.call('HSET', keys[1], 'l', lease)
-    local left = redis.call('PTTL', keys[1])
-    if left == -1 and not e[1] or left >= 0 and left < lifetime then redis.call('PEXPIRE', keys[1], lifetime) end
   end
+  -- An entry without content: the lease must live as long as this reader's fill may take, also where an earlier reader
+  -- has opened it; the fence lives at least as long as it did before.
+  local lifetime, left = tonumber(args[1]), redis.call('PTTL', keys[1])
+  if left == -1 and fresh and not e[1] or left >= 0 and left < lifetime then redis.call('PEXPIRE', keys[1], lifetime) end
   return {'miss', lease .. '|' .. current .. '|' .. (truncated or '')}
 end
 
