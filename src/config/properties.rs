@@ -43,10 +43,7 @@ const OWNED: &[(&str, &str)] = &[
     ("transactional.id", "it is made of application-id, instance-id and thread, so that a restart fences its zombie"),
     ("transaction.timeout.ms", "set `processing.transaction-timeout` instead"),
     ("group.id", "set `application-id` instead"),
-    (
-        "group.instance.id",
-        "static members are fenced for good when a broker hangs while they join; see ARCHITECTURE.md",
-    ),
+    ("group.instance.id", "it is made of instance-id and thread"),
     ("group.protocol", "set `kafka.group-protocol` instead"),
     ("partition.assignment.strategy", "tasks move only with cooperative-sticky rebalances"),
     ("client.id", "it is made of application-id, instance-id and thread"),

@@ -330,6 +330,9 @@ fn classify(error: &KafkaError) -> ConsumerError {
     let text = error.to_string();
     match error.rdkafka_error_code() {
         Some(Code::PollExceeded) => ConsumerError::PollOverdue,
+        Some(Code::FencedInstanceId) => ConsumerError::Fatal(format!(
+            "instance-id: another process has joined the group under the same one; give each its own ({text})"
+        )),
         Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => ConsumerError::MissingTopic(text),
         Some(
             Code::TopicAuthorizationFailed

@@ -56,6 +56,9 @@ impl Settings {
             config.set(key, value);
         }
         config.set("group.id", &self.application_id);
+        // Static membership (KIP-345): a restarted instance, killed or not, has its partitions back at once, without a
+        // rebalance. The price: after a stop for good they move when the session times out.
+        config.set("group.instance.id", self.transactional_id(thread));
         config.set("partition.assignment.strategy", if self.co_partitioned { "range" } else { "cooperative-sticky" });
         config.set("auto.offset.reset", if self.from_beginning { "earliest" } else { "latest" });
         // Where a partition ends, positions have to pass the markers of transactions (rule R-7).

@@ -160,8 +160,7 @@ fn configure(bed: &Testbed, address: SocketAddr) -> Result<PathBuf> {
         "# Stable over restarts, so that the second life takes over from the first at once.\n\
          instance-id = \"demo\"\n\n\
          [kafka]\nbootstrap-servers = \"{}\"\n\
-         # How long the broker waits for the dead before it gives their partitions to the living.\n\
-         session-timeout = \"6s\"\n\n\
+         \n\
          [schema-registry]\nurl = \"{}\"\n\n\
          [internal-topics]\nreplication = 1\n\n\
          [cdc]\nmode = \"write-through\"\n\n\
