@@ -48,6 +48,10 @@ impl Connect for Scripted {
 
 impl Target for Line {
     fn send<'a>(&'a mut self, bodies: &'a [&'a [u8]]) -> BoxFuture<'a, Result<Vec<Reply>, Failure>> {
+        if bodies.is_empty() {
+            // A look at an idle target.
+            return Box::pin(async { Ok(Vec::new()) });
+        }
         let numbers = bodies.iter().map(|body| u64::from_be_bytes((*body).try_into().unwrap())).collect();
         self.0.arrived.lock().unwrap().push(numbers);
         Box::pin(async move {
@@ -194,7 +198,8 @@ impl Bench {
 #[test]
 fn a_target_lost_with_an_abandoned_batch_is_found_again_without_another() {
     let mut bench = bench(1, 1, true);
-    bench.until("connected", |bench| !bench.dispatcher.is_away());
+    bench.push(0, 0);
+    bench.settle();
     bench.script.closed.store(true, Ordering::Release);
     bench.script.fate.lock().unwrap().push_back(Err(Failure::Away("gone".into())));
     bench.push(0, 1);
@@ -204,7 +209,7 @@ fn a_target_lost_with_an_abandoned_batch_is_found_again_without_another() {
     assert!(bench.dispatcher.is_away());
     bench.script.closed.store(false, Ordering::Release);
     bench.until("back", |bench| !bench.dispatcher.is_away());
-    assert_eq!(bench.arrived(), [1], "what was abandoned is not sent again");
+    assert_eq!(bench.arrived(), [0, 1], "what was abandoned is not sent again");
 }
 
 #[test]

@@ -23,7 +23,7 @@ async fn start(adjust: impl FnOnce(HttpServer) -> HttpServer) -> Running {
         name: "cdc <test>".into(),
         version: "1.2.3".into(),
         topology: TopologyDescription {
-            text: "Topologies:".into(),
+            text: "Topologies:\n a --> b".into(),
             mermaid: "flowchart LR\n a --> b".into(),
             dot: "digraph {}".into(),
             json: "{\"nodes\":[]}".into(),
