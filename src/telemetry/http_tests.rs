@@ -114,7 +114,7 @@ async fn topology_comes_in_every_format() {
     for (query, body) in [
         ("", "{\"nodes\":[]}"),
         ("?format=json", "{\"nodes\":[]}"),
-        ("?format=text", "Topologies:"),
+        ("?format=text", "Topologies:\n a --> b"),
         ("?format=mermaid", "flowchart LR\n a --> b"),
         ("?format=dot", "digraph {}"),
     ] {
