@@ -1,7 +1,7 @@
 //! The subcommands that every binary shares: `run`, `describe`, `validate`, `apply`, `config show`.
 //!
 //! A topology's `main` is one call of [`main`]; everything that a user can type is the same for all of them. Results go to
-//! stdout, logs to stderr. Exit codes: 0 done, 1 failed, 64 wrong usage or configuration, 70 the watchdog fired.
+//! stdout, logs to stderr. Exit codes: 0 done, 1 failed, 64 wrong usage or configuration.
 
 mod arguments;
 mod options;
