@@ -48,6 +48,12 @@ impl Connector {
     pub(crate) fn json() -> Self {
         Connector { schemas: false, avro: false, extra: BTreeMap::new() }
     }
+
+    /// With a property of Debezium's.
+    pub(crate) fn with(mut self, property: &str, value: &str) -> Self {
+        self.extra.insert(property.to_owned(), value.to_owned());
+        self
+    }
 }
 
 /// What a test asks for.
@@ -94,7 +100,7 @@ impl Setup {
         self.table("items", "id int PRIMARY KEY, name text NOT NULL")
     }
 
-    /// Statements that run before anything captures or consumes.
+    /// Statements that run before anything captures or consumes. Not with the shared connector: it may be there already.
     pub(crate) fn rows(mut self, statements: &str) -> Self {
         statements.clone_into(&mut self.rows);
         self
@@ -154,9 +160,11 @@ impl Setup {
 
     /// The same without the binary.
     pub(crate) fn prepare(self) -> World {
+        let shared = self.connector.is_none() && self.captured;
+        assert!(self.rows.is_empty() || !shared, "the shared connector may capture these rows, or not");
         let bed = bed();
         let schema = format!("e2e_{}", self.name);
-        let prefix = if self.connector.is_some() || !self.captured { self.name.as_str() } else { SHARED };
+        let prefix = if shared { SHARED } else { self.name.as_str() };
         let topics = Topics::new(bed.kafka().unwrap().bootstrap_servers());
         let sql = Session::new(bed.postgres().unwrap());
         sql.sql(&format!("CREATE SCHEMA {schema}; SET search_path TO {schema}"));
