@@ -93,7 +93,10 @@ impl ChangelogReader {
                 return Ok(Bounds { start: Offset(start), end: Offset(stable) });
             }
             if Instant::now() >= deadline {
-                let reason = format!("{at}: a transaction is open from offset {stable} on (end {high})");
+                let reason = format!(
+                    "{at}: a transaction is open from offset {stable} on (end {high}); if it outlives every \
+                     transaction.timeout.ms it hangs: kafka-transactions.sh find-hanging, then abort"
+                );
                 return Err(KafkaFailure(reason).into());
             }
             idle(SLICE)?;

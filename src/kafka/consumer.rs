@@ -53,7 +53,7 @@ pub enum Event<'a> {
 }
 
 /// An error that a poll found.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum ConsumerError {
     /// librdkafka reconnects by itself.
     Away(String),
@@ -61,8 +61,11 @@ pub enum ConsumerError {
     MissingTopic(String),
     /// The member has not polled for too long and has left the group; polling again rejoins.
     PollOverdue,
-    /// Authorisation, or an error that librdkafka calls fatal.
-    Fatal(String),
+    /// The static member was given to somebody else, or its session ran out while the broker hung. This client is of no
+    /// more use; a new one can join.
+    Fenced(String),
+    /// Nothing that trying again would mend: authorisation, or what librdkafka calls fatal.
+    Fatal(FatalError),
 }
 
 #[derive(Default)]
@@ -156,8 +159,36 @@ impl GroupConsumer {
         match polled {
             Some(Ok(message)) => Event::Record(Fetched::new(message)),
             Some(Err(KafkaError::PartitionEOF(partition))) => Event::End(Partition(partition)),
-            Some(Err(error)) => Event::Error(classify(&error)),
+            Some(Err(error)) => Event::Error(self.classify(&error)),
             None => self.next_rebalance().map_or(Event::Idle, Event::Rebalance),
+        }
+    }
+
+    fn classify(&self, error: &KafkaError) -> ConsumerError {
+        use RDKafkaErrorCode as Code;
+        // A fatal error comes as such, with its cause beside it.
+        let (code, text) = match (error.rdkafka_error_code(), self.client.client().fatal_error()) {
+            (Some(Code::Fatal), Some((cause, text))) => (Some(cause), format!("{text} ({cause})")),
+            (code, _) => (code, error.to_string()),
+        };
+        match code {
+            Some(Code::PollExceeded) => ConsumerError::PollOverdue,
+            Some(Code::FencedInstanceId) => ConsumerError::Fenced(text),
+            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => ConsumerError::MissingTopic(text),
+            Some(
+                Code::TopicAuthorizationFailed
+                | Code::GroupAuthorizationFailed
+                | Code::ClusterAuthorizationFailed
+                | Code::SaslAuthenticationFailed
+                | Code::Authentication,
+            ) => ConsumerError::Fatal(FatalError::Authorisation(text)),
+            Some(Code::Fatal | Code::InvalidArgument) => {
+                ConsumerError::Fatal(FatalError::Other { context: "the consumer".to_owned(), source: text.into() })
+            }
+            _ if error.rdkafka_error_code() == Some(Code::Fatal) => {
+                ConsumerError::Fatal(FatalError::Other { context: "the consumer".to_owned(), source: text.into() })
+            }
+            _ => ConsumerError::Away(text),
         }
     }
 
@@ -322,28 +353,6 @@ pub struct KafkaFailure(pub String);
 impl From<KafkaError> for KafkaFailure {
     fn from(error: KafkaError) -> Self {
         KafkaFailure(error.to_string())
-    }
-}
-
-fn classify(error: &KafkaError) -> ConsumerError {
-    use RDKafkaErrorCode as Code;
-    let text = error.to_string();
-    match error.rdkafka_error_code() {
-        Some(Code::PollExceeded) => ConsumerError::PollOverdue,
-        Some(Code::FencedInstanceId) => ConsumerError::Fatal(format!(
-            "instance-id: another process has joined the group under the same one; give each its own ({text})"
-        )),
-        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => ConsumerError::MissingTopic(text),
-        Some(
-            Code::TopicAuthorizationFailed
-            | Code::GroupAuthorizationFailed
-            | Code::ClusterAuthorizationFailed
-            | Code::SaslAuthenticationFailed
-            | Code::Authentication
-            | Code::Fatal
-            | Code::InvalidArgument,
-        ) => ConsumerError::Fatal(text),
-        _ => ConsumerError::Away(text),
     }
 }
 

@@ -16,6 +16,7 @@ mod options;
 mod quiet;
 mod rebalance;
 mod recover;
+mod rejoin;
 mod restore;
 mod schema_loader;
 mod stream_thread;

@@ -123,7 +123,7 @@ impl StreamThread {
         result
     }
 
-    fn give_up_unopened(&mut self, partitions: &[TopicPartition]) {
+    pub(super) fn give_up_unopened(&mut self, partitions: &[TopicPartition]) {
         let given_up: Vec<_> = self.unopened.extract_if(.., |at| partitions.contains(at)).collect();
         for at in given_up {
             if let Some(id) = self.tasks.task_of(&self.topology, &at)
@@ -177,7 +177,7 @@ impl StreamThread {
                 Ok(()) => {}
                 Err(Halt::Fatal(error)) => return Err(error),
                 // What was not committed is processed again by whoever comes next.
-                Err(Halt::Recover(_, reason)) => {
+                Err(Halt::Recover(_, reason) | Halt::Rejoin(reason)) => {
                     self.options.telemetry.transaction_aborted(&self.name, AbortReason::Shutdown, &reason);
                 }
             }

@@ -41,6 +41,7 @@ pub(super) enum CaughtUp {
 enum RestoreError {
     Kafka(KafkaFailure),
     Store(StoreError),
+    Fenced(String),
     Fatal(FatalError),
     Interrupted,
 }
@@ -70,9 +71,8 @@ impl Meanwhile<'_> {
                 let at = TopicPartition { topic: raw.topic.into(), partition: raw.partition };
                 self.consumer.seek(&[(at, raw.offset)], PUT_BACK)?;
             }
-            Event::Error(ConsumerError::Fatal(reason)) => {
-                return Err(RestoreError::Fatal(FatalError::Authorisation(reason)));
-            }
+            Event::Error(ConsumerError::Fenced(reason)) => return Err(RestoreError::Fenced(reason)),
+            Event::Error(ConsumerError::Fatal(error)) => return Err(RestoreError::Fatal(error)),
             Event::Error(_) | Event::End(_) | Event::Idle => {}
         }
         match self.pending.is_empty() && !self.shutdown.is_cancelled() {
@@ -185,6 +185,7 @@ impl StreamThread {
             Err(RestoreError::Interrupted) => Ok(CaughtUp::Interrupted),
             Err(RestoreError::Kafka(error)) => Err(Halt::Recover(AbortReason::Broker, error.to_string())),
             Err(RestoreError::Store(error)) => Err(self.store_failed(id, &error)),
+            Err(RestoreError::Fenced(reason)) => Err(Halt::Rejoin(reason)),
             Err(RestoreError::Fatal(error)) => Err(Halt::Fatal(error)),
         }
     }

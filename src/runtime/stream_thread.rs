@@ -43,6 +43,8 @@ const FATAL_PATIENCE: Duration = Duration::from_secs(5);
 pub(super) enum Halt {
     /// Abort, make a new producer, read again from what is committed.
     Recover(AbortReason, String),
+    /// The consumer is of no more use: the same, with a new one.
+    Rejoin(String),
     /// Stop the application.
     Fatal(FatalError),
 }
@@ -95,6 +97,8 @@ pub(super) struct StreamThread {
     pub(super) initialising: Option<Instant>,
     /// Failures in a row, for the back-off.
     pub(super) failures: u32,
+    /// When this thread's membership was last fenced.
+    pub(super) fenced_at: Option<Instant>,
     /// Set while the client has reported the cluster away: when it was last asked after.
     pub(super) kafka_away: Option<Instant>,
     /// Timestamps of some records of the open transaction, to observe their latency at its commit.
@@ -118,8 +122,7 @@ impl StreamThread {
         tokio: &tokio::runtime::Handle,
         shutdown: CancellationToken,
     ) -> Result<Self, FatalError> {
-        let topics: Vec<&str> = topology.sources().iter().flat_map(|source| source.topics.iter()).collect();
-        let consumer = GroupConsumer::subscribe(&options.kafka, index, &topics)?;
+        let consumer = subscribe(&topology, &options, index)?;
         let producer = create_producer(&options, index).map_err(|error| FatalError::Config(error.to_string()))?;
         let reader = ChangelogReader::new(&options.kafka)?;
         let dispatcher = Dispatcher::start(topology.externals(), options.lanes, tokio, &options.telemetry);
@@ -129,7 +132,7 @@ impl StreamThread {
             index,
             directory,
             shutdown,
-            consumer: Arc::new(consumer),
+            consumer,
             producer,
             reader,
             dispatcher,
@@ -145,6 +148,7 @@ impl StreamThread {
             resting: false,
             initialising: None,
             failures: 0,
+            fenced_at: None,
             kafka_away: None,
             latencies: Vec::with_capacity(LATENCY_SAMPLES),
             records_out: vec![0; topology.sink_topics().len()],
@@ -169,6 +173,7 @@ impl StreamThread {
                     return Err(error);
                 }
                 Some(Halt::Recover(class, reason)) => halt = self.recover(class, &reason).err(),
+                Some(Halt::Rejoin(reason)) => halt = self.rejoin(&reason).err(),
                 None if self.shutdown.is_cancelled() => return self.shut_down(),
                 None => halt = self.turn().err(),
             }
@@ -449,13 +454,23 @@ impl StreamThread {
             }
             ConsumerError::MissingTopic(reason) => self.options.telemetry.topic_missing(&reason),
             ConsumerError::PollOverdue => self.options.telemetry.poll_overdue(&self.name),
-            ConsumerError::Fatal(reason) => return Err(Halt::Fatal(FatalError::Authorisation(reason))),
+            ConsumerError::Fenced(reason) => return Err(Halt::Rejoin(reason)),
+            ConsumerError::Fatal(error) => return Err(Halt::Fatal(error)),
         }
         Ok(())
     }
 }
 
 static NO_HEADERS: Headers = Headers::new();
+
+pub(super) fn subscribe(
+    topology: &Topology,
+    options: &Options,
+    thread: usize,
+) -> Result<Arc<GroupConsumer>, FatalError> {
+    let topics: Vec<&str> = topology.sources().iter().flat_map(|source| source.topics.iter()).collect();
+    Ok(Arc::new(GroupConsumer::subscribe(&options.kafka, thread, &topics)?))
+}
 
 pub(super) fn create_producer(
     options: &Options,

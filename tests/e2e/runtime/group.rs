@@ -126,3 +126,27 @@ fn r2_the_successor_of_a_killed_instance_fences_it_at_once() {
     successor.stop().expect("stopped");
     assert_eq!(bench.violations(20_000, KEYS), Vec::<String>::new());
 }
+
+/// Static members of one name fence each other, and so do their producers. Joining again must not become a loop.
+#[test]
+fn r13_two_processes_of_one_name_end_with_one_of_them_and_nothing_is_doubled() {
+    let (kafka, _guard) = broker();
+    let (bench, first, second) = (Bench::new(kafka, "twins"), tempfile::tempdir(), tempfile::tempdir());
+    let (first, second) = (first.expect("directory"), second.expect("directory"));
+    let older = bench.run(bench.options("one", first.path()));
+    older.wait_ready();
+    bench.produce(0..5_000, KEYS);
+    let younger = bench.run(bench.options("one", second.path()));
+    wait::until("one of them to end", PATIENCE, || match older.app.is_finished() || younger.app.is_finished() {
+        true => Ok(()),
+        false => Err("both run".to_owned()),
+    })
+    .expect("they fence each other for ever");
+    let (gone, left) = if older.app.is_finished() { (older, younger) } else { (younger, older) };
+    let error = gone.ended().expect_err("it was to fail");
+    assert!(error.to_string().contains("instance-id: another process has joined the group as \"one\""), "{error}");
+    bench.produce(5_000..10_000, KEYS);
+    bench.wait_drained();
+    left.stop().expect("the other goes on");
+    assert_eq!(bench.violations(10_000, KEYS), Vec::<String>::new());
+}

@@ -102,14 +102,21 @@ fn r16_a_stop_keeps_its_deadline_with_the_broker_away() {
     assert_eq!(bench.violations(500, KEYS), Vec::<String>::new());
 }
 
+/// The kill comes in the middle of a transaction. Between a commit's decision and its markers it must not come: the only
+/// broker of a cluster then forgets the markers when it starts again (seen with 4.3.1: "likely deleted already and hence can
+/// be skipped"), and the transaction hangs whoever the client is.
 #[test]
 fn r9_r10_a_broker_killed_in_mid_run_costs_nothing_and_an_idle_application_notices_its_return() {
     let (kafka, _guard) = broker_alone();
     let (bench, directory) = (Bench::new(kafka, "broker"), tempfile::tempdir().expect("directory"));
-    let running = bench.run(bench.options("one", directory.path()));
+    let mut options = bench.options("one", directory.path());
+    options.commit_interval = Duration::from_secs(2);
+    let running = bench.run(options);
     running.wait_ready();
-    bench.produce(0..30_000, KEYS);
-    wait_metric(&running, "headrace_commits_total", |commits| commits >= 1.0);
+    bench.produce(0..10_000, KEYS);
+    bench.wait_drained();
+    bench.produce(10_000..30_000, KEYS);
+    wait_metric(&running, "headrace_records_in_total", |records| records >= 11_000.0);
     kafka.kill();
     wait::until("unready", PATIENCE, || match running.telemetry.health.not_ready() {
         reasons if reasons.iter().any(|reason| reason.what.contains("kafka")) => Ok(()),
@@ -132,10 +139,10 @@ fn r9_r10_a_broker_killed_in_mid_run_costs_nothing_and_an_idle_application_notic
     running.stop().expect("stopped");
 }
 
-/// A broker that hangs for longer than the session makes librdkafka fence its own static member, and the application ends;
-/// whoever supervises it starts it again. Nothing is lost or doubled by that.
+/// A broker that hangs for longer than the session makes librdkafka fence its own static member; the thread takes a new
+/// consumer and goes on.
 #[test]
-fn r10_a_transaction_that_the_broker_outslept_is_aborted_and_done_again_by_the_next_start() {
+fn r10_a_transaction_that_the_broker_outslept_is_aborted_and_done_again() {
     let (kafka, _guard) = broker_alone();
     let (bench, directory) = (Bench::new(kafka, "asleep"), tempfile::tempdir().expect("directory"));
     let mut options = bench.options("one", directory.path());
@@ -152,12 +159,8 @@ fn r10_a_transaction_that_the_broker_outslept_is_aborted_and_done_again_by_the_n
     })
     .expect("over");
     kafka.resume().expect("SIGCONT");
-    if let Err(ended) = running.stop() {
-        println!("the application had ended: {ended}");
-    }
-    let again = bench.run(bench.options("one", directory.path()));
     bench.wait_drained();
-    again.stop().expect("stopped");
+    running.stop().expect("stopped");
     assert_eq!(bench.violations(20_000, KEYS), Vec::<String>::new());
     assert_eq!(bench.stored(directory.path(), KEYS), bench.folded());
     assert_eq!(quarantined(directory.path(), &bench.application), 0);

@@ -454,7 +454,7 @@ impl Processor for Count {
 pub(crate) struct Running {
     pub(crate) telemetry: Telemetry,
     shutdown: CancellationToken,
-    app: JoinHandle<Result<(), FatalError>>,
+    pub(crate) app: JoinHandle<Result<(), FatalError>>,
 }
 
 impl Running {
