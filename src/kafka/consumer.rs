@@ -20,9 +20,9 @@ use crate::error::FatalError;
 use crate::position::{Offset, Partition, TopicPartition};
 use crate::record::{Header, Headers, RawRecord, Timestamp};
 
+use super::membership::Membership;
 use super::producer::offset_list;
 use super::settings::Settings;
-use super::transaction::Membership;
 
 /// What the group asks of this member.
 #[derive(Debug, Clone)]
@@ -298,8 +298,8 @@ impl GroupConsumer {
     /// commit of any zombie. So the loss is asked for *after* the metadata was taken: the client's main thread, which
     /// hands out the metadata, marks the loss in the same step in which it resets them.
     pub fn membership(&self) -> Option<Membership> {
-        let metadata = self.client.group_metadata()?;
-        (!self.client.assignment_lost()).then_some(Membership(metadata))
+        let membership = Membership::of(&self.client)?;
+        (!self.client.assignment_lost()).then_some(membership)
     }
 
     /// Answers a rebalance that nobody will work on.

@@ -20,17 +20,22 @@ use rdkafka::util::Timeout;
 use crate::position::{Offset, TopicPartition};
 use crate::record::Headers;
 
+use super::membership::Membership;
 use super::settings::Settings;
-use super::transaction::{Membership, Outgoing, ProduceError, Slot, TransactionalProducer};
+use super::transaction::{Committed, Outgoing, ProduceError, Slot, TransactionalProducer};
 
 /// How long one look for delivery reports lasts while waiting for all of them.
 const FLUSH_SLICE: Duration = Duration::from_millis(1);
+/// A commit that takes longer may have been sent twice (rule R-11).
+const SUSPICIOUSLY_LONG: Duration = Duration::from_secs(2);
 /// How long appending may wait for room in the client's queue.
 const QUEUE_PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 struct Deliveries {
     failed: Option<KafkaError>,
+    /// Connections that failed, since the beginning.
+    failures: u64,
     acknowledged: BTreeMap<Slot, i64>,
 }
 
@@ -47,6 +52,7 @@ impl ClientContext for DeliveryContext {
     fn error(&self, error: KafkaError, reason: &str) {
         // What matters of it comes back from a call, or as a failed delivery, and is told once.
         tracing::debug!(target: "headrace::kafka", %error, reason, "producer");
+        self.with(|deliveries| deliveries.failures += 1);
     }
 }
 
@@ -71,6 +77,12 @@ pub struct LibrdkafkaProducer {
     client: BaseProducer<DeliveryContext>,
     transactional: bool,
     open: bool,
+    /// How long the acknowledgements of a transaction may take.
+    patience: Duration,
+    /// The last transaction, until its outcome is asked for.
+    sealed: Option<Committed>,
+    /// Why a request of a transaction that was committed may still be on its way.
+    suspicion: Option<String>,
 }
 
 impl LibrdkafkaProducer {
@@ -79,7 +91,7 @@ impl LibrdkafkaProducer {
     /// # Errors
     /// librdkafka refuses the configuration.
     pub fn transactional(settings: &Settings, thread: usize) -> Result<Self, ProduceError> {
-        Self::create(&settings.transactional(thread), true)
+        Self::create(&settings.transactional(thread), true, settings.transaction_timeout)
     }
 
     /// A producer without transactions, for at-least-once (rule R-29).
@@ -87,14 +99,14 @@ impl LibrdkafkaProducer {
     /// # Errors
     /// librdkafka refuses the configuration.
     pub fn idempotent(settings: &Settings, thread: usize) -> Result<Self, ProduceError> {
-        Self::create(&settings.idempotent(thread), false)
+        Self::create(&settings.idempotent(thread), false, settings.transaction_timeout)
     }
 
-    fn create(config: &rdkafka::ClientConfig, transactional: bool) -> Result<Self, ProduceError> {
+    fn create(config: &rdkafka::ClientConfig, transactional: bool, patience: Duration) -> Result<Self, ProduceError> {
         let client = config
             .create_with_context(DeliveryContext::default())
             .map_err(|error| ProduceError::Fatal(format!("producer: {error}")))?;
-        Ok(LibrdkafkaProducer { client, transactional, open: false })
+        Ok(LibrdkafkaProducer { client, transactional, open: false, patience, sealed: None, suspicion: None })
     }
 
     fn check_deliveries(&self) -> Result<(), ProduceError> {
@@ -102,6 +114,39 @@ impl LibrdkafkaProducer {
             Some(error) => Err(classify("delivery", &error)),
             None => Ok(()),
         }
+    }
+
+    fn flush(&mut self, deadline: Instant) -> Result<(), ProduceError> {
+        while self.client.in_flight_count() > 0 {
+            self.serve(FLUSH_SLICE)?;
+            if Instant::now() >= deadline {
+                let left = self.client.in_flight_count();
+                return Err(ProduceError::Abort(format!("{left} records were not acknowledged in time")));
+            }
+        }
+        self.check_deliveries()
+    }
+
+    fn offsets(&mut self, positions: &[(TopicPartition, Offset)], membership: &Membership) -> Result<(), ProduceError> {
+        if positions.is_empty() {
+            return Ok(());
+        }
+        self.begin()?;
+        let offsets = offset_list(positions)?;
+        retrying("offsets", Instant::now() + Duration::from_secs(10), || {
+            self.client.send_offsets_to_transaction(&offsets, &membership.metadata, Duration::from_secs(10))
+        })
+    }
+
+    fn end(&mut self) -> Result<(), ProduceError> {
+        if self.transactional && self.open {
+            // Only librdkafka's own retries: a commit that returns a retriable error is called again, no other.
+            retrying("commit", Instant::now() + Duration::from_secs(30), || {
+                self.client.commit_transaction(Timeout::After(Duration::from_secs(30)))
+            })?;
+        }
+        self.open = false;
+        Ok(())
     }
 
     fn begin(&mut self) -> Result<(), ProduceError> {
@@ -153,42 +198,44 @@ impl TransactionalProducer for LibrdkafkaProducer {
         self.check_deliveries()
     }
 
-    fn flush(&mut self, deadline: Instant) -> Result<(), ProduceError> {
-        while self.client.in_flight_count() > 0 {
-            self.serve(FLUSH_SLICE)?;
-            if Instant::now() >= deadline {
-                let left = self.client.in_flight_count();
-                return Err(ProduceError::Abort(format!("{left} records were not acknowledged in time")));
-            }
+    /// All of it happens here: transactions v1 know one transaction at a time.
+    fn seal(
+        &mut self,
+        positions: &[(TopicPartition, Offset)],
+        membership: Option<&Membership>,
+    ) -> Result<(), ProduceError> {
+        let failures = |client: &BaseProducer<DeliveryContext>| client.context().with(|deliveries| deliveries.failures);
+        let failed_before = failures(&self.client);
+        let mut committed = Committed::default();
+        let mut clock = Instant::now();
+        let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed();
+        self.flush(Instant::now() + self.patience)?;
+        committed.flush = lap();
+        if let Some(membership) = membership {
+            self.offsets(positions, membership)?;
+            committed.offsets = lap();
         }
-        self.check_deliveries()
-    }
-
-    fn offsets(&mut self, positions: &[(TopicPartition, Offset)], membership: &Membership) -> Result<(), ProduceError> {
-        if positions.is_empty() {
-            return Ok(());
+        self.end()?;
+        committed.end = lap();
+        // Failures of connections are told by events, which the calls above have not served.
+        self.client.poll(Duration::ZERO);
+        if self.transactional && failures(&self.client) > failed_before {
+            self.suspicion = Some("a connection failed during a commit".to_owned());
+        } else if self.transactional && committed.offsets + committed.end >= SUSPICIOUSLY_LONG {
+            self.suspicion = Some(format!("a commit took {:?}", committed.offsets + committed.end));
         }
-        self.begin()?;
-        let offsets = offset_list(positions)?;
-        retrying("offsets", Instant::now() + Duration::from_secs(10), || {
-            self.client.send_offsets_to_transaction(&offsets, &membership.0, Duration::from_secs(10))
-        })
-    }
-
-    fn commit(&mut self) -> Result<(), ProduceError> {
-        if self.transactional && self.open {
-            // Only librdkafka's own retries: a commit that returns a retriable error is called again, no other.
-            retrying("commit", Instant::now() + Duration::from_secs(30), || {
-                self.client.commit_transaction(Timeout::After(Duration::from_secs(30)))
-            })?;
-        }
-        self.open = false;
+        let acknowledged = self.client.context().with(|deliveries| std::mem::take(&mut deliveries.acknowledged));
+        committed.changelog_next = acknowledged.into_iter().map(|(slot, last)| (slot, Offset(last).next())).collect();
+        self.sealed = Some(committed);
         Ok(())
     }
 
-    fn take_acknowledged(&mut self) -> Vec<(Slot, Offset)> {
-        let acknowledged = self.client.context().with(|deliveries| std::mem::take(&mut deliveries.acknowledged));
-        acknowledged.into_iter().map(|(slot, last)| (slot, Offset(last).next())).collect()
+    fn suspicion(&self) -> Option<&str> {
+        self.suspicion.as_deref()
+    }
+
+    fn outcome(&mut self, _wait: Duration) -> Result<Option<Committed>, ProduceError> {
+        Ok(self.sealed.take())
     }
 }
 

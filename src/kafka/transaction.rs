@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::ConsumerGroupMetadata;
-
 use crate::position::{Offset, Partition, TopicPartition};
 use crate::record::{Headers, Timestamp};
+
+use super::membership::Membership;
 
 /// Marks a changelog partition, so that the producer can say how far it has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,9 +30,6 @@ pub struct Outgoing<'a> {
     pub slot: Option<Slot>,
 }
 
-/// The consumer's place in its group, taken anew for each commit (rule R-6): it is what fences a zombie (KIP-447).
-pub struct Membership(pub(super) ConsumerGroupMetadata);
-
 /// Why the transaction can't go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ProduceError {
@@ -50,10 +47,28 @@ pub enum ProduceError {
     Fatal(String),
 }
 
+/// What a committed transaction leaves to be known.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Committed {
+    /// Next offset of each changelog partition that it wrote to.
+    pub changelog_next: Vec<(Slot, Offset)>,
+    /// From the seal until all records were acknowledged.
+    pub flush: Duration,
+    /// Then until the positions were in the transaction.
+    pub offsets: Duration,
+    /// Then until its end was answered.
+    pub end: Duration,
+}
+
 /// Produces records and commits them together with input positions, or not at all.
 ///
-/// One implementation drives librdkafka, in a transactional and an idempotent (at-least-once) form. Used from one
-/// thread; calls may block for their deadline.
+/// ```text
+///  append append … seal ──▶ on the wire ──▶ outcome: Committed
+///                   append append …  (the next transaction, meanwhile)
+/// ```
+///
+/// Two transactions at most: one that is being filled, and one on the wire (rule N-5). Used from one thread; calls may
+/// block for their deadline. After any error but [`ProduceError::Again`] the producer is to be thrown away.
 pub trait TransactionalProducer {
     /// Takes over the transactional id: fences its last owner and aborts what that left open.
     ///
@@ -73,24 +88,27 @@ pub trait TransactionalProducer {
     /// A delivery failed: the transaction can't commit.
     fn serve(&mut self, wait: Duration) -> Result<(), ProduceError>;
 
-    /// Waits until every appended record is acknowledged.
+    /// Closes the transaction together with these input positions, and sends it on its way. To be called only when
+    /// [`outcome`](Self::outcome) has told of the one before. Without a membership, as under at-least-once, the positions
+    /// are the caller's to commit.
     ///
     /// # Errors
-    /// See [`ProduceError`].
-    fn flush(&mut self, deadline: Instant) -> Result<(), ProduceError>;
+    /// See [`ProduceError`]; having lost the membership is [`ProduceError::Fenced`].
+    fn seal(
+        &mut self,
+        positions: &[(TopicPartition, Offset)],
+        membership: Option<&Membership>,
+    ) -> Result<(), ProduceError>;
 
-    /// Puts the input positions into the transaction.
+    /// What became of the sealed transaction; `None` while it is on the wire, after at most `wait`.
     ///
     /// # Errors
-    /// See [`ProduceError`]; losing the membership is [`ProduceError::Fenced`].
-    fn offsets(&mut self, positions: &[(TopicPartition, Offset)], membership: &Membership) -> Result<(), ProduceError>;
+    /// See [`ProduceError`]. The transaction may have committed all the same; the changelog tells (rule R-18).
+    fn outcome(&mut self, wait: Duration) -> Result<Option<Committed>, ProduceError>;
 
-    /// Ends the transaction.
-    ///
-    /// # Errors
-    /// See [`ProduceError`]. The outcome may be unknown; the changelog tells (rule R-18).
-    fn commit(&mut self) -> Result<(), ProduceError>;
-
-    /// Next offset of each changelog partition that was produced to since the last call.
-    fn take_acknowledged(&mut self) -> Vec<(Slot, Offset)>;
+    /// Why this producer should be replaced although its transaction has committed: a request of it may still be on its
+    /// way, and would end the next one (rule R-11). Transactions v2 can't be hit by that.
+    fn suspicion(&self) -> Option<&str> {
+        None
+    }
 }

@@ -1,14 +1,18 @@
-//! The commit cycle (rule R-6), and its at-least-once form (rule R-29).
+//! The commit cycle (rule R-6), its pipeline (rule N-5), and its at-least-once form (rule R-29).
 //!
 //! ```text
-//!  external settled ─▶ all records acknowledged ─▶ positions into the transaction ─▶ end ─▶ one WriteBatch per task
+//!            seal                                        outcome
+//!  external settled ─▶ acknowledged ─▶ positions ─▶ end ─▶ one WriteBatch per task
+//!                      └──── on the wire, while the next transaction is processed ────┘
 //! ```
+//!
+//! The next transaction's writes lie in an overlay above those of the sealed one. If the sealed one fails, both are dropped.
+//! Whatever moves a partition, closes a store or ends the thread drains the pipeline first.
 
 use std::time::{Duration, Instant};
 
-use prometheus::Histogram;
-
 use crate::error::{RecordError, Stage};
+use crate::kafka::Committed;
 use crate::position::{Offset, TaskId, TopicPartition};
 use crate::record::Timestamp;
 use crate::store::{Commit, StoreIndex};
@@ -17,51 +21,115 @@ use crate::telemetry::AbortReason;
 use super::options::Guarantee;
 use super::stream_thread::{Halt, StreamThread, now};
 
+/// How long one look for an outcome lasts while there is nothing else to do.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// A transaction on the wire, and what is to be written when it has committed.
+pub(super) struct Sealed {
+    since: Instant,
+    tasks: Vec<SealedTask>,
+    /// Timestamps of some of its records, to observe their latency.
+    latencies: Vec<i64>,
+}
+
+struct SealedTask {
+    id: TaskId,
+    positions: Vec<(TopicPartition, Offset)>,
+    stream_time: Option<Timestamp>,
+}
+
 impl StreamThread {
-    /// Commits what is open. The external sinks must have settled.
+    /// Commits all that is open and waits for it. The external sinks must have settled.
     pub(super) fn commit(&mut self) -> Result<(), Halt> {
-        self.take_refusals()?;
-        let Some(opened) = self.open_since else { return Ok(()) };
-        let positions = self.positions();
-        let mut clock = Phases::start();
-        let patience = self.options.kafka.transaction_timeout;
-        self.producer.flush(opened + patience.max(opened.elapsed() + Duration::from_secs(1)))?;
-        clock.observe(&self.metrics.commit_flush);
-        match self.options.guarantee {
-            Guarantee::ExactlyOnce => {
-                let membership = self.consumer.membership();
-                let membership =
-                    membership.ok_or_else(|| Halt::Recover(AbortReason::Fenced, "no group membership".into()))?;
-                self.producer.offsets(&positions, &membership)?;
-                clock.observe(&self.metrics.commit_offsets);
-                self.producer.commit()?;
-                clock.observe(&self.metrics.commit_end);
-                self.apply()?;
-                clock.observe(&self.metrics.commit_apply);
-            }
-            Guarantee::AtLeastOnce => {
-                self.apply()?;
-                clock.observe(&self.metrics.commit_apply);
-                self.producer.commit()?;
-                let committed = self.consumer.commit(&positions);
-                committed.map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
-                clock.observe(&self.metrics.commit_offsets);
-            }
+        self.drain()?;
+        self.seal()?;
+        self.drain()
+    }
+
+    fn drain(&mut self) -> Result<(), Halt> {
+        while !self.look_at_sealed(LOOK)? {
+            self.heartbeat.beat();
         }
-        self.committed();
         Ok(())
     }
 
-    fn committed(&mut self) {
-        self.open_since = None;
-        self.failures = 0;
+    /// Whether a transaction is being filled or on the wire.
+    pub(super) fn has_uncommitted(&self) -> bool {
+        self.open_since.is_some() || self.sealed.is_some()
+    }
+
+    /// Puts what is open on the wire. Nothing else may be there, and the external sinks must have settled.
+    pub(super) fn seal(&mut self) -> Result<(), Halt> {
+        self.take_refusals()?;
+        if self.open_since.take().is_none() {
+            return Ok(());
+        }
+        let membership = match self.options.guarantee {
+            Guarantee::AtLeastOnce => None,
+            Guarantee::ExactlyOnce => {
+                let membership = self.consumer.membership();
+                Some(membership.ok_or_else(|| Halt::Recover(AbortReason::Fenced, "no group membership".into()))?)
+            }
+        };
+        let seal = |owned: &mut super::tasks::OwnedTask| {
+            owned.task.state().seal();
+            let stream_time = Some(owned.task.stream_time()).filter(|time| *time != Timestamp::NONE);
+            SealedTask { id: owned.task.id(), positions: owned.task.positions(), stream_time }
+        };
+        let tasks: Vec<_> = self.tasks.iter_mut().map(seal).collect();
+        let positions: Vec<_> = tasks.iter().flat_map(|task| task.positions.iter().cloned()).collect();
+        let latencies = std::mem::take(&mut self.latencies);
+        self.sealed = Some(Sealed { since: Instant::now(), tasks, latencies });
         self.metrics.transaction_open.stop();
+        Ok(self.producer.seal(&positions, membership.as_ref())?)
+    }
+
+    /// Looks what has become of the transaction on the wire; true when none is there any more.
+    pub(super) fn look_at_sealed(&mut self, wait: Duration) -> Result<bool, Halt> {
+        let Some(sealed) = &self.sealed else { return Ok(true) };
+        let patience = 2 * self.options.kafka.transaction_timeout;
+        match self.producer.outcome(wait)? {
+            Some(committed) => {
+                if let Some(sealed) = self.sealed.take() {
+                    self.committed(sealed, &committed)?;
+                }
+                self.replace_suspect()?;
+                Ok(true)
+            }
+            None if sealed.since.elapsed() > patience => {
+                Err(Halt::Recover(AbortReason::Deadline, format!("no outcome of a commit within {patience:?}")))
+            }
+            None => Ok(false),
+        }
+    }
+
+    fn committed(&mut self, sealed: Sealed, committed: &Committed) -> Result<(), Halt> {
+        let metrics = &self.metrics;
+        metrics.commit_flush.observe(committed.flush.as_secs_f64());
+        let started = Instant::now();
+        self.apply(&sealed, committed)?;
+        self.metrics.commit_apply.observe(started.elapsed().as_secs_f64());
+        match self.options.guarantee {
+            Guarantee::ExactlyOnce => {
+                self.metrics.commit_offsets.observe(committed.offsets.as_secs_f64());
+                self.metrics.commit_end.observe(committed.end.as_secs_f64());
+            }
+            Guarantee::AtLeastOnce => {
+                let started = Instant::now();
+                let positions: Vec<_> = sealed.tasks.iter().flat_map(|task| task.positions.iter().cloned()).collect();
+                let told = self.consumer.commit(&positions);
+                told.map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
+                self.metrics.commit_offsets.observe(started.elapsed().as_secs_f64());
+            }
+        }
+        self.failures = 0;
         self.metrics.commits.inc();
         let now = now().0;
-        for timestamp in self.latencies.drain(..) {
+        for timestamp in sealed.latencies {
             self.metrics.record_latency.observe((now - timestamp).max(0) as f64 / 1000.0);
         }
         self.kafka_back();
+        Ok(())
     }
 
     /// A target refused a request for good: the transaction is aborted and the record set aside when it comes again.
@@ -80,48 +148,21 @@ impl StreamThread {
         Err(Halt::Recover(AbortReason::External, format!("{count} requests were refused for good")))
     }
 
-    /// Next positions of all tasks.
-    fn positions(&self) -> Vec<(TopicPartition, Offset)> {
-        self.tasks.iter().flat_map(|owned| owned.task.positions()).collect()
-    }
-
-    /// Applies the staged writes of every task together with changelog offsets and positions (rule R-17).
-    fn apply(&mut self) -> Result<(), Halt> {
-        let acknowledged: Vec<(TaskId, StoreIndex, Offset)> = self
-            .producer
-            .take_acknowledged()
-            .into_iter()
-            .filter_map(|(slot, next)| self.tasks.owner(slot).map(|(task, store)| (task, store, next)))
-            .collect();
-        let mut failed = None;
-        for owned in self.tasks.iter_mut() {
-            let id = owned.task.id();
-            let own = acknowledged.iter().filter(|(task, _, _)| *task == id);
-            let changelog_next: Vec<_> = own.map(|(_, store, next)| (*store, *next)).collect();
-            let positions = owned.task.positions();
-            let stream_time = Some(owned.task.stream_time()).filter(|time| *time != Timestamp::NONE);
-            let commit = Commit { changelog_next: &changelog_next, positions: &positions, stream_time };
+    /// Applies the sealed writes of every task together with changelog offsets and positions (rule R-17).
+    fn apply(&mut self, sealed: &Sealed, committed: &Committed) -> Result<(), Halt> {
+        for SealedTask { id, positions, stream_time } in &sealed.tasks {
+            let own = |(slot, next): &(_, Offset)| match self.tasks.owner(*slot) {
+                Some((task, store)) if task == *id => Some((store, *next)),
+                _ => None,
+            };
+            let changelog_next: Vec<(StoreIndex, Offset)> = committed.changelog_next.iter().filter_map(own).collect();
+            let Some(owned) = self.tasks.get_mut(*id) else { continue };
+            let commit = Commit { changelog_next: &changelog_next, positions, stream_time: *stream_time };
             if let Err(error) = owned.task.state().commit(&commit) {
-                failed = Some((id, error));
-                break;
+                return Err(self.store_failed(*id, &error));
             }
-            owned.task.committed();
+            owned.task.committed(positions);
         }
-        failed.map_or(Ok(()), |(id, error)| Err(self.store_failed(id, &error)))
-    }
-}
-
-struct Phases {
-    since: Instant,
-}
-
-impl Phases {
-    fn start() -> Self {
-        Phases { since: Instant::now() }
-    }
-
-    fn observe(&mut self, phase: &Histogram) {
-        phase.observe(self.since.elapsed().as_secs_f64());
-        self.since = Instant::now();
+        Ok(())
     }
 }

@@ -17,6 +17,7 @@ mod quiet;
 mod rebalance;
 mod recover;
 mod rejoin;
+mod rest;
 mod restore;
 mod schema_loader;
 mod stream_thread;

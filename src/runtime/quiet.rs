@@ -19,7 +19,7 @@ impl StreamThread {
     /// Moves positions past the transaction markers at the end of a partition, so that the committed lag becomes zero
     /// (rule R-7). Only in quiet moments, since it asks the broker.
     pub(super) fn pass_markers(&mut self) -> Result<(), Halt> {
-        if self.ended.is_empty() || self.open_since.is_some() || self.busy_at.elapsed() < QUIET {
+        if self.ended.is_empty() || self.has_uncommitted() || self.busy_at.elapsed() < QUIET {
             return Ok(());
         }
         let Some(partition) = self.ended.pop_first() else { return Ok(()) };

@@ -66,7 +66,7 @@ impl StreamThread {
     /// All input rests meanwhile, and nothing is open, so that a long restore outlives no transaction. The turn wakes it.
     pub(super) fn open_assigned(&mut self) -> Result<(), Halt> {
         self.rest()?;
-        if self.open_since.is_some() {
+        if self.has_uncommitted() {
             if !self.settle_within(REVOKE_PATIENCE) {
                 return Err(Halt::Recover(AbortReason::External, "external sinks did not settle in time".into()));
             }
@@ -92,8 +92,8 @@ impl StreamThread {
     }
 
     fn revoke(&mut self, partitions: &[TopicPartition], lost: bool) -> Result<(), Halt> {
-        let settled = !lost && self.open_since.is_some() && self.settle_within(REVOKE_PATIENCE);
-        let open = self.open_since.is_some();
+        let open = self.has_uncommitted();
+        let settled = !lost && open && self.settle_within(REVOKE_PATIENCE);
         let result = match (open, lost, settled) {
             (false, _, _) => Ok(()),
             (true, false, true) => self.commit(),
@@ -158,6 +158,7 @@ impl StreamThread {
     pub(super) fn abandon(&mut self) {
         self.dispatcher.abandon();
         self.open_since = None;
+        self.sealed = None;
         for id in self.tasks.ids() {
             if let Some(owned) = self.tasks.get_mut(id) {
                 owned.task.rewind();
@@ -172,7 +173,7 @@ impl StreamThread {
         let patience = self.options.shutdown_deadline / 2;
         // Calls of a transaction outlive any deadline while the broker is away; what stays open is aborted by it, and
         // processed again by whoever comes next.
-        if self.open_since.is_some() && self.settle_within(patience) && self.is_kafka_there(patience.min(REACHABLE)) {
+        if self.has_uncommitted() && self.settle_within(patience) && self.is_kafka_there(patience.min(REACHABLE)) {
             match self.commit() {
                 Ok(()) => {}
                 Err(Halt::Fatal(error)) => return Err(error),
@@ -183,6 +184,7 @@ impl StreamThread {
             }
         }
         self.open_since = None;
+        self.sealed = None;
         self.dispatcher.abandon();
         self.consumer.unsubscribe();
         while !self.tasks.is_empty() && Instant::now() < deadline {

@@ -60,6 +60,7 @@ impl StreamThread {
             self.options.telemetry.fenced(&self.name, reason);
         }
         self.open_since = None;
+        self.sealed = None;
         self.blocked_since = None;
         self.dispatcher.abandon();
         self.rest()?;
@@ -94,6 +95,15 @@ impl StreamThread {
             self.quarantine(id, &reason)?;
         }
         self.rewind_input()
+    }
+
+    /// Takes a new producer after a commit that may have left a request on its way: its `init_transactions` makes the broker
+    /// refuse that (rule R-11).
+    pub(super) fn replace_suspect(&mut self) -> Result<(), Halt> {
+        let Some(reason) = self.producer.suspicion().map(str::to_owned) else { return Ok(()) };
+        self.producer = create_producer(&self.options, self.index)?;
+        self.options.telemetry.producer_recycled(&self.name, RecycleReason::Suspicious, &reason);
+        self.initialise()
     }
 
     /// What a failure of a task's store means: it is opened anew, and set aside before that if it is proven unusable.

@@ -22,6 +22,7 @@ use crate::task::{Outcome, TaskFault};
 use crate::telemetry::{AbortReason, Heartbeat, ThreadMetrics};
 use crate::topology::Topology;
 
+use super::commit::Sealed;
 use super::options::{Guarantee, Options};
 use super::schema_loader::SchemaLoader;
 use super::tasks::{Rest, Tasks};
@@ -33,11 +34,22 @@ const RECORDS_PER_TURN: usize = 2_000;
 const LATENCY_SAMPLES: usize = 64;
 /// How long a turn waits for a first record.
 pub(super) const POLL_WAIT: Duration = Duration::from_millis(20);
+/// How long it waits for a record or an outcome while a transaction is on the wire.
+const WIRE_WAIT: Duration = Duration::from_millis(2);
 /// How long the thread waits for external sinks or the registry before it pauses its input.
-const GRACE: Duration = Duration::from_millis(500);
+pub(super) const GRACE: Duration = Duration::from_millis(500);
 
 /// How long closing the clients may hold up a fatal error.
 const FATAL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whether what is open has to be committed.
+enum Due {
+    NotYet,
+    /// As soon as nothing else is on the wire.
+    Soon,
+    /// Before anything else is processed: it takes too much memory.
+    Now,
+}
 
 /// Why a turn did not end well.
 pub(super) enum Halt {
@@ -89,6 +101,8 @@ pub(super) struct StreamThread {
     pub(super) busy_at: Instant,
     /// Since when records are in the open transaction.
     pub(super) open_since: Option<Instant>,
+    /// The transaction on the wire.
+    pub(super) sealed: Option<Sealed>,
     /// Since when the thread has been waiting for external sinks.
     pub(super) blocked_since: Option<Instant>,
     /// All input is paused.
@@ -144,6 +158,7 @@ impl StreamThread {
             ended: BTreeSet::new(),
             busy_at: Instant::now(),
             open_since: None,
+            sealed: None,
             blocked_since: None,
             resting: false,
             initialising: None,
@@ -191,14 +206,21 @@ impl StreamThread {
         }
         self.look_for_kafka();
         self.wake_rested()?;
-        let due = self.commit_due();
+        let idle = self.look_at_sealed(Duration::ZERO)?;
+        let due = match self.commit_due() {
+            // The one before is still on the wire: this one grows meanwhile, as far as it may.
+            Due::Soon => idle,
+            Due::Now if !idle => return self.look_at_sealed(WIRE_WAIT).map(drop),
+            Due::Now => true,
+            Due::NotYet => false,
+        };
         if !self.dispatcher.has_room() || (due && !self.dispatcher.is_settled()) {
             return self.wait_for_external();
         }
         let waited = self.blocked_since.take().map_or(Duration::ZERO, |since| since.elapsed());
         if due {
             self.metrics.commit_external.observe(waited.as_secs_f64());
-            return self.commit();
+            return self.seal();
         }
         self.rest_or_wake()?;
         let processed = self.process_batch();
@@ -209,18 +231,24 @@ impl StreamThread {
         self.pass_markers()
     }
 
-    fn commit_due(&mut self) -> bool {
-        let Some(since) = self.open_since else { return false };
+    fn commit_due(&mut self) -> Due {
+        let Some(since) = self.open_since else { return Due::NotYet };
         let staged: usize = self.tasks.iter_mut().map(|owned| owned.task.state().staged_bytes()).sum();
         self.metrics.staged_bytes.set(i64::try_from(staged).unwrap_or(i64::MAX));
-        since.elapsed() >= self.options.commit_interval || staged >= self.options.max_staged_bytes
+        match since.elapsed() >= self.options.commit_interval {
+            _ if staged >= self.options.max_staged_bytes => Due::Now,
+            true => Due::Soon,
+            false => Due::NotYet,
+        }
     }
 
     fn process_batch(&mut self) -> Result<(), Halt> {
         let consumer = Arc::clone(&self.consumer);
-        let wait = self
-            .open_since
-            .map_or(POLL_WAIT, |since| self.options.commit_interval.saturating_sub(since.elapsed()).min(POLL_WAIT));
+        let wait = match (&self.sealed, self.open_since) {
+            (Some(_), _) => WIRE_WAIT,
+            (None, Some(since)) => self.options.commit_interval.saturating_sub(since.elapsed()).min(POLL_WAIT),
+            (None, None) => POLL_WAIT,
+        };
         self.note_poll();
         for turn in 0..RECORDS_PER_TURN {
             match consumer.poll(if turn == 0 { wait } else { Duration::ZERO }) {
@@ -345,108 +373,7 @@ impl StreamThread {
         Ok(())
     }
 
-    /// Pauses a task's input and puts the record back, to be read again.
-    fn rest_task(&mut self, raw: &RawRecord<'_>, rest: Rest) -> Result<(), Halt> {
-        let Some(owned) = self.tasks.find(raw.topic, raw.partition) else { return Ok(()) };
-        let back = match rest {
-            Rest::Schema(_) => raw.offset,
-            Rest::Breaker { .. } => raw.offset.next(),
-        };
-        self.options.telemetry.task_rests(owned.task.id(), Some(&rest_reason(&rest)));
-        owned.rest = Some(rest);
-        let inputs = owned.inputs.clone();
-        let at = TopicPartition { topic: raw.topic.into(), partition: raw.partition };
-        self.consumer.pause(&inputs).map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
-        self.consumer.seek(&[(at, back)], GRACE).map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))
-    }
-
-    /// Resumes tasks whose reason to rest is gone.
-    fn wake_rested(&mut self) -> Result<(), Halt> {
-        let mut woken = Vec::new();
-        for owned in self.tasks.iter_mut() {
-            let over = match &owned.rest {
-                None => false,
-                Some(Rest::Schema(id)) => self.loader.is_settled(*id),
-                Some(Rest::Breaker { until }) => Instant::now() >= *until,
-            };
-            if over {
-                owned.rest = None;
-                self.options.telemetry.task_rests(owned.task.id(), None);
-                woken.extend(owned.inputs.iter().cloned());
-            }
-        }
-        if woken.is_empty() || self.resting {
-            return Ok(());
-        }
-        self.consumer.resume(&woken).map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))
-    }
-
-    /// The lanes are behind: waits for them, and after a while pauses the input and keeps the membership.
-    fn wait_for_external(&mut self) -> Result<(), Halt> {
-        self.dispatcher.flush();
-        self.dispatcher.wait(Duration::from_millis(2));
-        self.producer.serve(Duration::ZERO)?;
-        let blocked = self.blocked_since.get_or_insert_with(Instant::now).elapsed();
-        if blocked < GRACE {
-            return Ok(());
-        }
-        self.rest()?;
-        self.keep_membership(Duration::from_millis(20))?;
-        let old = self.open_since.is_some_and(|since| since.elapsed() > self.options.kafka.transaction_timeout / 2);
-        if old && self.options.guarantee == Guarantee::ExactlyOnce {
-            // Better now than by the broker: what was sent outside is idempotent and will be sent again.
-            return Err(Halt::Recover(AbortReason::External, "an external sink has not settled in time".into()));
-        }
-        Ok(())
-    }
-
-    /// Rests while a target is away and nothing is open; wakes when all are back.
-    fn rest_or_wake(&mut self) -> Result<(), Halt> {
-        let away = self.dispatcher.is_away() && self.open_since.is_none();
-        match (away, self.resting) {
-            (true, false) => self.rest(),
-            (false, true) => self.wake(),
-            _ => Ok(()),
-        }
-    }
-
-    pub(super) fn rest(&mut self) -> Result<(), Halt> {
-        if !self.resting {
-            self.resting = true;
-            let inputs = self.tasks.inputs();
-            self.consumer.pause(&inputs).map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
-        }
-        Ok(())
-    }
-
-    fn wake(&mut self) -> Result<(), Halt> {
-        self.resting = false;
-        let awake = self.tasks.iter().filter(|owned| owned.rest.is_none());
-        let inputs: Vec<_> = awake.flat_map(|owned| owned.inputs.iter().cloned()).collect();
-        self.consumer.resume(&inputs).map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))
-    }
-
-    /// Polls while everything is paused. A record that comes all the same is put back.
-    pub(super) fn keep_membership(&mut self, wait: Duration) -> Result<(), Halt> {
-        let consumer = Arc::clone(&self.consumer);
-        self.heartbeat.beat();
-        self.note_poll();
-        match consumer.poll(wait) {
-            Event::Rebalance(rebalance) => self.pending.push_back(rebalance),
-            Event::Record(fetched) => {
-                let raw = fetched.record();
-                let at = TopicPartition { topic: raw.topic.into(), partition: raw.partition };
-                let back = consumer.seek(&[(at, raw.offset)], GRACE);
-                back.map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
-            }
-            Event::Error(error) => self.consumer_error(error)?,
-            Event::End(partition) => _ = self.ended.insert(partition),
-            Event::Idle => {}
-        }
-        Ok(())
-    }
-
-    fn consumer_error(&mut self, error: ConsumerError) -> Result<(), Halt> {
+    pub(super) fn consumer_error(&mut self, error: ConsumerError) -> Result<(), Halt> {
         match error {
             ConsumerError::Away(reason) => {
                 self.kafka_away.get_or_insert_with(Instant::now);
@@ -489,11 +416,4 @@ pub(super) fn now() -> Timestamp {
 
 fn position_of(raw: &RawRecord<'_>) -> Position {
     Position { topic: raw.topic.into(), partition: raw.partition, offset: raw.offset }
-}
-
-fn rest_reason(rest: &Rest) -> String {
-    match rest {
-        Rest::Schema(id) => format!("schema id {id} is being fetched from the registry"),
-        Rest::Breaker { .. } => "too many of its records were set aside".to_owned(),
-    }
 }

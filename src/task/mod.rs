@@ -305,12 +305,13 @@ impl Task {
         self.id.partition
     }
 
-    /// The transaction committed: refused records up to the committed positions have been dealt with.
-    pub fn committed(&mut self) {
-        let progress = &self.progress;
-        self.refused.retain(|(position, _)| {
-            progress.get(&position.topic).and_then(|progress| progress.next).is_none_or(|next| next <= position.offset)
-        });
+    /// A transaction committed up to these positions: refused records before them have been dealt with.
+    pub fn committed(&mut self, positions: &[(TopicPartition, Offset)]) {
+        let is_behind = |position: &Position| {
+            let own = positions.iter().find(|(at, _)| at.topic == position.topic && at.partition == position.partition);
+            own.is_some_and(|(_, next)| position.offset < *next)
+        };
+        self.refused.retain(|(position, _)| !is_behind(position));
     }
 
     /// The transaction was aborted: staged effects and positions go; reading starts again from what is committed.

@@ -287,7 +287,8 @@ fn a_refused_record_is_set_aside_when_it_comes_again() {
     bench.changelog();
     let positions = bench.task.positions();
     bench.task.state().commit(&Commit { positions: &positions, ..Commit::default() }).unwrap();
-    bench.task.committed();
+    let positions = bench.task.positions();
+    bench.task.committed(&positions);
     bench.next = 1;
     assert!(matches!(bench.send("b", "fine").unwrap(), Outcome::Processed), "forgotten once committed");
 }

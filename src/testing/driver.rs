@@ -145,7 +145,7 @@ impl TopologyDriver {
         let positions = task.positions();
         let stream_time = Some(task.stream_time());
         task.state().commit(&Commit { changelog_next: &[], positions: &positions, stream_time })?;
-        task.committed();
+        task.committed(&positions);
         Ok(outcome)
     }
 
