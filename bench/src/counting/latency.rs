@@ -1,7 +1,7 @@
 //! From the producer's timestamp until a committed reader has the output, at a given load.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use count_topology::Events;
@@ -41,7 +41,9 @@ pub(crate) fn end_to_end(session: &mut Session, setting: &Setting, rate: f64) ->
     let place = session.place(Arm::Ours, Some("events"))?;
     let servers = session.bed().kafka()?.bootstrap_servers().to_owned();
     let mut running = session.run(Arm::Ours, &place, setting)?;
-    let shared = Arc::new(Shared { observe_from: AtomicI64::new(i64::MAX), stop: AtomicBool::new(false) });
+    let shared =
+        Shared { seen: AtomicU64::new(0), observe_from: AtomicI64::new(i64::MAX), stop: AtomicBool::new(false) };
+    let shared = Arc::new(shared);
     let reader = verify::reader(&servers, &place.counts, FETCH_WAIT_MS)?;
     let reading = {
         let shared = Arc::clone(&shared);
@@ -62,6 +64,8 @@ pub(crate) fn end_to_end(session: &mut Session, setting: &Setting, rate: f64) ->
 }
 
 struct Shared {
+    /// Outputs that were read.
+    seen: AtomicU64,
     /// Records with this timestamp or a later one are observed.
     observe_from: AtomicI64,
     /// No more records are sent.
@@ -81,6 +85,17 @@ fn load(servers: &str, topic: &str, rate: f64, shared: &Shared) -> Result<(u64, 
         .set("linger.ms", "1")
         .create()?;
     let mut events = Events::new(KEYS);
+    // The load begins when ours is at work: what piles up while it starts would be observed for a long time.
+    events.advance();
+    producer.send(BaseRecord::to(topic).key(events.key()).payload(events.value())).map_err(|(error, _)| error)?;
+    producer.flush(PATIENCE)?;
+    let deadline = Instant::now() + PATIENCE;
+    while shared.seen.load(Ordering::Acquire) == 0 {
+        if Instant::now() > deadline {
+            return Err(format!("no output within {PATIENCE:?}").into());
+        }
+        std::thread::sleep(TICK);
+    }
     let (start, mut sent, mut observed) = (Instant::now(), 0_u64, 0);
     let mut observing = None;
     while start.elapsed() < WARM_UP + OBSERVED {
@@ -117,6 +132,7 @@ fn read(reader: &rdkafka::consumer::BaseConsumer, shared: &Shared) -> Result<His
         match reader.poll(Duration::from_millis(10)) {
             Some(Ok(record)) => {
                 last = Instant::now();
+                shared.seen.fetch_add(1, Ordering::Release);
                 let timestamp = record.timestamp().to_millis().unwrap_or(0);
                 if timestamp >= shared.observe_from.load(Ordering::Acquire) {
                     histogram.record(u64::try_from(now_ms() - timestamp).unwrap_or(0))?;

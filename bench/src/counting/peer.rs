@@ -12,12 +12,14 @@ use crate::Failure;
 /// The program.
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/StatefulCount.java");
 
-/// What the JVM is given. Half a gigabyte is more than it needs, and what a small container has; the serial collector
-/// takes the least CPU of all on two cores.
+/// What the JVM is given. The serial collector took 8.4 CPU seconds per million records on two cores where G1, the
+/// default, took 9.6, and 80 MiB less memory. Half a gigabyte of heap is more than it needs: with half of that it was
+/// neither slower nor smaller.
 const JVM: [&str; 3] = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:-UsePerfData"];
 
-/// Beside those that are the same for all arms. Each is there because it makes the peer faster:
-/// a poll that brings more than 1,000 records, and batches larger than 16 KiB.
+/// Beside those that are the same for all arms: what made the peer fastest of what was tried. Batches of 128 KiB for
+/// 16 KiB save 2 of 10 CPU seconds per million records, 256 KiB and polls of 20,000 records cost 1; between polls of
+/// 1,000 records, the default, and of 4,000 there is no difference. A linger of 100 ms is Kafka Streams' own default.
 const PROPERTIES: [(&str, &str); 3] =
     [("consumer.max.poll.records", "4000"), ("producer.batch.size", "131072"), ("producer.linger.ms", "100")];
 
