@@ -50,8 +50,8 @@ test: check ## check, then all tests on the real parts
 	$(CARGO) test $(FLAGS)
 
 .PHONY: bench
-bench: setup ## a benchmark beside its peer and its limit: NAME=
-	@$(CARGO) build $(FLAGS) --bin bench
+bench: setup ## a benchmark beside its peer and its limit: NAME= [RECORDS= WARM_UP= RUNS= DETAIL_RUNS=]
+	@$(CARGO) build $(FLAGS) --bin bench --bin stateful-count --bin copy-loop --bin cdc-invalidation
 	@$(BIN)/bench $(NAME)
 
 .PHONY: topology

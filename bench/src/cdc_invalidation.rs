@@ -158,7 +158,7 @@ fn run_ours(bed: &Testbed, index: usize) -> Result<Run, Failure> {
             let records = CHANGES - before;
             let elapsed = since.elapsed();
             let (cpu_seconds, peak_rss_bytes) = (cpu_seconds(pid)?, peak_rss_bytes(pid)?);
-            return Ok(Run { records, elapsed, cpu_seconds, peak_rss_bytes });
+            return Ok(Run { records, elapsed, cpu_seconds, peak_rss_bytes, broker_cpu_seconds: None });
         }
         if Instant::now() > deadline {
             return Err(format!("{done} of {CHANGES} changes after {PATIENCE:?}").into());
@@ -229,7 +229,8 @@ fn run_limit(bed: &Testbed, index: usize) -> Result<Run, Failure> {
     }
     let elapsed = first.map_or(Duration::ZERO, |first| first.elapsed());
     let cpu = cpu_seconds(std::process::id())? - cpu_before;
-    Ok(Run { records: CHANGES, elapsed, cpu_seconds: cpu, peak_rss_bytes: peak_rss_bytes(std::process::id())? })
+    let peak_rss_bytes = peak_rss_bytes(std::process::id())?;
+    Ok(Run { records: CHANGES, elapsed, cpu_seconds: cpu, peak_rss_bytes, broker_cpu_seconds: None })
 }
 
 fn invalidate(

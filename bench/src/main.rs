@@ -4,19 +4,24 @@
 //! with their extremes; what counts is the ratio, since absolute figures belong to a machine.
 
 mod cdc_invalidation;
+mod counting;
+mod eos_tax;
 mod measure;
 mod report;
+mod stateful_count;
 
 use std::process::ExitCode;
 
 type Failure = Box<dyn std::error::Error>;
 
-const NAMES: [&str; 1] = ["cdc-invalidation"];
+const NAMES: [&str; 3] = ["cdc-invalidation", "stateful-count", "eos-tax"];
 
 fn main() -> ExitCode {
     let name = std::env::args().nth(1).unwrap_or_default();
     let result = match name.as_str() {
         "cdc-invalidation" => cdc_invalidation::run(),
+        "stateful-count" => stateful_count::run(),
+        "eos-tax" => eos_tax::run(),
         _ => {
             eprintln!("bench: no benchmark is called {name:?}; there are: {}", NAMES.join(", "));
             return ExitCode::from(64);

@@ -37,10 +37,17 @@ pub(crate) struct Run {
     pub(crate) elapsed: Duration,
     pub(crate) cpu_seconds: f64,
     pub(crate) peak_rss_bytes: u64,
+    /// What the broker used meanwhile; `None` where it was not looked at.
+    pub(crate) broker_cpu_seconds: Option<f64>,
 }
 
 impl Run {
     pub(crate) fn records_per_second(&self) -> f64 {
         self.records as f64 / self.elapsed.as_secs_f64()
+    }
+
+    /// So that runs whose measured parts differ by a few records can be compared.
+    pub(crate) fn cpu_seconds_per_million(&self) -> f64 {
+        self.cpu_seconds / self.records as f64 * 1e6
     }
 }

@@ -18,13 +18,15 @@ fn median(mut figures: Vec<f64>) -> (f64, f64, f64) {
 /// Medians of several runs with their extremes.
 pub(crate) fn summary(runs: &[Run]) -> Map<String, Value> {
     let mut map = Map::new();
-    let figures: [(&str, Vec<f64>); 4] = [
+    let figures: [(&str, Vec<f64>); 6] = [
         ("records_per_second", runs.iter().map(Run::records_per_second).collect()),
         ("seconds", runs.iter().map(|run| run.elapsed.as_secs_f64()).collect()),
         ("cpu_seconds", runs.iter().map(|run| run.cpu_seconds).collect()),
+        ("cpu_seconds_per_million", runs.iter().map(Run::cpu_seconds_per_million).collect()),
         ("peak_rss_bytes", runs.iter().map(|run| run.peak_rss_bytes as f64).collect()),
+        ("broker_cpu_seconds", runs.iter().filter_map(|run| run.broker_cpu_seconds).collect()),
     ];
-    for (name, values) in figures {
+    for (name, values) in figures.into_iter().filter(|(_, values)| !values.is_empty()) {
         let (middle, least, most) = median(values);
         map.insert(name.to_owned(), rounded(middle));
         map.insert(format!("{name}_min"), rounded(least));
@@ -33,15 +35,19 @@ pub(crate) fn summary(runs: &[Run]) -> Map<String, Value> {
     map
 }
 
-fn rounded(value: f64) -> Value {
+pub(crate) fn rounded(value: f64) -> Value {
     if value >= 1000.0 { json!(value.round() as u64) } else { json!((value * 1000.0).round() / 1000.0) }
 }
 
-/// The median of the ratios of runs that stood next to each other.
+/// The median of the ratios of runs that stood next to each other: ours to the other's records per second.
 pub(crate) fn ratio(ours: &[Run], other: &[Run]) -> Value {
-    let pairs = ours.iter().zip(other);
-    let (middle, _, _) = median(pairs.map(|(a, b)| a.records_per_second() / b.records_per_second()).collect());
-    rounded(middle)
+    ratio_of(ours, other, Run::records_per_second)
+}
+
+/// The same of another figure.
+pub(crate) fn ratio_of(ours: &[Run], other: &[Run], figure: impl Fn(&Run) -> f64) -> Value {
+    let pairs: Vec<f64> = ours.iter().zip(other).map(|(a, b)| figure(a) / figure(b)).collect();
+    if pairs.is_empty() { Value::Null } else { rounded(median(pairs).0) }
 }
 
 /// Writes `out/bench/<name>.json`.

@@ -1,4 +1,4 @@
-//! What is fetched from Maven Central: one set of jars for each Kafka version, for Connect, and the registry.
+//! What is fetched from Maven Central: one set of jars for each Kafka version, for Connect, for Kafka Streams, and the registry.
 //!
 //! Pure data, so that a change of version is one line here and one run of `testbed fetch`.
 
@@ -13,6 +13,8 @@ pub(crate) const REGISTRY_VERSION: &str = "3.0.9";
 pub(crate) const DEBEZIUM_VERSION: &str = "3.4.0.Final";
 /// Kafka Connect. Independent of the broker's version: the protocol negotiates.
 const CONNECT_VERSION: &str = "4.3.1";
+/// Kafka Streams, the peer of the benchmarks and the judge of semantics.
+pub const STREAMS_VERSION: &str = "4.3.1";
 /// Prints logs to stderr without a configuration file; the API version that Kafka's jars bring.
 const SLF4J: Dependency = Dependency::new("org.slf4j", "slf4j-simple", "1.7.36");
 
@@ -92,6 +94,8 @@ pub enum Artifacts {
     Kafka(KafkaVersion),
     /// Kafka Connect, Debezium and the Avro converter.
     Connect,
+    /// Kafka Streams; no part of the testbed, fetched by those who run it.
+    Streams,
     /// The schema registry, unpacked.
     Registry,
 }
@@ -102,6 +106,7 @@ impl Artifacts {
         match self {
             Self::Kafka(version) => format!("kafka-{version}"),
             Self::Connect => format!("connect-{CONNECT_VERSION}-debezium-{DEBEZIUM_VERSION}"),
+            Self::Streams => format!("kafka-streams-{STREAMS_VERSION}"),
             Self::Registry => format!("apicurio-registry-{REGISTRY_VERSION}"),
         }
     }
@@ -131,6 +136,7 @@ impl Artifacts {
                 Dependency::new("jakarta.annotation", "jakarta.annotation-api", "2.1.1"),
                 SLF4J,
             ],
+            Self::Streams => vec![Dependency::new(KAFKA, "kafka-streams", STREAMS_VERSION), SLF4J],
             Self::Registry => vec![],
         }
     }
@@ -138,7 +144,7 @@ impl Artifacts {
     /// Taken alone: the parent pom of Apicurio 3.0.9 is not to be had, so Maven cannot resolve what they need.
     pub(crate) fn alone(self) -> Vec<Dependency> {
         match self {
-            Self::Kafka(_) => vec![],
+            Self::Kafka(_) | Self::Streams => vec![],
             Self::Connect => AVRO_CONVERTER.map(|name| Dependency::new(APICURIO, name, REGISTRY_VERSION)).to_vec(),
             Self::Registry => {
                 vec![Dependency::new(APICURIO, "apicurio-registry-app", REGISTRY_VERSION).kind("tar.gz", "all")]

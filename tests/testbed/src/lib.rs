@@ -48,7 +48,7 @@ mod server;
 mod spawner;
 pub mod wait;
 
-pub use artifacts::{Artifacts, KafkaVersion};
+pub use artifacts::{Artifacts, KafkaVersion, STREAMS_VERSION};
 pub use bed::{Testbed, TestbedBuilder};
 pub use cache::Cache;
 pub use connect::Connect;

@@ -1,0 +1,149 @@
+//! From the producer's timestamp until a committed reader has the output, at a given load.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use count_topology::Events;
+use hdrhistogram::Histogram;
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::{ClientConfig, Message as _};
+
+use super::arm::{Arm, Setting};
+use super::session::Session;
+use super::{KEYS, verify};
+use crate::Failure;
+
+/// Load before anything is observed.
+const WARM_UP: Duration = Duration::from_secs(5);
+/// Load that is observed.
+const OBSERVED: Duration = Duration::from_secs(10);
+/// Between two bursts of the load.
+const TICK: Duration = Duration::from_millis(1);
+/// For the last outputs to come.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the broker may hold back a fetch: it answers as soon as there is something.
+const FETCH_WAIT_MS: u32 = 10;
+
+/// What was observed. Timestamps are whole milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Latency {
+    pub(crate) p50_ms: u64,
+    pub(crate) p99_ms: u64,
+    pub(crate) samples: u64,
+    /// The load as it was, which is less than asked for if the machine could not.
+    pub(crate) records_per_second: f64,
+}
+
+/// Puts a load on ours and observes each output.
+pub(crate) fn end_to_end(session: &mut Session, setting: &Setting, rate: f64) -> Result<Latency, Failure> {
+    let place = session.place(Arm::Ours, Some("events"))?;
+    let servers = session.bed().kafka()?.bootstrap_servers().to_owned();
+    let mut running = session.run(Arm::Ours, &place, setting)?;
+    let shared =
+        Shared { seen: AtomicU64::new(0), observe_from: AtomicI64::new(i64::MAX), stop: AtomicBool::new(false) };
+    let shared = Arc::new(shared);
+    let reader = verify::reader(&servers, &place.counts, FETCH_WAIT_MS)?;
+    let reading = {
+        let shared = Arc::clone(&shared);
+        std::thread::spawn(move || read(&reader, &shared).map_err(|error| error.to_string()))
+    };
+    let loaded = load(&servers, &place.events, rate, &shared);
+    running.check()?;
+    shared.stop.store(true, Ordering::Release);
+    let histogram = reading.join().map_err(|_| "the reader panicked")??;
+    let (observed, records_per_second) = loaded?;
+    if histogram.len() != observed {
+        return Err(format!("{} outputs of {observed} records", histogram.len()).into());
+    }
+    drop(running);
+    session.clear(&place)?;
+    let value = |quantile| histogram.value_at_quantile(quantile);
+    Ok(Latency { p50_ms: value(0.5), p99_ms: value(0.99), samples: histogram.len(), records_per_second })
+}
+
+struct Shared {
+    /// Outputs that were read.
+    seen: AtomicU64,
+    /// Records with this timestamp or a later one are observed.
+    observe_from: AtomicI64,
+    /// No more records are sent.
+    stop: AtomicBool,
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Sends evenly; gives the number of records to be observed, and their rate.
+fn load(servers: &str, topic: &str, rate: f64, shared: &Shared) -> Result<(u64, f64), Failure> {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", servers)
+        .set("partitioner", "murmur2_random")
+        .set("linger.ms", "1")
+        .create()?;
+    let mut events = Events::new(KEYS);
+    // The load begins when ours is at work: what piles up while it starts would be observed for a long time.
+    events.advance();
+    producer.send(BaseRecord::to(topic).key(events.key()).payload(events.value())).map_err(|(error, _)| error)?;
+    producer.flush(PATIENCE)?;
+    let deadline = Instant::now() + PATIENCE;
+    while shared.seen.load(Ordering::Acquire) == 0 {
+        if Instant::now() > deadline {
+            return Err(format!("no output within {PATIENCE:?}").into());
+        }
+        std::thread::sleep(TICK);
+    }
+    let (start, mut sent, mut observed) = (Instant::now(), 0_u64, 0);
+    let mut observing = None;
+    while start.elapsed() < WARM_UP + OBSERVED {
+        if observing.is_none() && start.elapsed() >= WARM_UP {
+            // A millisecond of its own, so that no record before it carries the same.
+            std::thread::sleep(2 * TICK);
+            shared.observe_from.store(now_ms(), Ordering::Release);
+            observing = Some(Instant::now());
+        }
+        let due = (start.elapsed().as_secs_f64() * rate) as u64;
+        let timestamp = now_ms();
+        while sent < due {
+            events.advance();
+            let mut record = BaseRecord::to(topic).key(events.key()).payload(events.value()).timestamp(timestamp);
+            while let Err((_, back)) = producer.send(record) {
+                record = back;
+                producer.poll(TICK);
+            }
+            sent += 1;
+            observed += u64::from(observing.is_some());
+        }
+        producer.poll(TICK);
+    }
+    let elapsed = observing.map_or(OBSERVED, |since| since.elapsed());
+    producer.flush(PATIENCE)?;
+    Ok((observed, observed as f64 / elapsed.as_secs_f64()))
+}
+
+/// Reads until the load has ended and nothing has come for a while.
+fn read(reader: &rdkafka::consumer::BaseConsumer, shared: &Shared) -> Result<Histogram<u32>, Failure> {
+    let mut histogram = Histogram::<u32>::new(3)?;
+    let mut last = Instant::now();
+    loop {
+        match reader.poll(Duration::from_millis(10)) {
+            Some(Ok(record)) => {
+                last = Instant::now();
+                shared.seen.fetch_add(1, Ordering::Release);
+                let timestamp = record.timestamp().to_millis().unwrap_or(0);
+                if timestamp >= shared.observe_from.load(Ordering::Acquire) {
+                    histogram.record(u64::try_from(now_ms() - timestamp).unwrap_or(0))?;
+                }
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => {}
+            Some(Err(error)) => return Err(error.into()),
+            None => {}
+        }
+        if shared.stop.load(Ordering::Acquire) && last.elapsed() > Duration::from_secs(3) {
+            return Ok(histogram);
+        }
+    }
+}
