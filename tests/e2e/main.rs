@@ -14,3 +14,4 @@ mod cdc;
 mod faults;
 mod runtime;
 mod support;
+mod wire;
