@@ -17,3 +17,4 @@ pub mod task;
 pub mod telemetry;
 pub mod testing;
 pub mod topology;
+pub mod wire;

@@ -25,6 +25,16 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rocksdb", &["src/store/"]),
     ("redis", &["src/external/", "topologies/"]),
     ("kafka_protocol", &["src/wire/"]),
+    ("tokio_rustls", &["src/wire/"]),
+    ("rustls_native_certs", &["src/wire/"]),
+    ("hmac", &["src/wire/"]),
+    ("pbkdf2", &["src/wire/"]),
+    ("sha2_scram", &["src/wire/"]),
+    ("crc32c", &["src/wire/"]),
+    ("lz4_flex", &["src/wire/"]),
+    ("snap", &["src/wire/"]),
+    ("flate2", &["src/wire/"]),
+    ("zstd_safe", &["src/wire/"]),
 ];
 
 /// `task` and what lies below it are pure: no clock and none of these crates.

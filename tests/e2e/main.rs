@@ -15,3 +15,4 @@ mod faults;
 mod runtime;
 mod support;
 mod torture;
+mod wire;

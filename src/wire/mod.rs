@@ -1,0 +1,56 @@
+//! The Kafka protocol itself, without librdkafka: what transactions v2 and share groups need, and librdkafka does not have.
+//!
+//! ```text
+//!              Client  (cluster)            leader(topic, partition) · coordinator(kind, key) · connection(broker)
+//!                │   ├─ metadata            what is known, pure          ├─ brokers      one connection each, back-off
+//!                ▼
+//!            Connection                     call(request) · send(bytes): in order, pipelined, bounded
+//!                │   ├─ api                 requests, and the versions that both sides have
+//!                ▼   └─ handshake           ApiVersions, SASL ── scram (pure)
+//!             driver                        the one task that owns the socket
+//!                ▼
+//!        channel ─▶ transport ─▶ TCP · tls  frames ─▶ bytes            Security: librdkafka's properties
+//! ```
+//!
+//! To send a record batch: ask the [`Client`] for the leader and for the connection to it, choose a version
+//! ([`Connection::version`]), [`send`](Connection::send) the encoded body in pieces, await the [`Reply`]. After a refusal tell
+//! the client what it had wrong, after an error of the connection ask for another one; in both cases
+//! [`WireError::is_retriable`] says whether another try may help. Nothing here repeats a request by itself.
+//!
+//! This is the only place that names kafka-protocol and the crates of TLS and SCRAM. All futures are `Send`; a connection
+//! is run by the tokio runtime on which it was opened.
+
+mod api;
+mod brokers;
+mod channel;
+mod cluster;
+mod connection;
+mod driver;
+mod error;
+mod handshake;
+mod metadata;
+mod scram;
+mod security;
+mod settings;
+mod tls;
+mod transport;
+
+pub use api::Request;
+pub use channel::MAX_REQUEST_BYTES;
+pub use cluster::Client;
+pub use connection::{Connection, MAX_QUEUED, Outgoing, Reply, TrySendError};
+pub use driver::MAX_IN_FLIGHT;
+pub use error::{ApiName, Code, WireError};
+pub use metadata::{CoordinatorKind, Leader, TopicId};
+pub use security::Security;
+pub use settings::{Address, Settings};
+
+/// A broker's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BrokerId(pub i32);
+
+impl std::fmt::Display for BrokerId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
