@@ -12,5 +12,6 @@
 
 mod cdc;
 mod faults;
+mod produce;
 mod runtime;
 mod support;

@@ -108,6 +108,8 @@ pub(super) struct Engine {
     /// Produce requests that are out, by broker.
     out: HashMap<BrokerId, usize>,
     pub(super) notices: Vec<Notice>,
+    /// Partitions that were not there when their topics were looked at.
+    sought: Vec<(Arc<str>, i32)>,
     metadata_wanted: bool,
     metadata_under_way: bool,
     metadata_at: Instant,
@@ -133,6 +135,7 @@ impl Engine {
             next_flight: 0,
             out: HashMap::new(),
             notices: Vec::new(),
+            sought: Vec::new(),
             metadata_wanted: false,
             metadata_under_way: false,
             metadata_at: now,
@@ -155,6 +158,10 @@ impl Engine {
                     known: false,
                     too_large: None,
                 });
+                self.want_metadata(now, true);
+            }
+            Command::Sought { topic, partition } => {
+                self.sought.push((Arc::clone(&self.topics[topic].name), partition));
                 self.want_metadata(now, true);
             }
             _ if self.stage != Stage::Ready => {}
@@ -262,7 +269,8 @@ impl Engine {
         }
         (self.metadata_wanted, self.metadata_under_way) = (false, true);
         let lost = self.lanes.iter().filter(|lane| lane.leader.is_none());
-        let doubted = lost.map(|lane| (Arc::clone(&self.topics[lane.topic].name), lane.partition)).collect();
+        let lost = lost.map(|lane| (Arc::clone(&self.topics[lane.topic].name), lane.partition));
+        let doubted = lost.chain(std::mem::take(&mut self.sought)).collect();
         let topics = self.topics.iter().map(|topic| Arc::clone(&topic.name)).collect();
         Some(Call::Metadata { topics, doubted })
     }

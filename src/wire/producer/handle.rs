@@ -14,8 +14,6 @@ use crate::wire::batch::{Entry, HEADER, Open, largest_size};
 
 /// Bytes of a Produce request around one batch: names, lengths, tags. A topic's name has at most 249 bytes.
 const REQUEST_OVERHEAD: usize = 1024;
-/// How long appending waits to learn how many partitions a topic has.
-const TOPIC_PATIENCE: Duration = Duration::from_secs(10);
 /// How long dropping a producer waits for its thread.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -126,8 +124,8 @@ impl Producer {
             return Err(self.too_large(record, size));
         }
         let topic = match self.topics.find(record.topic) {
-            Some(topic) => topic,
-            None => self.learn(record.topic)?,
+            Some(topic) if !self.topics.all[topic].lanes.is_empty() => topic,
+            found => self.learn(record.topic, found)?,
         };
         let known = &self.topics.all[topic];
         let lane = match (record.partition, record.key) {
@@ -167,15 +165,25 @@ impl Producer {
         if self.shared.has_failed() {
             return Err(self.failure());
         }
-        if self.dirty_since.is_some_and(|since| since.elapsed() >= self.settings.linger) {
-            self.hand_over_all()?;
+        let deadline = Instant::now() + wait;
+        loop {
+            let lingered = self.dirty_since.map(|since| since + self.settings.linger);
+            if lingered.is_some_and(|due| due <= Instant::now()) {
+                self.hand_over_all()?;
+            }
+            if wait.is_zero() {
+                return Ok(());
+            }
+            let state = self.shared.lock();
+            let due = lingered.filter(|_| self.dirty_since.is_some()).map_or(deadline, |due| due.min(deadline));
+            let (state, in_time) = self.shared.wait(state, due);
+            if let Some(error) = state.failure.clone() {
+                return Err(error);
+            }
+            if in_time || due >= deadline {
+                return Ok(());
+            }
         }
-        if wait.is_zero() {
-            return Ok(());
-        }
-        let state = self.shared.lock();
-        let (state, _) = self.shared.wait(state, Instant::now() + wait);
-        state.failure.clone().map_or(Ok(()), Err)
     }
 
     /// Hands over the open batches and asks for the end of the transaction: when all is acknowledged, the positions go
@@ -206,8 +214,7 @@ impl Producer {
             return Ok(());
         }
         let seal = Seal { positions: positions.to_vec(), member: member.cloned() };
-        self.shared.lock().commands.push_back(Command::Seal(seal));
-        self.shared.wake.notify_one();
+        self.shared.command(Command::Seal(seal));
         (self.sealed, self.begun) = (true, false);
         Ok(())
     }
@@ -324,13 +331,14 @@ impl Producer {
         self.dirty_since.get_or_insert_with(Instant::now);
     }
 
-    /// Asks how many partitions a topic has.
+    /// Waits until it is known how many partitions a topic has; asks if nobody has yet.
     #[cold]
-    fn learn(&mut self, name: &str) -> Result<usize, ProduceError> {
-        let name: Arc<str> = name.into();
-        let index = self.topics.add(Arc::clone(&name));
-        self.shared.lock().commands.push_back(Command::Topic(name));
-        self.shared.wake.notify_one();
+    fn learn(&mut self, name: &str, found: Option<usize>) -> Result<usize, ProduceError> {
+        let index = found.unwrap_or_else(|| {
+            let name: Arc<str> = name.into();
+            self.shared.command(Command::Topic(Arc::clone(&name)));
+            self.topics.add(name)
+        });
         self.grow(index, 0)?;
         Ok(index)
     }
@@ -340,7 +348,11 @@ impl Producer {
     fn grow(&mut self, topic: usize, lane: usize) -> Result<(), ProduceError> {
         let shared = Arc::clone(&self.shared);
         let name = Arc::clone(&self.topics.all[topic].name);
-        let deadline = Instant::now() + TOPIC_PATIENCE;
+        let deadline = Instant::now() + self.settings.delivery_timeout;
+        if lane > 0 {
+            // It may have been added since the topic was looked at.
+            shared.command(Command::Sought { topic, partition: i32::try_from(lane).unwrap_or(i32::MAX) });
+        }
         let mut state = shared.lock();
         loop {
             if let Some(error) = state.failure.clone() {

@@ -14,6 +14,8 @@ pub(super) async fn leaders(
 ) -> Vec<(Arc<str>, Leaders)> {
     for (topic, partition) in doubted {
         client.forget_leader(&topic, Partition(partition));
+        // Asks the cluster, also for a partition that was not there; the answer is looked at below.
+        let _ = client.leader(&topic, Partition(partition)).await;
     }
     let mut all = Vec::with_capacity(topics.len());
     for topic in topics {

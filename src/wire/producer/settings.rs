@@ -21,7 +21,7 @@ pub struct ProducerSettings {
     pub max_request_bytes: usize,
     /// How long brokers may take to answer.
     pub request_timeout: Duration,
-    /// How long a batch may be tried for.
+    /// How long a batch may be tried for, and how long a new topic is waited for.
     pub delivery_timeout: Duration,
     /// Bytes that may be handed over and not acknowledged; then [`append`](super::Producer::append) waits.
     pub max_unacknowledged_bytes: usize,

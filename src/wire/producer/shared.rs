@@ -64,6 +64,11 @@ pub(super) enum Command {
     Initialise,
     /// A topic of this name will be produced to; topics are numbered in this order.
     Topic(Arc<str>),
+    /// A partition that the topic did not have when it was looked at.
+    Sought {
+        topic: usize,
+        partition: i32,
+    },
     Batch(Handed),
     Seal(Seal),
     /// Stop.
@@ -154,6 +159,11 @@ impl Shared {
         state.failure = None;
         state.hindrance = None;
         self.failed.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn command(&self, command: Command) {
+        self.lock().commands.push_back(command);
+        self.wake.notify_one();
     }
 
     pub(super) fn take_commands(&self) -> VecDeque<Command> {
