@@ -15,3 +15,4 @@ mod faults;
 mod produce;
 mod runtime;
 mod support;
+mod wire;

@@ -6,27 +6,43 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use testbed::{Kafka, Testbed};
+use testbed::{Kafka, Testbed, TestbedBuilder};
 
-static BED: Mutex<Option<Arc<Testbed>>> = Mutex::new(None);
+type Shared = Mutex<Option<Arc<Testbed>>>;
+
+static BED: Shared = Mutex::new(None);
+static SECURED: Shared = Mutex::new(None);
 
 /// The shared servers; the first call starts them, which takes about ten seconds.
 pub(crate) fn bed() -> Arc<Testbed> {
-    let mut bed = BED.lock().unwrap_or_else(PoisonError::into_inner);
+    shared(&BED, || {
+        // A killed member holds up its group until its session ends: that may be short here.
+        let kafka = Kafka::builder().unwrap().property("group.min.session.timeout.ms", "1000");
+        Testbed::builder().kafka_with(kafka).registry().redis().postgres().connect()
+    })
+}
+
+/// A shared broker with listeners for TLS and SASL, and an authorizer.
+pub(crate) fn secured() -> Arc<Testbed> {
+    shared(&SECURED, || Testbed::builder().kafka_with(Kafka::builder().unwrap().secured()))
+}
+
+fn shared(bed: &Shared, builder: impl FnOnce() -> TestbedBuilder) -> Arc<Testbed> {
+    let mut bed = bed.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(bed) = bed.as_ref() {
         return Arc::clone(bed);
     }
-    // A killed member holds up its group until its session ends: that may be short here.
-    let kafka = Kafka::builder().unwrap().property("group.min.session.timeout.ms", "1000");
-    let builder = Testbed::builder().kafka_with(kafka).registry().redis().postgres().connect();
+    let builder = builder();
     let started = Arc::new(builder.start().unwrap_or_else(|error| panic!("the testbed does not start: {error}")));
     end_with_the_process();
     Arc::clone(bed.insert(started))
 }
 
 extern "C" fn tear_down() {
-    let bed = BED.lock().unwrap_or_else(PoisonError::into_inner).take();
-    drop(bed);
+    for bed in [&BED, &SECURED] {
+        let bed = bed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(bed);
+    }
 }
 
 #[expect(unsafe_code, reason = "the standard library has no hook for the end of the process")]

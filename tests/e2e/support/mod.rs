@@ -8,7 +8,7 @@ pub(crate) mod session;
 use std::time::Duration;
 
 pub(crate) use app::{App, Spec};
-pub(crate) use bed::bed;
+pub(crate) use bed::{bed, secured};
 pub(crate) use records::Topics;
 pub(crate) use session::Session;
 

@@ -43,7 +43,8 @@ impl Part {
 
     const fn programs(self) -> &'static [&'static str] {
         match self {
-            Self::Kafka | Self::Connect => &["java", "mvn"],
+            Self::Kafka => &["java", "mvn", "openssl"],
+            Self::Connect => &["java", "mvn"],
             Self::Registry => &["java", "mvn", "tar"],
             Self::Redis => &["redis-server"],
             Self::Postgres => &["postgres", "initdb", "psql", "pgbench"],

@@ -1,4 +1,4 @@
-//! One Kafka broker in KRaft mode, broker and controller in one process.
+//! Kafka brokers in KRaft mode, broker and controller in one process: one alone, or several as a cluster.
 //!
 //! ```text
 //! format (once, about 1 s) --> server.properties + data/ --> kafka.Kafka --> Metadata names one unfenced broker
@@ -18,6 +18,7 @@ use crate::error::Result;
 use crate::java::{Jit, class_path, java, log_level};
 use crate::ports::free_port;
 use crate::process::write;
+use crate::secured::Secured;
 use crate::server::{Plan, Server};
 
 /// The broker's heap.
@@ -34,7 +35,31 @@ const CLUSTER_ID: &str = "aGVhZHJhY2UtdGVzdGJlZA";
 pub struct KafkaBuilder {
     version: KafkaVersion,
     node_id: u32,
+    secured: bool,
     properties: BTreeMap<String, String>,
+}
+
+/// Where one node listens, and who decides.
+#[derive(Debug, Clone)]
+struct Place {
+    port: u16,
+    controller_port: u16,
+    /// All controllers of a cluster, as `id@host:port`; nothing if there is only this one.
+    voters: Option<String>,
+}
+
+/// What a broker knows of the plan that worked.
+#[derive(Debug)]
+struct Planned {
+    port: u16,
+    dir: PathBuf,
+    secured: Option<Secured>,
+}
+
+impl Place {
+    fn free() -> Result<Self> {
+        Ok(Place { port: free_port()?, controller_port: free_port()?, voters: None })
+    }
 }
 
 impl KafkaBuilder {
@@ -59,28 +84,74 @@ impl KafkaBuilder {
         self
     }
 
+    /// With further listeners for TLS and SASL: see [`Kafka::secured`].
+    #[must_use]
+    pub fn secured(mut self) -> Self {
+        self.secured = true;
+        self
+    }
+
     /// Formats the storage, starts the broker and waits until it serves.
     ///
     /// # Errors
     /// [`crate::Error::Start`] with the end of the broker's log.
     pub fn start(&self, cache: &Cache, dirs: &Dirs) -> Result<Kafka> {
-        let lib = cache.ensure(Artifacts::Kafka(self.version))?;
-        let (server, (port, dir)) = Server::launch("kafka", || self.plan(&lib, dirs))?;
-        let bootstrap_servers = format!("127.0.0.1:{port}");
-        Ok(Kafka { server, version: self.version, bootstrap_servers, port, dir, cache: cache.clone() })
+        self.start_at(cache, dirs, Place::free)
     }
 
-    fn plan(&self, lib: &Path, dirs: &Dirs) -> Result<(Plan, (u16, PathBuf))> {
+    /// Starts a cluster of so many nodes, each broker and controller, with the ids 1, 2, …. What has several replicas has
+    /// as many as there are nodes, three at most.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_cluster(&self, cache: &Cache, dirs: &Dirs, nodes: u32) -> Result<Vec<Kafka>> {
+        let mut places = (0..nodes).map(|_| Place::free()).collect::<Result<Vec<Place>>>()?;
+        let voter = |(id, place): (u32, &Place)| format!("{id}@127.0.0.1:{}", place.controller_port);
+        let voters: Vec<String> = (1..).zip(&places).map(voter).collect();
+        places.iter_mut().for_each(|place| place.voters = Some(voters.join(",")));
+        let replicas = nodes.min(3).to_string();
+        let names = ["offsets.topic", "transaction.state.log", "share.coordinator.state.topic"];
+        let names = names.map(|name| format!("{name}.replication.factor"));
+        let all = names.iter().fold(self.clone(), |builder, name| builder.property(name, &replicas));
+        // At once: none serves before most of them are there.
+        std::thread::scope(|scope| {
+            let started: Vec<_> = (1..)
+                .zip(places)
+                .map(|(id, place)| (all.clone().node_id(id), place))
+                .map(|(node, place)| scope.spawn(move || node.start_at(cache, dirs, || Ok(place.clone()))))
+                .collect();
+            let joined =
+                started.into_iter().map(|thread| thread.join().unwrap_or_else(|p| std::panic::resume_unwind(p)));
+            joined.collect()
+        })
+    }
+
+    fn start_at(&self, cache: &Cache, dirs: &Dirs, place: impl Fn() -> Result<Place>) -> Result<Kafka> {
+        let lib = cache.ensure(Artifacts::Kafka(self.version))?;
+        let (server, planned) = Server::launch("kafka", || self.plan(&lib, dirs, &place()?))?;
+        let bootstrap_servers = format!("127.0.0.1:{}", planned.port);
+        let (version, node_id, cache) = (self.version, self.node_id, cache.clone());
+        Ok(Kafka { server, version, node_id, bootstrap_servers, planned, cache })
+    }
+
+    fn plan(&self, lib: &Path, dirs: &Dirs, place: &Place) -> Result<(Plan, Planned)> {
         let dir = dirs.part("kafka")?;
-        let (port, controller_port) = (free_port()?, free_port()?);
+        let secured = if self.secured { Some(Secured::new(&dir)?) } else { None };
         let properties = dir.join("server.properties");
-        write(&properties, &self.render(port, controller_port, &dir))?;
-        java(&dir, TOOL_HEAP_MB, Jit::Quick)?
-            .args(log_level("warn"))
-            .args(class_path(lib))
-            .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "--standalone", "-c"])
-            .args([&properties])
-            .run(TOOL_DEADLINE)?;
+        write(&properties, &self.render(place, &dir, secured.as_ref()))?;
+        let mut format = java(&dir, TOOL_HEAP_MB, Jit::Quick)?.args(log_level("warn")).args(class_path(lib)).args([
+            "kafka.tools.StorageTool",
+            "format",
+            "-t",
+            CLUSTER_ID,
+        ]);
+        if place.voters.is_none() {
+            format = format.args(["--standalone"]);
+        }
+        if secured.is_some() {
+            format = format.args(Secured::format_arguments());
+        }
+        format.args(["-c"]).args([&properties]).run(TOOL_DEADLINE)?;
         let launch = java(&dir, HEAP_MB, Jit::Full)?
             .args(log_level("info"))
             // The dump of all configuration keys at each client start would drown the rest.
@@ -88,18 +159,31 @@ impl KafkaBuilder {
             .args(class_path(lib))
             .args(["kafka.Kafka"])
             .args([properties]);
+        let port = place.port;
         let probe = Box::new(move || broker_probe::serves(port));
-        Ok((Plan { launch, probe, log: dir.join("kafka.log"), stop_signal: Signal::SIGTERM }, (port, dir)))
+        let plan = Plan { launch, probe, log: dir.join("kafka.log"), stop_signal: Signal::SIGTERM };
+        Ok((plan, Planned { port, dir, secured }))
     }
 
-    fn render(&self, port: u16, controller_port: u16, dir: &Path) -> String {
+    fn render(&self, place: &Place, dir: &Path, secured: Option<&Secured>) -> String {
+        let Place { port, controller_port, voters } = place;
         let mut all: BTreeMap<String, String> = BTreeMap::new();
         let mut set = |name: &str, value: String| all.insert(name.to_owned(), value);
         set("process.roles", "broker,controller".into());
         set("node.id", self.node_id.to_string());
-        set("controller.quorum.bootstrap.servers", format!("127.0.0.1:{controller_port}"));
-        set("listeners", format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}"));
-        set("advertised.listeners", format!("PLAINTEXT://127.0.0.1:{port}"));
+        match voters {
+            None => set("controller.quorum.bootstrap.servers", format!("127.0.0.1:{controller_port}")),
+            Some(voters) => set("controller.quorum.voters", voters.clone()),
+        };
+        let mut listeners = format!("PLAINTEXT://127.0.0.1:{port}");
+        for (name, value) in secured.map(|secured| secured.properties(dir)).into_iter().flatten() {
+            set(&name, value);
+        }
+        if let Some(secured) = secured {
+            listeners = format!("{listeners},{}", secured.listeners());
+        }
+        set("listeners", format!("{listeners},CONTROLLER://127.0.0.1:{controller_port}"));
+        set("advertised.listeners", listeners);
         set("controller.listener.names", "CONTROLLER".into());
         set("log.dirs", dir.join("data").display().to_string());
         for (name, value) in SMALL {
@@ -133,9 +217,9 @@ const SMALL: &[(&str, &str)] = &[
 pub struct Kafka {
     server: Server,
     version: KafkaVersion,
+    node_id: u32,
     bootstrap_servers: String,
-    port: u16,
-    dir: PathBuf,
+    planned: Planned,
     cache: Cache,
 }
 
@@ -153,7 +237,7 @@ impl Kafka {
     /// # Errors
     /// [`crate::Error::Setting`] if nobody has tried that version.
     pub fn builder() -> Result<KafkaBuilder> {
-        Ok(KafkaBuilder { version: KafkaVersion::from_env()?, node_id: 1, properties: BTreeMap::new() })
+        Ok(KafkaBuilder { version: KafkaVersion::from_env()?, node_id: 1, secured: false, properties: BTreeMap::new() })
     }
 
     /// Starts one with the defaults.
@@ -171,7 +255,20 @@ impl Kafka {
 
     /// The port of the clients' listener.
     pub fn port(&self) -> u16 {
-        self.port
+        self.planned.port
+    }
+
+    /// The node's id, which is the broker's.
+    pub fn node_id(&self) -> u32 {
+        self.node_id
+    }
+
+    /// Its listeners for TLS and SASL.
+    ///
+    /// # Errors
+    /// [`crate::Error::NotStarted`] if the builder was not asked for them.
+    pub fn secured(&self) -> Result<&Secured> {
+        self.planned.secured.as_ref().ok_or(crate::Error::NotStarted("secured listeners"))
     }
 
     /// The version that runs.
@@ -185,7 +282,7 @@ impl Kafka {
     /// [`crate::Error::Tool`] with its output if it fails.
     pub fn java_tool(&self, class: &str, args: &[&str]) -> Result<String> {
         let lib = self.cache.ensure(Artifacts::Kafka(self.version.tools()))?;
-        java(&self.dir, TOOL_HEAP_MB, Jit::Quick)?
+        java(&self.planned.dir, TOOL_HEAP_MB, Jit::Quick)?
             .args(log_level("warn"))
             .args(class_path(&lib))
             .args([class])

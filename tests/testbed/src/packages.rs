@@ -18,7 +18,7 @@ const APT_DEADLINE: Duration = Duration::from_secs(900);
 const POSTGRES_BIN: &str = "/usr/lib/postgresql/15/bin";
 
 /// A program and the Debian package that has it.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("redis-server", "redis-server"),
     ("prometheus", "prometheus"),
     ("postgres", "postgresql-15"),
@@ -28,6 +28,8 @@ const PROGRAMS: [(&str, &str); 10] = [
     ("java", "openjdk-17-jre-headless"),
     ("mvn", "maven"),
     ("tar", "tar"),
+    // For the certificates of brokers with TLS.
+    ("openssl", "openssl"),
     ("promtool", "prometheus"),
 ];
 

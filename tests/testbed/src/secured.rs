@@ -1,0 +1,169 @@
+//! A broker's listeners for TLS and SASL, and the certificates and users that go with them.
+//!
+//! ```text
+//! SSL              TLS, anybody            certificate of `localhost`, signed by the testbed's authority
+//! MTLS             TLS, with certificate   client.pem, client.key
+//! SASL_PLAINTEXT   PLAIN, SCRAM            ada (may do everything), eve (may do nothing)
+//! SASL_SSL         the same over TLS
+//! ```
+//!
+//! An authorizer denies what is not allowed; whoever has no name (plain, TLS) may do everything, as on any other broker.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::packages;
+use crate::ports::free_port;
+use crate::process::{Launch, write};
+
+/// Time for one run of openssl, which takes some milliseconds.
+const OPENSSL_DEADLINE: Duration = Duration::from_secs(30);
+/// The host that the broker's certificate is for. 127.0.0.1 is not in it, so that a wrong name can be tried.
+const HOST: &str = "localhost";
+/// A session of this mechanism on the listener without TLS ends after two seconds, so that its renewal can be seen.
+const SHORT_SESSION: (&str, &str) = ("listener.name.sasl_plaintext.scram-sha-512.connections.max.reauth.ms", "2000");
+
+/// Where the secured listeners of a broker are, and what a client needs for them.
+#[derive(Debug, Clone)]
+pub struct Secured {
+    /// `host:port` of the listener with TLS.
+    pub ssl: String,
+    /// The same under a name that the certificate is not for.
+    pub ssl_other_name: String,
+    /// `host:port` of the listener with TLS that asks for a certificate.
+    pub mtls: String,
+    /// `host:port` of the listener with SASL.
+    pub sasl_plaintext: String,
+    /// `host:port` of the listener with SASL over TLS.
+    pub sasl_ssl: String,
+    /// PEM of the authority that signed the broker's certificate.
+    pub authority: PathBuf,
+    /// PEM of an authority that did not.
+    pub stranger: PathBuf,
+    /// PEM of a client's certificate.
+    pub client_certificate: PathBuf,
+    /// PEM of its key.
+    pub client_key: PathBuf,
+}
+
+impl Secured {
+    /// A user who may do everything.
+    pub const USER: &str = "ada";
+    /// A user who may do nothing.
+    pub const POWERLESS: &str = "eve";
+    /// The password of both.
+    pub const PASSWORD: &str = "correct-horse,battery=staple";
+
+    /// Makes certificates and takes ports.
+    pub(crate) fn new(dir: &Path) -> Result<Self> {
+        let authority = make_authority(dir, "authority")?;
+        let stranger = make_authority(dir, "stranger")?;
+        let (broker, broker_key) = make_leaf(dir, "broker", &authority)?;
+        let (client_certificate, client_key) = make_leaf(dir, "client", &authority)?;
+        let read = |path: &Path| std::fs::read_to_string(path).map_err(crate::Error::path("read", path));
+        // Kafka wants the key and its chain in one file.
+        write(&dir.join("broker-store.pem"), &format!("{}{}", read(&broker_key)?, read(&broker)?))?;
+        let place = |host: &str| free_port().map(|port| format!("{host}:{port}"));
+        let ssl = place(HOST)?;
+        let ssl_other_name = ssl.replace(HOST, "127.0.0.1");
+        Ok(Secured {
+            ssl,
+            ssl_other_name,
+            mtls: place(HOST)?,
+            sasl_plaintext: place(HOST)?,
+            sasl_ssl: place(HOST)?,
+            authority,
+            stranger,
+            client_certificate,
+            client_key,
+        })
+    }
+
+    /// Name and address of each listener.
+    pub(crate) fn listeners(&self) -> String {
+        let all = [
+            ("SSL", &self.ssl),
+            ("MTLS", &self.mtls),
+            ("SASL_PLAINTEXT", &self.sasl_plaintext),
+            ("SASL_SSL", &self.sasl_ssl),
+        ];
+        all.map(|(name, address)| format!("{name}://{address}")).join(",")
+    }
+
+    /// What `server.properties` says of them, besides `listeners`.
+    pub(crate) fn properties(&self, dir: &Path) -> Vec<(String, String)> {
+        const JAAS: &str = "org.apache.kafka.common.security";
+        let path = |path: &Path| path.display().to_string();
+        let (user, powerless, password) = (Self::USER, Self::POWERLESS, Self::PASSWORD);
+        let plain = format!(
+            "{JAAS}.plain.PlainLoginModule required user_{user}=\"{password}\" user_{powerless}=\"{password}\";"
+        );
+        let protocols = "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,MTLS:SSL,\
+                         SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL";
+        let super_users = format!("User:ANONYMOUS;User:{user};User:CN=client");
+        let mut all = vec![
+            ("listener.security.protocol.map", protocols.to_owned()),
+            ("listener.name.mtls.ssl.client.auth", "required".to_owned()),
+            ("ssl.keystore.type", "PEM".to_owned()),
+            ("ssl.keystore.location", path(&dir.join("broker-store.pem"))),
+            ("ssl.truststore.type", "PEM".to_owned()),
+            ("ssl.truststore.location", path(&self.authority)),
+            ("sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512".to_owned()),
+            (SHORT_SESSION.0, SHORT_SESSION.1.to_owned()),
+            ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer".to_owned()),
+            ("super.users", super_users),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect::<Vec<_>>();
+        for listener in ["sasl_plaintext", "sasl_ssl"] {
+            let name = |mechanism: &str| format!("listener.name.{listener}.{mechanism}.sasl.jaas.config");
+            all.push((name("plain"), plain.clone()));
+            for mechanism in ["scram-sha-256", "scram-sha-512"] {
+                all.push((name(mechanism), format!("{JAAS}.scram.ScramLoginModule required;")));
+            }
+        }
+        all
+    }
+
+    /// What the storage is formatted with.
+    pub(crate) fn format_arguments() -> Vec<String> {
+        let mut all = Vec::new();
+        for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
+            for user in [Self::USER, Self::POWERLESS] {
+                all.push("--add-scram".to_owned());
+                all.push(format!("{mechanism}=[name=\"{user}\",password=\"{}\"]", Self::PASSWORD));
+            }
+        }
+        all
+    }
+}
+
+/// An authority's certificate; its key is beside it.
+fn make_authority(dir: &Path, name: &str) -> Result<PathBuf> {
+    make(dir, name, &[]).map(|(certificate, _)| certificate)
+}
+
+/// A certificate for [`HOST`] and its key.
+fn make_leaf(dir: &Path, name: &str, authority: &Path) -> Result<(PathBuf, PathBuf)> {
+    let key = authority.with_extension("key");
+    let (authority, key) = (authority.display().to_string(), key.display().to_string());
+    let host = format!("subjectAltName=DNS:{HOST}");
+    make(
+        dir,
+        name,
+        &["-CA", &authority, "-CAkey", &key, "-addext", "basicConstraints=critical,CA:FALSE", "-addext", &host],
+    )
+}
+
+fn make(dir: &Path, name: &str, more: &[&str]) -> Result<(PathBuf, PathBuf)> {
+    let (certificate, key) = (dir.join(format!("{name}.pem")), dir.join(format!("{name}.key")));
+    Launch::new(packages::find("openssl")?, dir)
+        .args(["req", "-x509", "-nodes", "-days", "30", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+        .args(["-subj".to_owned(), format!("/CN={name}")])
+        .args(["-keyout".into(), key.as_os_str().to_owned(), "-out".into(), certificate.as_os_str().to_owned()])
+        .args(more.iter().copied())
+        .run(OPENSSL_DEADLINE)?;
+    Ok((certificate, key))
+}
