@@ -1,6 +1,8 @@
 //! The Kafka protocol itself, without librdkafka: what transactions v2 and share groups need, and librdkafka does not have.
 //!
 //! ```text
+//!             producer                      transactions v2 of one stream thread; batch, compression: what it sends
+//!                ▼
 //!              Client  (cluster)            leader(topic, partition) · coordinator(kind, key) · connection(broker)
 //!                │   ├─ metadata            what is known, pure          ├─ brokers      one connection each, back-off
 //!                ▼

@@ -269,27 +269,41 @@ impl Producer {
         }
     }
 
+    /// Gives all open batches to the I/O thread at once, so that they travel together.
     fn hand_over_all(&mut self) -> Result<(), ProduceError> {
-        while let Some(&(topic, lane)) = self.dirty.last() {
-            self.hand_over(topic, lane)?;
-        }
+        let dirty = std::mem::take(&mut self.dirty);
+        let closed = dirty.iter().filter_map(|&(topic, lane)| self.close(topic, lane)).collect();
+        self.dirty = dirty;
+        self.dirty.clear();
         self.dirty_since = None;
-        Ok(())
+        self.give(closed)
     }
 
-    /// Gives one open batch to the I/O thread, when there is room.
+    /// Gives one open batch to the I/O thread.
     fn hand_over(&mut self, topic: usize, lane: usize) -> Result<(), ProduceError> {
         if let Some(at) = self.dirty.iter().rposition(|&dirty| dirty == (topic, lane)) {
             self.dirty.swap_remove(at);
         }
+        let closed = self.close(topic, lane);
+        self.give(closed.into_iter().collect())
+    }
+
+    fn close(&mut self, topic: usize, lane: usize) -> Option<Handed> {
         let known = &mut self.topics.all[topic];
         known.turn_from(lane);
         let target = &mut known.lanes[lane];
-        let slot = target.slot.take();
-        let Some(open) = target.open.take() else { return Ok(()) };
+        let (slot, open) = (target.slot.take(), target.open.take()?);
+        let partition = i32::try_from(lane).unwrap_or(i32::MAX);
+        Some(Handed { topic, partition, slot, batch: open.close() })
+    }
+
+    /// Waits until there is room, and hands over.
+    fn give(&mut self, closed: Vec<Handed>) -> Result<(), ProduceError> {
+        if closed.is_empty() {
+            return Ok(());
+        }
         self.begun = true;
-        let batch = open.close();
-        let bytes = batch.bytes();
+        let bytes: usize = closed.iter().map(|handed| handed.batch.bytes()).sum();
         let deadline = Instant::now() + self.settings.delivery_timeout;
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
@@ -306,8 +320,7 @@ impl Producer {
             }
         }
         state.unacknowledged += bytes;
-        let partition = i32::try_from(lane).unwrap_or(i32::MAX);
-        state.commands.push_back(Command::Batch(Handed { topic, partition, slot, batch }));
+        state.commands.extend(closed.into_iter().map(Command::Batch));
         drop(state);
         shared.wake.notify_one();
         Ok(())
