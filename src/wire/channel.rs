@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
 use super::api::Request;
 use super::error::{ApiName, WireError};
+use super::tls;
 use super::transport::Stream;
 
 /// Largest request; a broker's own default (`socket.request.max.bytes`), which ends a connection that sends more.
@@ -86,7 +87,10 @@ impl Channel {
         let body = encode(&self.address, request, version)?;
         let correlation = self.queue(R::KEY, version, vec![body])?;
         while self.writer.has_work() {
-            self.writer.progress().await?;
+            if let Err(error) = self.writer.progress().await {
+                // A broker that hung up may have said why.
+                return Err(self.reader.frame().await.err().filter(|told| !told.is_retriable()).unwrap_or(error));
+            }
         }
         let frame = self.reader.frame().await?;
         if frame.correlation() != Some(correlation) {
@@ -174,7 +178,7 @@ impl Reader {
                 return Ok(frame);
             }
             self.buffer.reserve(READ_BYTES);
-            let read = self.half.read_buf(&mut self.buffer).await.map_err(|error| self.closed(error.to_string()))?;
+            let read = self.half.read_buf(&mut self.buffer).await.map_err(|error| self.failed(&error))?;
             if read == 0 {
                 return Err(self.closed("closed by the broker".to_owned()));
             }
@@ -214,6 +218,13 @@ impl Reader {
     pub(super) fn unknown_answer(&self, frame: &Bytes) -> WireError {
         let reason = format!("an answer of {} bytes that nobody asked for: not a Kafka broker?", frame.len());
         WireError::Protocol { address: self.address.clone(), reason }
+    }
+
+    fn failed(&self, error: &io::Error) -> WireError {
+        match tls::refused_certificate(error) {
+            Some(reason) => WireError::Tls { address: self.address.clone(), reason },
+            None => self.closed(error.to_string()),
+        }
     }
 
     fn closed(&self, reason: String) -> WireError {

@@ -13,7 +13,7 @@ use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 
 use super::error::WireError;
@@ -89,9 +89,7 @@ impl Tls {
             Some(Error::InvalidMessage(_)) => {
                 "the broker does not speak TLS on this port: see security.protocol".to_owned()
             }
-            Some(Error::AlertReceived(alert)) => {
-                format!("the broker refused: {alert:?}; does it want a client certificate (ssl.certificate.location)?")
-            }
+            Some(Error::AlertReceived(alert)) => refusal(*alert),
             Some(other) => other.to_string(),
             // A broker that is away, not one that is wrong: the same may succeed later. A listener without TLS that is
             // spoken to in TLS hangs up as well.
@@ -102,6 +100,29 @@ impl Tls {
         };
         WireError::Tls { address: address.to_string(), reason }
     }
+}
+
+/// What an error of an encrypted connection says about our certificate. With TLS 1.3 a broker looks at it only when the
+/// client believes that the handshake is over.
+pub(super) fn refused_certificate(error: &io::Error) -> Option<String> {
+    use AlertDescription as Alert;
+    match error.get_ref()?.downcast_ref::<Error>()? {
+        Error::AlertReceived(
+            alert @ (Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::CertificateRequired
+            | Alert::UnknownCA
+            | Alert::AccessDenied),
+        ) => Some(refusal(*alert)),
+        _ => None,
+    }
+}
+
+fn refusal(alert: AlertDescription) -> String {
+    format!("the broker refused: {alert:?}; does it want a client certificate (ssl.certificate.location)?")
 }
 
 /// Random bytes that nobody can guess.

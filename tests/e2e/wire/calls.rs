@@ -44,7 +44,9 @@ fn a_client_finds_the_cluster_behind_a_dead_bootstrap_server() {
         assert_eq!(client.partitions("wire-calls").await.unwrap(), 3);
         let leader = client.leader("wire-calls", Partition(2)).await.unwrap();
         assert_ne!(leader.topic_id.0, [0; 16]);
-        assert_eq!(end_offset(&client, "wire-calls", 2).await.unwrap(), 0);
+        // Its leader may not know yet that it is one.
+        let end = retried("the leader's answer", || end_offset(&client, "wire-calls", 2)).await;
+        assert_eq!(end, 0);
     });
 }
 
@@ -80,7 +82,7 @@ fn pipelined_calls_answer_in_order() {
         }
         for (reply, name) in replies.into_iter().zip(&wanted) {
             let response = reply.decoded::<MetadataRequest>(VERSION).await.unwrap();
-            assert_eq!(names(&response), [name.clone()]);
+            assert_eq!(names(&response), std::slice::from_ref(name));
         }
     });
 }

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use headrace::position::Partition;
-use headrace::wire::{Client, Connection, Settings, WireError};
+use headrace::wire::{Connection, Settings, WireError};
+use kafka_protocol::messages::{SaslAuthenticateRequest, SaslHandshakeRequest};
+use kafka_protocol::protocol::StrBytes;
 use testbed::Secured;
 
 use super::{PAUSE, client, metadata_of, run, settings};
@@ -159,16 +161,30 @@ fn a_session_that_ends_is_renewed_on_the_same_connection() {
     const SESSIONS: Duration = Duration::from_secs(5);
     let server = listeners().sasl_plaintext;
     run(async move {
-        let properties = sasl("sasl_plaintext", "SCRAM-SHA-512", Secured::USER, Secured::PASSWORD);
-        let settings: Settings = settings(&server, &properties);
-        let connection = Connection::open(&settings.bootstrap_servers[0], &settings).await.unwrap();
+        let properties = sasl("sasl_plaintext", "PLAIN", Secured::USER, Secured::PASSWORD);
+        let renewed = open(&settings(&server, &properties)).await;
+        // The control arm logs in by hand, which its driver does not know of, and never again.
+        let control = open(&settings(&server, &[])).await;
+        let handshake = SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str("PLAIN"));
+        assert_eq!(control.call(&handshake, 1..=1).await.unwrap().error_code, 0);
+        let login = format!("\0{}\0{}", Secured::USER, Secured::PASSWORD);
+        let login = SaslAuthenticateRequest::default().with_auth_bytes(login.into_bytes().into());
+        assert_eq!(control.call(&login, ..).await.unwrap().error_code, 0);
+        control.call(&metadata_of(&[]), ..).await.unwrap();
+
         let start = Instant::now();
         let mut tick = tokio::time::interval(PAUSE);
+        let mut control_failed = false;
         while start.elapsed() < SESSIONS {
             tick.tick().await;
-            connection.call(&metadata_of(&[]), ..).await.unwrap();
+            renewed.call(&metadata_of(&[]), ..).await.unwrap();
+            control_failed |= control.call(&metadata_of(&[]), ..).await.is_err();
         }
-        assert!(connection.is_open());
-        drop(Client::new(settings));
+        assert!(control_failed, "the broker ends no session, so this test shows nothing");
+        assert!(renewed.is_open() && !control.is_open());
     });
+}
+
+async fn open(settings: &Settings) -> Connection {
+    Connection::open(&settings.bootstrap_servers[0], settings).await.unwrap()
 }

@@ -22,7 +22,7 @@ const OPENSSL_DEADLINE: Duration = Duration::from_secs(30);
 /// The host that the broker's certificate is for. 127.0.0.1 is not in it, so that a wrong name can be tried.
 const HOST: &str = "localhost";
 /// A session of this mechanism on the listener without TLS ends after two seconds, so that its renewal can be seen.
-const SHORT_SESSION: (&str, &str) = ("listener.name.sasl_plaintext.scram-sha-512.connections.max.reauth.ms", "2000");
+const SHORT_SESSION: (&str, &str) = ("listener.name.sasl_plaintext.plain.connections.max.reauth.ms", "2000");
 
 /// Where the secured listeners of a broker are, and what a client needs for them.
 #[derive(Debug, Clone)]
@@ -52,8 +52,8 @@ impl Secured {
     pub const USER: &str = "ada";
     /// A user who may do nothing.
     pub const POWERLESS: &str = "eve";
-    /// The password of both.
-    pub const PASSWORD: &str = "correct-horse,battery=staple";
+    /// The password of both. Without commas and equals signs, which the formatting tool takes for its own.
+    pub const PASSWORD: &str = "correct-horse.battery/staple";
 
     /// Makes certificates and takes ports.
     pub(crate) fn new(dir: &Path) -> Result<Self> {
