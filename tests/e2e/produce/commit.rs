@@ -8,7 +8,9 @@ use headrace::wire::producer::{Committed, Outgoing, Producer, ProducerSettings, 
 
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
-use super::support::{Joined, at, commit, initialise, logged, outcome, producer, record, settings, start, values};
+use super::support::{
+    Joined, at, commit, initialise, logged, outcome, producer, record, sees, settings, start, values,
+};
 use crate::runtime::support::{Bench, PARTITIONS, PATIENCE, broker};
 use crate::support::{Topics, eventually, expect};
 
@@ -30,10 +32,13 @@ fn n3_a_commit_shows_all_partitions_and_the_positions_at_once() {
     committed.next_offsets.sort();
     let expected: Vec<(Slot, Offset)> = (0..4).map(|slot| (Slot(slot), Offset(250))).collect();
     assert_eq!(committed.next_offsets, expected);
-    let mut seen = values(&bench, &output);
-    seen.sort();
-    assert_eq!(seen, texts);
-    assert_eq!((joined.committed(&input, 0), joined.committed(&input, 3)), (Some(17), Some(4)));
+    eventually("a committed reader sees all", || {
+        let mut seen = values(&bench, &output);
+        seen.sort();
+        expect(&(seen == texts), &true)
+    });
+    let positions = || (joined.committed(&input, 0), joined.committed(&input, 3));
+    eventually("the positions are committed", || expect(&positions(), &(Some(17), Some(4))));
     assert_eq!(joined.committed(&input, 1), None);
 }
 
@@ -52,7 +57,7 @@ fn n7_what_is_not_committed_is_never_seen_and_initialising_ends_it() {
     initialise(&mut producer);
     producer.append(&record(&output, 0, "committed")).unwrap();
     commit(&mut producer).unwrap();
-    assert_eq!(values(&bench, &output), ["committed"]);
+    sees(&bench, &output, &["committed"]);
 }
 
 #[test]
@@ -67,7 +72,7 @@ fn n2_the_next_epoch_is_adopted_over_many_transactions() {
         let committed = commit(&mut producer).unwrap();
         assert_eq!(committed.next_offsets.len(), 1);
     }
-    assert_eq!(values(&bench, &output), texts);
+    sees(&bench, &output, &texts);
 }
 
 #[test]
@@ -90,7 +95,7 @@ fn n5_what_is_appended_after_a_seal_belongs_to_the_next_transaction() {
     }
     outcome(&mut producer).unwrap();
     producer.append(&record(&output, 2, "never sealed")).unwrap();
-    assert_eq!(values(&bench, &output), expected);
+    sees(&bench, &output, &expected);
 }
 
 #[test]
@@ -104,7 +109,7 @@ fn r8_nothing_in_a_transaction_sends_nothing() {
     let joined = Joined::new(&bench, &bench.input());
     producer.seal(&[at(&bench.input(), 1, 3)], Some(&joined.member())).unwrap();
     assert_eq!(outcome(&mut producer).unwrap(), Committed::default(), "positions alone are a transaction");
-    assert_eq!(joined.committed(&bench.input(), 1), Some(3));
+    eventually("they are committed", || expect(&joined.committed(&bench.input(), 1), &Some(3)));
 }
 
 #[test]
@@ -126,7 +131,7 @@ fn n1_keys_land_where_java_and_librdkafka_put_them() {
         let records = Topics::new(&bench.servers).read(topic).into_iter();
         records.map(|record| (record.key, record.partition)).collect::<BTreeMap<_, _>>()
     };
-    assert_eq!(place(&ours), place(&theirs));
+    eventually("ours lie where theirs do", || expect(&(place(&ours) == place(&theirs)), &true));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use headrace::wire::producer::{Member, ProduceError, ProducerSettings};
 
-use super::support::{Joined, at, commit, initialise, outcome, producer, record, settings, values};
+use super::support::{Joined, at, commit, initialise, outcome, producer, record, sees, settings, values};
 use crate::runtime::support::{Bench, PATIENCE, broker};
 use crate::support::{Topics, eventually, expect};
 
@@ -24,7 +24,7 @@ fn n7_a_second_producer_of_the_same_id_fences_the_first() {
     assert_eq!(first.append(&record(&output, 0, "again")).unwrap_err(), error, "it stays fenced");
     second.append(&record(&output, 0, "of the second")).unwrap();
     commit(&mut second).unwrap();
-    assert_eq!(values(&bench, &output), ["of the first", "of the second"]);
+    sees(&bench, &output, &["of the first", "of the second"]);
 }
 
 #[test]
@@ -87,8 +87,8 @@ fn n4_a_stale_generation_and_an_unknown_member_are_fenced_by_the_broker() {
     producer.append(&record(&output, 0, "of the member")).unwrap();
     producer.seal(&[at(&input, 0, 5)], Some(&member)).unwrap();
     outcome(&mut producer).unwrap();
-    assert_eq!(values(&bench, &output), ["of the member"]);
-    assert_eq!(joined.committed(&input, 0), Some(5));
+    sees(&bench, &output, &["of the member"]);
+    eventually("the position is committed", || expect(&joined.committed(&input, 0), &Some(5)));
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn n7_a_transaction_that_timed_out_while_its_owner_slept_ends_cleanly() {
     let topics = Topics::new(&bench.servers);
     eventually("the record is there, uncommitted", || {
         producer.serve(Duration::from_millis(6)).map_err(|error| error.to_string())?;
-        expect(&topics.end(&output, 0), &1)
+        expect(&(topics.end(&output, 0) > 0), &true)
     });
     // From here on the owner sleeps. The broker ends the transaction: its marker takes the next offset.
     eventually("the broker gives up on it", || expect(&topics.end(&output, 0), &2));
@@ -112,5 +112,5 @@ fn n7_a_transaction_that_timed_out_while_its_owner_slept_ends_cleanly() {
     initialise(&mut producer);
     producer.append(&record(&output, 0, "anew")).unwrap();
     commit(&mut producer).unwrap();
-    assert_eq!(values(&bench, &output), ["anew"]);
+    sees(&bench, &output, &["anew"]);
 }

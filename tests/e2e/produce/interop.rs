@@ -7,11 +7,12 @@ use headrace::wire::producer::{Outgoing, ProducerSettings};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::support::{commit, producer, settings};
 use crate::runtime::support::{Bench, broker};
-use crate::support::Topics;
 use crate::support::records::Stored;
+use crate::support::{Topics, eventually, expect};
 
 /// Confluent's client for Python, built on librdkafka: another release than the one here.
 const PYTHON_CLIENT: &str = "confluent-kafka==2.16.1";
@@ -51,7 +52,7 @@ fn records() -> Vec<Stored> {
     all.into_iter().enumerate().map(stored).collect()
 }
 
-fn write(bench: &Bench, topic: &str, codec: Codec, records: &[Stored]) {
+fn write(bench: &Bench, topic: &str, codec: Codec, records: &[Stored], since: i64) {
     let settings = ProducerSettings { codec, batch_bytes: 300_000, ..settings(topic) };
     let mut producer = producer(&bench.servers, settings);
     for (number, record) in records.iter().enumerate() {
@@ -61,17 +62,18 @@ fn write(bench: &Bench, topic: &str, codec: Codec, records: &[Stored]) {
             partition: Some(Partition(0)),
             key: record.key.as_deref(),
             value: record.value.as_deref(),
-            timestamp: Timestamp(1_700_000_000_000 + i64::try_from(number).unwrap()),
+            timestamp: Timestamp(since + i64::try_from(number).unwrap()),
             headers: &Headers(headers.collect()),
             slot: None,
         };
         producer.append(&record).unwrap();
     }
     commit(&mut producer).unwrap();
+    eventually("the end is committed", || expect(&Topics::new(&bench.servers).read(topic).len(), &records.len()));
 }
 
 /// One topic for each codec, written to.
-fn written(name: &str) -> (Bench, Vec<String>, Vec<Stored>) {
+fn written(name: &str, since: i64) -> (Bench, Vec<String>, Vec<Stored>) {
     let (kafka, _guard) = broker();
     let bench = Bench::bare(kafka, name);
     let topics = Topics::new(&bench.servers);
@@ -79,7 +81,7 @@ fn written(name: &str) -> (Bench, Vec<String>, Vec<Stored>) {
     let names = CODECS.map(|(name, codec)| {
         let topic = format!("{}-{name}", bench.application);
         topics.create(&topic, 1);
-        write(&bench, &topic, codec, &records);
+        write(&bench, &topic, codec, &records, since);
         topic
     });
     (bench, names.to_vec(), records)
@@ -87,7 +89,8 @@ fn written(name: &str) -> (Bench, Vec<String>, Vec<Stored>) {
 
 #[test]
 fn n1_librdkafka_reads_every_codec_identically() {
-    let (bench, names, records) = written("n1-librdkafka");
+    let since = hour_ago();
+    let (bench, names, records) = written("n1-librdkafka", since);
     let topics = Topics::new(&bench.servers);
     for topic in names {
         assert!(topics.read(&topic) == records, "{topic} differs");
@@ -96,7 +99,8 @@ fn n1_librdkafka_reads_every_codec_identically() {
 
 #[test]
 fn n1_javas_console_consumer_reads_every_codec_identically() {
-    let (bench, names, records) = written("n1-java");
+    let since = hour_ago();
+    let (bench, names, records) = written("n1-java", since);
     let (kafka, _guard) = broker();
     let text =
         |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or("null", |bytes| std::str::from_utf8(bytes).unwrap()).to_owned();
@@ -104,7 +108,7 @@ fn n1_javas_console_consumer_reads_every_codec_identically() {
         let headers = record.headers.iter().map(|(name, value)| format!("{name}:{}", text(value)));
         let headers = headers.collect::<Vec<_>>().join(",");
         let headers = if headers.is_empty() { "NO_HEADERS".to_owned() } else { headers };
-        let time = 1_700_000_000_000_i64 + i64::try_from(number).unwrap();
+        let time = since + i64::try_from(number).unwrap();
         let _ = writeln!(all, "CreateTime:{time}\t{headers}\t{}\t{}", text(&record.key), text(&record.value));
         all
     });
@@ -143,7 +147,8 @@ fn n1_javas_console_consumer_reads_every_codec_identically() {
 
 #[test]
 fn n1_pythons_client_reads_every_codec_identically() {
-    let (bench, names, records) = written("n1-python");
+    let since = hour_ago();
+    let (bench, names, records) = written("n1-python", since);
     let text = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or_else(|| "None".to_owned(), |bytes| hex(bytes));
     let mut expected = String::new();
     for record in &records {
@@ -174,6 +179,12 @@ fn python() -> PathBuf {
         run(&python, &["-m", "pip", "install", "--quiet", PYTHON_CLIENT]);
     }
     python
+}
+
+/// The time of the first record in milliseconds: a topic deletes at once what is older than its retention.
+fn hour_ago() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_millis()).unwrap() - 3_600_000
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -11,7 +11,7 @@ use rdkafka::bindings;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
 use crate::runtime::support::{Bench, PATIENCE};
-use crate::support::Topics;
+use crate::support::{Topics, eventually};
 
 pub(crate) static NO_HEADERS: Headers = Headers::new();
 
@@ -48,7 +48,8 @@ pub(crate) fn record<'a>(topic: &'a str, partition: i32, value: &'a str) -> Outg
         partition: Some(Partition(partition)),
         key: Some(b"key"),
         value: Some(value.as_bytes()),
-        timestamp: Timestamp(1_700_000_000_000),
+        // Now: a topic deletes at once what is older than its retention.
+        timestamp: Timestamp::NONE,
         headers: &NO_HEADERS,
         slot: None,
     }
@@ -79,6 +80,16 @@ pub(crate) fn at(topic: &str, partition: i32, next: i64) -> (TopicPartition, Off
 pub(crate) fn values(bench: &Bench, topic: &str) -> Vec<String> {
     let records = Topics::new(&bench.servers).read(topic);
     records.into_iter().map(|record| String::from_utf8(record.value.unwrap_or_default()).unwrap()).collect()
+}
+
+/// Waits until that is what a committed reader sees: a commit is decided before its markers are in every partition.
+#[track_caller]
+pub(crate) fn sees<S: AsRef<str>>(bench: &Bench, topic: &str, expected: &[S]) {
+    let expected: Vec<&str> = expected.iter().map(AsRef::as_ref).collect();
+    eventually("a committed reader sees it", || {
+        let seen = values(bench, topic);
+        if seen == expected { Ok(()) } else { Err(format!("it sees {} values, not {}", seen.len(), expected.len())) }
+    });
 }
 
 /// A member of a group with an assignment, as the runtime's consumer is one.
