@@ -8,6 +8,7 @@ pub mod dead_letter;
 pub mod error;
 pub mod external;
 pub mod kafka;
+pub mod partitioner;
 pub mod position;
 pub mod processor;
 pub mod record;

@@ -1,6 +1,8 @@
 //! The Kafka protocol itself, without librdkafka: what transactions v2 and share groups need, and librdkafka does not have.
 //!
 //! ```text
+//!             producer                      transactions v2 of one stream thread; batch, compression: what it sends
+//!                ▼
 //!              Client  (cluster)            leader(topic, partition) · coordinator(kind, key) · connection(broker)
 //!                │   ├─ metadata            what is known, pure          ├─ brokers      one connection each, back-off
 //!                ▼
@@ -21,14 +23,17 @@
 //! is run by the tokio runtime on which it was opened.
 
 mod api;
+mod batch;
 mod brokers;
 mod channel;
 mod cluster;
+mod compression;
 mod connection;
 mod driver;
 mod error;
 mod handshake;
 mod metadata;
+pub mod producer;
 mod scram;
 mod security;
 mod settings;
@@ -38,6 +43,7 @@ mod transport;
 pub use api::Request;
 pub use channel::MAX_REQUEST_BYTES;
 pub use cluster::Client;
+pub use compression::Codec;
 pub use connection::{Connection, MAX_QUEUED, Outgoing, Reply, TrySendError};
 pub use driver::MAX_IN_FLIGHT;
 pub use error::{ApiName, Code, WireError};

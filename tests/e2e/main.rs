@@ -12,6 +12,7 @@
 
 mod cdc;
 mod faults;
+mod produce;
 mod runtime;
 mod support;
 mod torture;

@@ -1,0 +1,499 @@
+//! What to send next, decided without touching a socket or a clock: commands and answers in, calls and notices out.
+//!
+//! ```text
+//!  Idle ─ initialise ─▶ Initialising ─ InitProducerId ─▶ Ready ─ any error ─▶ Dead ─ initialise ─▶ …
+//!                                                          │
+//!                              Producing ─ seal, all acknowledged ─▶ Offsets ─▶ Ending ─┐ next epoch
+//!                                  ▲──────────── what was kept back ────────────────────┘
+//! ```
+//!
+//! Everything that is under way carries the session's number, which each initialise raises: an answer to an earlier
+//! session concerns nobody any more.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use kafka_protocol::messages::ProduceResponse;
+
+use super::codes::{self, Class, Meaning};
+use super::lanes::{Lane, MAX_OUT, Pending, Verdict};
+use super::settings::ProducerSettings;
+use super::shared::{Command, Handed, Notice, Partitions, Slot};
+use super::transaction::{Stage, Transaction};
+use crate::position::Offset;
+use crate::wire::compression::Compressor;
+use crate::wire::{BrokerId, Code, WireError};
+
+/// First and last wait between two looks at the metadata when a leader is missing.
+const METADATA_FIRST_WAIT: Duration = Duration::from_millis(20);
+const METADATA_LAST_WAIT: Duration = Duration::from_secs(1);
+/// Bytes of a Produce request around its batches, per batch: names, numbers, lengths.
+const PART_OVERHEAD: usize = 300;
+/// While anything is under way, deadlines are looked at this often.
+pub(super) const TICK: Duration = Duration::from_millis(100);
+
+/// Who produces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) id: i64,
+    pub(super) epoch: i16,
+}
+
+/// A batch in a Produce request.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) topic: Arc<str>,
+    pub(super) partition: i32,
+    pub(super) bytes: Bytes,
+}
+
+/// Something to be sent, or looked up.
+#[derive(Debug)]
+pub(super) enum Call {
+    /// Leaders of the topics of these names; those of some partitions have turned out to be wrong.
+    Metadata {
+        topics: Vec<Arc<str>>,
+        doubted: Vec<(Arc<str>, i32)>,
+    },
+    Initialise,
+    Produce {
+        flight: u64,
+        broker: BrokerId,
+        parts: Vec<Part>,
+    },
+    /// Positions into the transaction; `elsewhere` if the coordinator has moved.
+    Offsets {
+        elsewhere: bool,
+    },
+    End {
+        elsewhere: bool,
+    },
+}
+
+/// Leaders of one topic's partitions, in their order, or why there are none.
+pub(super) type Leaders = Result<Vec<Option<BrokerId>>, WireError>;
+
+struct TopicState {
+    name: Arc<str>,
+    /// Lanes by partition.
+    lanes: Vec<Option<usize>>,
+    leaders: Vec<Option<BrokerId>>,
+    known: bool,
+    /// A batch of this size was refused as too large.
+    too_large: Option<usize>,
+}
+
+struct Flight {
+    broker: BrokerId,
+    session: u64,
+    batches: Vec<(usize, i32)>,
+}
+
+/// The I/O thread's state.
+pub(super) struct Engine {
+    pub(super) settings: ProducerSettings,
+    pub(super) session: u64,
+    pub(super) stage: Stage,
+    pub(super) identity: Option<Identity>,
+    pub(super) transaction: Transaction,
+    compressor: Compressor,
+    topics: Vec<TopicState>,
+    pub(super) lanes: Vec<Lane>,
+    /// Of the next transaction: not to be sent before this one has ended (rule N-5).
+    held: VecDeque<Command>,
+    flights: HashMap<u64, Flight>,
+    next_flight: u64,
+    /// Produce requests that are out, by broker.
+    out: HashMap<BrokerId, usize>,
+    pub(super) notices: Vec<Notice>,
+    /// Partitions that were not there when their topics were looked at.
+    sought: Vec<(Arc<str>, i32)>,
+    metadata_wanted: bool,
+    metadata_under_way: bool,
+    metadata_at: Instant,
+    metadata_tries: u32,
+    metadata_since: Instant,
+    metadata_max_age: Duration,
+    pub(super) closing: bool,
+}
+
+impl Engine {
+    pub(super) fn new(settings: ProducerSettings, metadata_max_age: Duration, now: Instant) -> Self {
+        Engine {
+            compressor: Compressor::new(settings.codec),
+            settings,
+            session: 0,
+            stage: Stage::Idle,
+            identity: None,
+            transaction: Transaction::new(now),
+            topics: Vec::new(),
+            lanes: Vec::new(),
+            held: VecDeque::new(),
+            flights: HashMap::new(),
+            next_flight: 0,
+            out: HashMap::new(),
+            notices: Vec::new(),
+            sought: Vec::new(),
+            metadata_wanted: false,
+            metadata_under_way: false,
+            metadata_at: now,
+            metadata_tries: 0,
+            metadata_since: now,
+            metadata_max_age,
+            closing: false,
+        }
+    }
+
+    pub(super) fn command(&mut self, command: Command, now: Instant) {
+        match command {
+            Command::Close => self.closing = true,
+            Command::Initialise => self.begin(now),
+            Command::Topic(name) => {
+                self.topics.push(TopicState {
+                    name,
+                    lanes: Vec::new(),
+                    leaders: Vec::new(),
+                    known: false,
+                    too_large: None,
+                });
+                self.want_metadata(now, true);
+            }
+            Command::Sought { topic, partition } => {
+                self.sought.push((Arc::clone(&self.topics[topic].name), partition));
+                self.want_metadata(now, true);
+            }
+            _ if self.stage != Stage::Ready => {}
+            command if self.transaction.is_sealed() => self.held.push_back(command),
+            Command::Batch(handed) => self.take(handed, now),
+            Command::Seal(seal) => self.transaction.seal(seal, now),
+        }
+    }
+
+    /// A new session: whatever was before is forgotten.
+    fn begin(&mut self, now: Instant) {
+        self.session += 1;
+        self.forget();
+        self.notices.retain(|notice| matches!(notice, Notice::Topic { .. }));
+        self.stage = Stage::Initialising { under_way: false, at: now, tries: 0 };
+        self.transaction = Transaction::new(now);
+        self.identity = None;
+    }
+
+    fn forget(&mut self) {
+        self.lanes.iter_mut().for_each(Lane::clear);
+        self.held.clear();
+    }
+
+    /// The transaction is dead; the owner is told why.
+    pub(super) fn die(&mut self, class: Class, text: String) {
+        if self.stage != Stage::Dead {
+            self.stage = Stage::Dead;
+            self.forget();
+            self.notices.push(Notice::Failed(class.error(text)));
+        }
+    }
+
+    fn take(&mut self, handed: Handed, now: Instant) {
+        let Handed { topic, partition, slot, mut batch } = handed;
+        let charged = batch.bytes();
+        if let Some(spare) = self.compressor.compress(&mut batch) {
+            self.notices.push(Notice::Acknowledged { bytes: 0, spare });
+        }
+        let lane = self.lane(topic, partition);
+        let mut parts = vec![Pending::new(batch, slot, charged, now)];
+        while let Some(next) = parts.pop() {
+            let refused = self.topics[topic].too_large.is_some_and(|size| next.bytes() >= size);
+            match refused.then(|| next.split(&mut self.compressor)).flatten() {
+                Some((first, second)) => parts.extend([second, first]),
+                None => self.lanes[lane].push(next),
+            }
+        }
+        self.transaction.begun = true;
+        if self.lanes[lane].is_lost() {
+            self.want_metadata(now, false);
+        }
+    }
+
+    fn lane(&mut self, topic: usize, partition: i32) -> usize {
+        let known = &mut self.topics[topic];
+        let place = usize::try_from(partition).unwrap_or(0);
+        if known.lanes.len() <= place {
+            known.lanes.resize(place + 1, None);
+        }
+        *known.lanes[place].get_or_insert_with(|| {
+            let mut lane = Lane::new(topic, partition);
+            lane.leader = known.leaders.get(place).copied().flatten();
+            self.lanes.push(lane);
+            self.lanes.len() - 1
+        })
+    }
+
+    /// What was kept back belongs to the transaction that begins now.
+    pub(super) fn release(&mut self, now: Instant, same_identity: bool) {
+        if !same_identity {
+            self.lanes.iter_mut().for_each(Lane::restart);
+        }
+        while !self.transaction.is_sealed() {
+            let Some(command) = self.held.pop_front() else { break };
+            self.command(command, now);
+        }
+    }
+
+    /// Whether every record of the transaction is acknowledged.
+    pub(super) fn is_acknowledged(&self) -> bool {
+        self.lanes.iter().all(Lane::is_empty)
+    }
+
+    /// The next thing to do; to be asked until there is nothing.
+    pub(super) fn next(&mut self, now: Instant) -> Option<Call> {
+        if let Some(call) = self.next_metadata(now) {
+            return Some(call);
+        }
+        match self.stage {
+            Stage::Initialising { under_way: false, at, tries } if at <= now => {
+                self.stage = Stage::Initialising { under_way: true, at, tries };
+                Some(Call::Initialise)
+            }
+            Stage::Ready => self.next_produce(now).or_else(|| self.next_step(now)),
+            _ => None,
+        }
+    }
+
+    fn next_metadata(&mut self, now: Instant) -> Option<Call> {
+        let old = now.duration_since(self.metadata_since) >= self.metadata_max_age;
+        let due = (self.metadata_wanted && self.metadata_at <= now) || old;
+        if self.metadata_under_way || !due || self.topics.is_empty() {
+            return None;
+        }
+        (self.metadata_wanted, self.metadata_under_way) = (false, true);
+        let lost = self.lanes.iter().filter(|lane| lane.leader.is_none());
+        let lost = lost.map(|lane| (Arc::clone(&self.topics[lane.topic].name), lane.partition));
+        let doubted = lost.chain(std::mem::take(&mut self.sought)).collect();
+        let topics = self.topics.iter().map(|topic| Arc::clone(&topic.name)).collect();
+        Some(Call::Metadata { topics, doubted })
+    }
+
+    fn want_metadata(&mut self, now: Instant, at_once: bool) {
+        if at_once {
+            (self.metadata_at, self.metadata_tries) = (now, 0);
+        }
+        self.metadata_wanted = true;
+    }
+
+    fn next_produce(&mut self, now: Instant) -> Option<Call> {
+        let identity = self.identity?;
+        let free = |lane: &Lane| lane.leader.filter(|broker| self.out.get(broker).is_none_or(|out| *out < MAX_OUT));
+        let broker = self.lanes.iter().filter(|lane| lane.sendable(now).is_some()).find_map(free)?;
+        let transactional = self.settings.transactional_id.is_some();
+        let (mut parts, mut batches, mut size) = (Vec::new(), Vec::new(), 0);
+        for (index, lane) in self.lanes.iter_mut().enumerate().filter(|(_, lane)| lane.leader == Some(broker)) {
+            let Some(bytes) = lane.sendable(now) else { continue };
+            if size > 0 && size + bytes + PART_OVERHEAD > self.settings.max_request_bytes {
+                continue;
+            }
+            let Some((bytes, sequence)) = lane.send(identity.id, identity.epoch, transactional) else { continue };
+            size += bytes.len() + PART_OVERHEAD;
+            let topic = Arc::clone(&self.topics[lane.topic].name);
+            parts.push(Part { topic, partition: lane.partition, bytes });
+            batches.push((index, sequence));
+        }
+        parts.sort_by(|a: &Part, b: &Part| a.topic.cmp(&b.topic));
+        let flight = self.next_flight;
+        self.next_flight += 1;
+        *self.out.entry(broker).or_default() += 1;
+        self.flights.insert(flight, Flight { broker, session: self.session, batches });
+        Some(Call::Produce { flight, broker, parts })
+    }
+
+    /// The answer to a Produce request, or that there will be none.
+    pub(super) fn produced(&mut self, flight: u64, answer: Result<ProduceResponse, WireError>, now: Instant) {
+        let Some(flight) = self.flights.remove(&flight) else { return };
+        if let Some(out) = self.out.get_mut(&flight.broker) {
+            *out = out.saturating_sub(1);
+        }
+        if flight.session != self.session || self.stage != Stage::Ready {
+            return;
+        }
+        match answer {
+            Ok(response) => {
+                let answers = by_partition(&response);
+                for (lane, sequence) in flight.batches {
+                    let (topic, partition) = (self.lanes[lane].topic, self.lanes[lane].partition);
+                    let key = (&*self.topics[topic].name, partition);
+                    // A partition without an answer is as one whose answer was lost.
+                    let (code, offset, text) = answers.get(&key).cloned().unwrap_or((13, -1, None));
+                    self.batch_answered(lane, sequence, code, offset, text.as_deref(), now);
+                }
+            }
+            Err(error) if error.is_retriable() || error.is_connection() => {
+                let text = error.to_string();
+                for (lane, sequence) in flight.batches {
+                    self.lanes[lane].leader = None;
+                    self.batch_answered(lane, sequence, 13, -1, Some(&text), now);
+                }
+                self.want_metadata(now, false);
+            }
+            Err(error) => self.die(Class::Fatal, format!("produce: {error}")),
+        }
+    }
+
+    fn batch_answered(&mut self, lane: usize, sequence: i32, code: i16, offset: i64, text: Option<&str>, now: Instant) {
+        let at = &mut self.lanes[lane];
+        let verdict = at.answer(sequence, code, offset, now, &mut self.compressor);
+        match verdict {
+            Verdict::Stale => {}
+            Verdict::Acknowledged(pending, offset) => self.acknowledged(pending, offset),
+            Verdict::Again { elsewhere } => {
+                let reason = text.map_or_else(|| code_text(code), str::to_owned);
+                tracing::debug!(target: "headrace::wire", partition = at.partition, reason, "produce again");
+                at.hindrance = Some(reason);
+                if elsewhere {
+                    at.leader = None;
+                    self.want_metadata(now, false);
+                }
+            }
+            Verdict::Cut(bytes) => {
+                let known = &mut self.topics[at.topic].too_large;
+                *known = Some(known.map_or(bytes, |size| size.min(bytes)));
+            }
+            Verdict::Dead(class) => {
+                let place = self.place(lane);
+                let reason = text.map_or_else(String::new, |text| format!(": {text}"));
+                self.die(class, format!("produce {place}: {}{reason}", code_text(code)));
+            }
+        }
+    }
+
+    fn acknowledged(&mut self, pending: Pending, offset: Option<i64>) {
+        if let (Some(slot), Some(offset)) = (pending.slot, offset) {
+            self.transaction.acknowledged(slot, Offset(offset + i64::from(pending.count)));
+        }
+        let bytes = pending.charged;
+        let buffer = pending.into_buffer();
+        let spare = if self.settings.codec == crate::wire::Codec::None {
+            buffer
+        } else {
+            self.compressor.keep(buffer);
+            Vec::new()
+        };
+        self.notices.push(Notice::Acknowledged { bytes, spare });
+    }
+
+    fn place(&self, lane: usize) -> String {
+        format!("{}-{}", self.topics[self.lanes[lane].topic].name, self.lanes[lane].partition)
+    }
+
+    /// What the cluster says about the topics that were asked for, in their order.
+    pub(super) fn metadata(&mut self, answers: Vec<(Arc<str>, Leaders)>, now: Instant) {
+        self.metadata_under_way = false;
+        self.metadata_since = now;
+        let wait = METADATA_FIRST_WAIT.saturating_mul(1 << self.metadata_tries.min(10)).min(METADATA_LAST_WAIT);
+        self.metadata_at = now + wait;
+        self.metadata_tries += 1;
+        let mut missing = false;
+        for (name, leaders) in answers {
+            let Some(index) = self.topics.iter().position(|topic| topic.name == name) else { continue };
+            match leaders {
+                Ok(leaders) => self.led(index, leaders),
+                Err(error) if error.is_retriable() => {
+                    missing |= !self.topics[index].known;
+                    if !self.topics[index].known {
+                        let partitions = Partitions::Unknown(error.to_string());
+                        self.notices.push(Notice::Topic { index, partitions });
+                    }
+                }
+                Err(error) => {
+                    let partitions = Partitions::Refused(error.to_string());
+                    self.notices.push(Notice::Topic { index, partitions });
+                }
+            }
+        }
+        if missing || self.lanes.iter().any(Lane::is_lost) {
+            self.metadata_wanted = true;
+        } else {
+            self.metadata_tries = 0;
+        }
+    }
+
+    fn led(&mut self, index: usize, leaders: Vec<Option<BrokerId>>) {
+        let topic = &mut self.topics[index];
+        for (partition, lane) in topic.lanes.iter().enumerate() {
+            if let Some(lane) = lane {
+                self.lanes[*lane].leader = leaders.get(partition).copied().flatten();
+            }
+        }
+        if !topic.known || topic.leaders.len() != leaders.len() {
+            let count = i32::try_from(leaders.len()).unwrap_or(i32::MAX);
+            self.notices.push(Notice::Topic { index, partitions: Partitions::Known(count) });
+        }
+        (topic.known, topic.leaders) = (true, leaders);
+    }
+
+    /// Deadlines.
+    pub(super) fn expire(&mut self, now: Instant) {
+        if self.stage != Stage::Ready {
+            return;
+        }
+        let patience = self.settings.delivery_timeout;
+        let late = |lane: &Lane| lane.oldest().is_some_and(|since| now.duration_since(since) > patience);
+        if let Some(lane) = self.lanes.iter().position(late) {
+            let reason = self.lanes[lane].hindrance.clone().unwrap_or_else(|| {
+                if self.lanes[lane].leader.is_none() { "it has no leader" } else { "no answer" }.to_owned()
+            });
+            let place = self.place(lane);
+            self.die(Class::Abort, format!("produce {place}: not acknowledged within {patience:?}: {reason}"));
+        }
+        self.expire_step(now);
+    }
+
+    /// When to look again if nothing comes.
+    pub(super) fn wakes(&self, now: Instant) -> Option<Instant> {
+        let lanes = self.lanes.iter().filter_map(Lane::wakes).min();
+        let metadata = (self.metadata_wanted && !self.metadata_under_way).then_some(self.metadata_at);
+        let step = self.step_wakes();
+        let busy = !self.is_acknowledged() || self.transaction.is_sealed();
+        let tick = busy.then_some(now + TICK);
+        let age = (!self.topics.is_empty() && !self.metadata_under_way)
+            .then_some(self.metadata_since + self.metadata_max_age);
+        [lanes, metadata, step, tick, age].into_iter().flatten().min()
+    }
+
+    /// The slots that the transaction has reached are kept by it.
+    pub(super) fn reached(&mut self) -> Vec<(Slot, Offset)> {
+        std::mem::take(&mut self.transaction.next_offsets)
+    }
+}
+
+type PartitionAnswer = (i16, i64, Option<String>);
+
+fn by_partition(response: &ProduceResponse) -> HashMap<(&str, i32), PartitionAnswer> {
+    let topics = response.responses.iter();
+    let partitions = topics.flat_map(|topic| topic.partition_responses.iter().map(|part| (&**topic.name, part)));
+    partitions
+        .map(|(topic, part)| {
+            let text = part.error_message.as_ref().map(ToString::to_string);
+            ((topic, part.index), (part.error_code, part.base_offset, text))
+        })
+        .collect()
+}
+
+/// Kafka's name of a code.
+pub(super) fn code_text(code: i16) -> String {
+    Code::new(code).map_or_else(|| "no error".to_owned(), |code| code.to_string())
+}
+
+/// What a failed call to a coordinator means: as a code, or as the end.
+pub(super) fn fault(error: &WireError) -> Meaning {
+    match error.code() {
+        Some(code) => codes::meaning(code.number()),
+        None if error.is_retriable() => Meaning::Elsewhere,
+        None if error.is_connection() => Meaning::Elsewhere,
+        None => Meaning::Dead(Class::Fatal),
+    }
+}
+
+#[cfg(test)]
+#[path = "engine_tests.rs"]
+mod tests;

@@ -1,0 +1,21 @@
+//! Why a transaction can't go on, named by what the owner does then.
+
+/// An error of the producer. Each text names the step, the topic and partition where there is one, and Kafka's error.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProduceError {
+    /// Rewind, and initialise again: that aborts what is open, and settles an unknown outcome (rule N-7).
+    #[error("{0}")]
+    Abort(String),
+    /// Not done within its time; the same call goes on where it was.
+    #[error("{0}")]
+    Again(String),
+    /// Somebody newer has the transactional id or the partitions.
+    #[error("fenced: {0}")]
+    Fenced(String),
+    /// A human has to change something: a right, a limit, a setting, the cluster's version.
+    #[error("{0}")]
+    Fatal(String),
+    /// One record is larger than the topic or a request allows; the others are not to blame.
+    #[error("record too large: {0}")]
+    RecordTooLarge(String),
+}

@@ -1,0 +1,46 @@
+//! What a producer is told when it starts.
+
+use std::time::Duration;
+
+use crate::wire::compression::Codec;
+
+/// Settings of one producer; how to reach the cluster is told apart.
+#[derive(Debug, Clone)]
+pub struct ProducerSettings {
+    /// The transactional id (rule R-2); `None` is a plain idempotent producer, for at-least-once (rule R-29).
+    pub transactional_id: Option<String>,
+    /// After which the broker aborts a transaction whose owner has gone silent, and after which the owner gives up.
+    pub transaction_timeout: Duration,
+    /// Codec of batches.
+    pub codec: Codec,
+    /// A batch is sent when it has this many bytes, before compression.
+    pub batch_bytes: usize,
+    /// A batch is sent when records have waited for this long, even if it is small.
+    pub linger: Duration,
+    /// Largest request, and so largest record, in bytes.
+    pub max_request_bytes: usize,
+    /// How long brokers may take to answer.
+    pub request_timeout: Duration,
+    /// How long a batch may be tried for, and how long a new topic is waited for.
+    pub delivery_timeout: Duration,
+    /// Bytes that may be handed over and not acknowledged; then [`append`](super::Producer::append) waits.
+    pub max_unacknowledged_bytes: usize,
+}
+
+impl ProducerSettings {
+    /// The defaults: 256 KiB a batch, 5 ms, 1 MiB a request, 32 MiB unacknowledged.
+    #[must_use]
+    pub fn new(transactional_id: Option<String>) -> Self {
+        ProducerSettings {
+            transactional_id,
+            transaction_timeout: Duration::from_secs(10),
+            codec: Codec::None,
+            batch_bytes: 256 * 1024,
+            linger: Duration::from_millis(5),
+            max_request_bytes: 1024 * 1024,
+            request_timeout: Duration::from_secs(10),
+            delivery_timeout: Duration::from_secs(20),
+            max_unacknowledged_bytes: 32 * 1024 * 1024,
+        }
+    }
+}

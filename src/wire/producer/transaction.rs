@@ -1,0 +1,384 @@
+//! The end of a transaction, step by step: positions, then EndTxn, then the identity of the next (rules N-2, N-4, N-7).
+//!
+//! | step | answered | not answered |
+//! |---|---|---|
+//! | InitProducerId | the identity; coordinators that load, move or are still completing are asked again | again: it may be repeated |
+//! | TxnOffsetCommit | per partition | again: the same positions in the same transaction |
+//! | EndTxn | the next identity | the outcome is unknown: `Abort`, and initialise settles it |
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use kafka_protocol::messages::txn_offset_commit_request::{
+    TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::{
+    EndTxnRequest, EndTxnResponse, InitProducerIdRequest, InitProducerIdResponse, TransactionalId,
+    TxnOffsetCommitRequest, TxnOffsetCommitResponse,
+};
+use kafka_protocol::protocol::StrBytes;
+
+use super::codes::{self, Class, Meaning};
+use super::engine::{Call, Engine, Identity, code_text, fault};
+use super::shared::{Committed, Notice, Seal, Slot};
+use crate::position::Offset;
+use crate::wire::WireError;
+
+/// First and last wait before a coordinator is asked again.
+const FIRST_WAIT: Duration = Duration::from_millis(5);
+const LAST_WAIT: Duration = Duration::from_millis(500);
+
+/// Where the producer stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Nobody has asked for anything.
+    Idle,
+    Initialising {
+        under_way: bool,
+        at: Instant,
+        tries: u32,
+    },
+    Ready,
+    /// Something went wrong; only initialising helps.
+    Dead,
+}
+
+/// Which step of its end a transaction is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Producing,
+    Offsets,
+    Ending,
+}
+
+/// The transaction on the wire.
+#[derive(Debug)]
+pub(super) struct Transaction {
+    /// Whether anything was sent in it, so that the broker knows of it.
+    pub(super) begun: bool,
+    seal: Option<Seal>,
+    step: Step,
+    under_way: bool,
+    elsewhere: bool,
+    tries: u32,
+    at: Instant,
+    deadline_from: Instant,
+    hindrance: String,
+    pub(super) next_offsets: Vec<(Slot, Offset)>,
+}
+
+impl Transaction {
+    pub(super) fn new(now: Instant) -> Self {
+        Transaction {
+            begun: false,
+            seal: None,
+            step: Step::Producing,
+            under_way: false,
+            elsewhere: false,
+            tries: 0,
+            at: now,
+            deadline_from: now,
+            hindrance: "no answer".to_owned(),
+            next_offsets: Vec::new(),
+        }
+    }
+
+    pub(super) fn is_sealed(&self) -> bool {
+        self.seal.is_some()
+    }
+
+    pub(super) fn seal(&mut self, seal: Seal, now: Instant) {
+        self.seal = Some(seal);
+        self.deadline_from = now;
+    }
+
+    /// A changelog partition has come this far.
+    pub(super) fn acknowledged(&mut self, slot: Slot, next: Offset) {
+        match self.next_offsets.iter_mut().find(|(known, _)| *known == slot) {
+            Some((_, known)) => *known = next.max(*known),
+            None => self.next_offsets.push((slot, next)),
+        }
+    }
+
+    /// The step goes on after a wait.
+    fn again(&mut self, elsewhere: bool, hindrance: String, now: Instant) {
+        self.under_way = false;
+        self.elsewhere |= elsewhere;
+        self.hindrance = hindrance;
+        self.at = now + wait(self.tries);
+        self.tries += 1;
+    }
+
+    fn enter(&mut self, step: Step, now: Instant) {
+        (self.step, self.under_way, self.tries, self.at) = (step, false, 0, now);
+    }
+}
+
+fn wait(tries: u32) -> Duration {
+    FIRST_WAIT.saturating_mul(1 << tries.min(10)).min(LAST_WAIT)
+}
+
+impl Engine {
+    /// The next request of the transaction's end, once all records are acknowledged.
+    pub(super) fn next_step(&mut self, now: Instant) -> Option<Call> {
+        let plain = self.settings.transactional_id.is_none();
+        if !self.transaction.is_sealed() || self.transaction.under_way || !self.is_acknowledged() {
+            return None;
+        }
+        if self.transaction.step == Step::Producing {
+            let positions = self.transaction.seal.as_ref().is_some_and(|seal| !seal.positions.is_empty());
+            if plain || (!positions && !self.transaction.begun) {
+                // Nothing that a coordinator would have to end (rules ).
+                self.committed(self.identity, now);
+                return None;
+            }
+            self.transaction.enter(if positions { Step::Offsets } else { Step::Ending }, now);
+        }
+        if self.transaction.at > now {
+            return None;
+        }
+        self.transaction.under_way = true;
+        let elsewhere = std::mem::take(&mut self.transaction.elsewhere);
+        Some(match self.transaction.step {
+            Step::Offsets => Call::Offsets { elsewhere },
+            _ => Call::End { elsewhere },
+        })
+    }
+
+    pub(super) fn step_wakes(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Initialising { under_way: false, at, .. } => Some(at),
+            Stage::Ready if self.transaction.is_sealed() && !self.transaction.under_way => {
+                Some(self.transaction.at).filter(|_| self.transaction.step != Step::Producing)
+            }
+            _ => None,
+        }
+    }
+
+    /// The end has to come before the broker's patience is over.
+    pub(super) fn expire_step(&mut self, now: Instant) {
+        let patience = self.settings.transaction_timeout;
+        let ending = self.transaction.is_sealed() && self.transaction.step != Step::Producing;
+        if self.stage == Stage::Ready && ending && now.duration_since(self.transaction.deadline_from) > patience {
+            let step = if self.transaction.step == Step::Offsets { "offsets" } else { "commit" };
+            let hindrance = self.transaction.hindrance.clone();
+            self.die(Class::Abort, format!("{step}: not done within {patience:?}: {hindrance}"));
+        }
+    }
+
+    fn transactional_id(&self) -> TransactionalId {
+        let id = self.settings.transactional_id.clone().unwrap_or_default();
+        TransactionalId(StrBytes::from_string(id))
+    }
+
+    pub(super) fn init_request(&self) -> InitProducerIdRequest {
+        let timeout = i32::try_from(self.settings.transaction_timeout.as_millis()).unwrap_or(i32::MAX);
+        InitProducerIdRequest::default()
+            .with_transactional_id(self.settings.transactional_id.as_ref().map(|_| self.transactional_id()))
+            .with_transaction_timeout_ms(timeout)
+            .with_producer_id((-1).into())
+            .with_producer_epoch(-1)
+    }
+
+    /// The positions, with the membership that they were made under (rule N-4).
+    pub(super) fn offsets_request(&self) -> Option<TxnOffsetCommitRequest> {
+        let (seal, identity) = (self.transaction.seal.as_ref()?, self.identity?);
+        let member = seal.member.as_ref()?;
+        let mut topics: Vec<TxnOffsetCommitRequestTopic> = Vec::new();
+        for (at, next) in &seal.positions {
+            let partition = TxnOffsetCommitRequestPartition::default()
+                .with_partition_index(at.partition.0)
+                .with_committed_offset(next.0)
+                .with_committed_leader_epoch(-1)
+                .with_committed_metadata(Some(StrBytes::default()));
+            match topics.iter_mut().find(|topic| **topic.name == *at.topic) {
+                Some(topic) => topic.partitions.push(partition),
+                None => {
+                    let name = StrBytes::from_string(at.topic.to_string());
+                    let topic = TxnOffsetCommitRequestTopic::default().with_name(name.into());
+                    topics.push(topic.with_partitions(vec![partition]));
+                }
+            }
+        }
+        Some(
+            TxnOffsetCommitRequest::default()
+                .with_transactional_id(self.transactional_id())
+                .with_group_id(StrBytes::from_string(member.group.clone()).into())
+                .with_producer_id(identity.id.into())
+                .with_producer_epoch(identity.epoch)
+                .with_generation_id(member.generation)
+                .with_member_id(StrBytes::from_string(member.member_id.clone()))
+                .with_group_instance_id(member.instance_id.clone().map(StrBytes::from_string))
+                .with_topics(topics),
+        )
+    }
+
+    /// The group whose coordinator takes the positions.
+    pub(super) fn group(&self) -> Option<String> {
+        self.transaction.seal.as_ref()?.member.as_ref().map(|member| member.group.clone())
+    }
+
+    pub(super) fn end_request(&self) -> Option<EndTxnRequest> {
+        let identity = self.identity?;
+        Some(
+            EndTxnRequest::default()
+                .with_transactional_id(self.transactional_id())
+                .with_producer_id(identity.id.into())
+                .with_producer_epoch(identity.epoch)
+                .with_committed(true),
+        )
+    }
+
+    /// Gives the reason if it is not done yet.
+    pub(super) fn initialised(
+        &mut self,
+        answer: Result<InitProducerIdResponse, WireError>,
+        now: Instant,
+    ) -> Option<String> {
+        let Stage::Initialising { tries, .. } = self.stage else { return None };
+        let (meaning, text) = match answer {
+            Ok(response) if response.error_code == 0 => {
+                self.identity = Some(Identity { id: response.producer_id.0, epoch: response.producer_epoch });
+                self.stage = Stage::Ready;
+                self.notices.push(Notice::Initialised);
+                return None;
+            }
+            Ok(response) => (codes::meaning(response.error_code), code_text(response.error_code)),
+            Err(error) => (fault(&error), error.to_string()),
+        };
+        if let Meaning::Dead(class) = meaning {
+            self.die(class, format!("initialise: {text}"));
+            return None;
+        }
+        self.stage = Stage::Initialising { under_way: false, at: now + wait(tries), tries: tries + 1 };
+        Some(text)
+    }
+
+    pub(super) fn offsets_answered(&mut self, answer: Result<TxnOffsetCommitResponse, WireError>, now: Instant) {
+        if self.transaction.step != Step::Offsets || !self.transaction.under_way {
+            return;
+        }
+        let (mut worst, mut text) = (None, String::new());
+        match answer {
+            Ok(response) => {
+                for topic in &response.topics {
+                    let failed = topic.partitions.iter().filter(|partition| partition.error_code != 0);
+                    for partition in failed {
+                        let meaning = codes::meaning(partition.error_code);
+                        let graver = matches!(meaning, Meaning::Dead(_)) && !matches!(worst, Some(Meaning::Dead(_)));
+                        if worst.is_none() || graver || meaning == Meaning::Elsewhere && worst == Some(Meaning::Later) {
+                            worst = Some(meaning);
+                            let code = code_text(partition.error_code);
+                            text = format!("{}-{}: {code}", &**topic.name, partition.partition_index);
+                        }
+                    }
+                }
+            }
+            Err(error) => (worst, text) = (Some(fault(&error)), error.to_string()),
+        }
+        match worst {
+            None => self.transaction.enter(Step::Ending, now),
+            Some(Meaning::Dead(class)) => self.die(class, format!("offsets {text}")),
+            Some(meaning) => self.transaction.again(meaning == Meaning::Elsewhere, text, now),
+        }
+    }
+
+    pub(super) fn ended(&mut self, answer: Result<EndTxnResponse, WireError>, now: Instant) {
+        if self.transaction.step != Step::Ending || !self.transaction.under_way {
+            return;
+        }
+        match answer {
+            Ok(response) if response.error_code == 0 && response.producer_id.0 >= 0 => {
+                let next = Identity { id: response.producer_id.0, epoch: response.producer_epoch };
+                self.committed(Some(next), now);
+            }
+            Ok(response) if response.error_code == 0 => {
+                self.die(Class::Fatal, "commit: the broker does not speak transactions v2 (KIP-890)".to_owned());
+            }
+            Ok(response) => {
+                let text = code_text(response.error_code);
+                match codes::meaning(response.error_code) {
+                    Meaning::Dead(class) => self.die(class, format!("commit: {text}")),
+                    meaning => self.transaction.again(meaning == Meaning::Elsewhere, text, now),
+                }
+            }
+            // Whether it was carried out nobody knows, and asking again would not tell (rule N-7).
+            Err(error) if error.is_connection() => {
+                self.die(Class::Abort, format!("commit: {error}; the outcome is unknown"));
+            }
+            Err(error) => self.not_ended(&error, now),
+        }
+    }
+
+    /// EndTxn was not sent.
+    pub(super) fn not_ended(&mut self, error: &WireError, now: Instant) {
+        match fault(error) {
+            Meaning::Dead(class) => self.die(class, format!("commit: {error}")),
+            meaning => self.transaction.again(meaning == Meaning::Elsewhere, error.to_string(), now),
+        }
+    }
+
+    /// The transaction has ended; the next one has this identity, and sequences begin anew.
+    fn committed(&mut self, next: Option<Identity>, now: Instant) {
+        let next_offsets = self.reached();
+        self.notices.push(Notice::Committed(Committed { next_offsets }));
+        let same = self.identity == next;
+        self.identity = next;
+        self.transaction = Transaction::new(now);
+        self.release(now, same);
+    }
+}
+
+/// Kafka's compact strings and lengths, for the Produce request.
+pub(super) fn put_length(target: &mut Vec<u8>, length: usize) {
+    let mut rest = length;
+    while rest >= 0x80 {
+        target.push((rest as u8 & 0x7f) | 0x80);
+        rest >>= 7;
+    }
+    target.push(rest as u8);
+}
+
+/// A Produce request (versions 9 to 12) in pieces: the batches are not copied.
+pub(super) fn produce_request(
+    transactional_id: Option<&str>,
+    timeout: Duration,
+    parts: Vec<super::engine::Part>,
+) -> Vec<Bytes> {
+    let put_text = |target: &mut Vec<u8>, text: &str| {
+        put_length(target, text.len() + 1);
+        target.extend_from_slice(text.as_bytes());
+    };
+    let mut pieces = Vec::with_capacity(2 * parts.len() + 1);
+    let mut head = Vec::with_capacity(128);
+    match transactional_id {
+        Some(id) => put_text(&mut head, id),
+        None => head.push(0),
+    }
+    head.extend_from_slice(&(-1_i16).to_be_bytes()); // all in-sync replicas
+    head.extend_from_slice(&i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX).to_be_bytes());
+    let topics = parts.chunk_by(|a, b| a.topic == b.topic).count();
+    put_length(&mut head, topics + 1);
+    let mut sizes: Vec<usize> = parts.chunk_by(|a, b| a.topic == b.topic).map(<[_]>::len).collect();
+    sizes.reverse();
+    let mut left = 0;
+    for part in parts {
+        if left == 0 {
+            left = sizes.pop().unwrap_or(0);
+            put_text(&mut head, &part.topic);
+            put_length(&mut head, left + 1);
+        }
+        head.extend_from_slice(&part.partition.to_be_bytes());
+        put_length(&mut head, part.bytes.len() + 1);
+        pieces.push(Bytes::from(std::mem::take(&mut head)));
+        pieces.push(part.bytes);
+        head.push(0); // no tags of the partition
+        left -= 1;
+        if left == 0 {
+            head.push(0); // nor of the topic
+        }
+    }
+    head.push(0); // nor of the request
+    pieces.push(Bytes::from(head));
+    pieces
+}

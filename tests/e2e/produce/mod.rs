@@ -1,0 +1,9 @@
+//! The native producer's promises on real brokers (rules N-1 to N-8 of `spec/runtime.md`, named in each test). What it
+//! writes is read by clients that know nothing of it: librdkafka, Java's console consumer, Python's client.
+
+mod commit;
+mod faults;
+mod fences;
+mod interop;
+mod proxy;
+mod support;
