@@ -5,11 +5,11 @@ use std::sync::Arc;
 use crate::backoff::Backoff;
 use crate::codec::Schemas;
 use crate::codec::registry::{Auth, Registry};
-use crate::config::{self, RuntimeConfig, Start};
+use crate::config::{self, ProducerKind, RuntimeConfig, Start};
 use crate::error::FatalError;
 use crate::external::LaneOptions;
 use crate::kafka::Settings;
-use crate::runtime::{Guarantee, Options};
+use crate::runtime::{Guarantee, Options, Producer};
 use crate::store::{StoreOptions, StoreResources};
 use crate::telemetry::Telemetry;
 use crate::topology::Topology;
@@ -33,6 +33,11 @@ pub(super) fn from_config(
         guarantee: match processing.guarantee {
             config::Guarantee::ExactlyOnce => Guarantee::ExactlyOnce,
             config::Guarantee::AtLeastOnce => Guarantee::AtLeastOnce,
+        },
+        producer: match config.processing.producer {
+            ProducerKind::Auto => Producer::Auto,
+            ProducerKind::Native => Producer::Native,
+            ProducerKind::Rdkafka => Producer::Librdkafka,
         },
         commit_interval: processing.commit_interval.duration(),
         stream_threads: usize::from(processing.stream_threads),

@@ -5,23 +5,12 @@ use std::ffi::{CStr, c_char};
 use rdkafka::bindings;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, ConsumerGroupMetadata};
 
+use crate::wire::producer::Member;
+
 /// The place in the group, taken anew for each commit (rule R-6): it is what fences a zombie.
 pub struct Membership {
     pub(super) metadata: ConsumerGroupMetadata,
     member: Member,
-}
-
-/// What the broker compares.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
-    /// `group.id`.
-    pub group: String,
-    /// Number of the assignment.
-    pub generation: i32,
-    /// Given by the coordinator.
-    pub id: String,
-    /// `group.instance.id` of a static member (KIP-345).
-    pub instance: Option<String>,
 }
 
 impl Membership {
@@ -29,10 +18,10 @@ impl Membership {
     pub(super) fn of<C: ConsumerContext>(client: &BaseConsumer<C>) -> Option<Self> {
         let metadata = client.group_metadata()?;
         let member = member(client)?;
-        (member.generation >= 0 && !member.id.is_empty()).then_some(Membership { metadata, member })
+        (member.generation >= 0 && !member.member_id.is_empty()).then_some(Membership { metadata, member })
     }
 
-    /// Its parts.
+    /// What the broker compares.
     pub fn member(&self) -> &Member {
         &self.member
     }
@@ -51,8 +40,8 @@ fn member<C: ConsumerContext>(client: &BaseConsumer<C>) -> Option<Member> {
         let member = Member {
             group: text(bindings::rd_kafka_consumer_group_metadata_group_id(metadata)).unwrap_or_default(),
             generation: bindings::rd_kafka_consumer_group_metadata_generation_id(metadata),
-            id: text(bindings::rd_kafka_consumer_group_metadata_member_id(metadata)).unwrap_or_default(),
-            instance: text(bindings::rd_kafka_consumer_group_metadata_group_instance_id(metadata)),
+            member_id: text(bindings::rd_kafka_consumer_group_metadata_member_id(metadata)).unwrap_or_default(),
+            instance_id: text(bindings::rd_kafka_consumer_group_metadata_group_instance_id(metadata)),
         };
         bindings::rd_kafka_consumer_group_metadata_destroy(metadata);
         Some(member)

@@ -225,7 +225,7 @@ impl TransactionalProducer for LibrdkafkaProducer {
             self.suspicion = Some(format!("a commit took {:?}", committed.offsets + committed.end));
         }
         let acknowledged = self.client.context().with(|deliveries| std::mem::take(&mut deliveries.acknowledged));
-        committed.changelog_next = acknowledged.into_iter().map(|(slot, last)| (slot, Offset(last).next())).collect();
+        committed.next_offsets = acknowledged.into_iter().map(|(slot, last)| (slot, Offset(last).next())).collect();
         self.sealed = Some(committed);
         Ok(())
     }

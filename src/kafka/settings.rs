@@ -5,6 +5,8 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
+use crate::wire::WireError;
+
 /// How to reach the cluster, and the limits that the process has set.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -47,6 +49,17 @@ impl Settings {
         config.set("bootstrap.servers", &self.bootstrap_servers);
         config.set_log_level(RDKafkaLogLevel::Warning);
         config
+    }
+
+    /// The same for connections of our own.
+    ///
+    /// # Errors
+    /// A property can't be honoured.
+    pub(super) fn wire(&self, role: &str) -> Result<crate::wire::Settings, WireError> {
+        let properties = self.properties.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let mut settings = crate::wire::Settings::new(&self.bootstrap_servers, properties)?;
+        settings.client_id = format!("{}-{}-{role}", self.application_id, self.instance_id);
+        Ok(settings)
     }
 
     /// The consumer of one stream thread.

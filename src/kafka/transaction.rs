@@ -2,63 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::position::{Offset, Partition, TopicPartition};
-use crate::record::{Headers, Timestamp};
+use crate::position::{Offset, TopicPartition};
+pub use crate::wire::producer::{Committed, Outgoing, ProduceError, Slot};
 
 use super::membership::Membership;
-
-/// Marks a changelog partition, so that the producer can say how far it has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Slot(pub usize);
-
-/// A record on its way out.
-#[derive(Debug, Clone, Copy)]
-pub struct Outgoing<'a> {
-    /// Topic.
-    pub topic: &'a str,
-    /// Partition; `None` leaves it to murmur2 over the key.
-    pub partition: Option<Partition>,
-    /// Key bytes.
-    pub key: Option<&'a [u8]>,
-    /// Value bytes.
-    pub value: Option<&'a [u8]>,
-    /// Event time.
-    pub timestamp: Timestamp,
-    /// Headers.
-    pub headers: &'a Headers,
-    /// Set on changelog records.
-    pub slot: Option<Slot>,
-}
-
-/// Why the transaction can't go on.
-#[derive(Debug, thiserror::Error)]
-pub enum ProduceError {
-    /// Abort, rewind, go on with a new producer.
-    #[error("{0}")]
-    Abort(String),
-    /// Not done within its time; the same call on the same producer goes on where it was.
-    #[error("{0}")]
-    Again(String),
-    /// Somebody newer has the id or the partitions.
-    #[error("fenced: {0}")]
-    Fenced(String),
-    /// A human has to change something: authorisation, topic limits.
-    #[error("{0}")]
-    Fatal(String),
-}
-
-/// What a committed transaction leaves to be known.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Committed {
-    /// Next offset of each changelog partition that it wrote to.
-    pub changelog_next: Vec<(Slot, Offset)>,
-    /// From the seal until all records were acknowledged.
-    pub flush: Duration,
-    /// Then until the positions were in the transaction.
-    pub offsets: Duration,
-    /// Then until its end was answered.
-    pub end: Duration,
-}
 
 /// Produces records and commits them together with input positions, or not at all.
 ///

@@ -11,7 +11,7 @@ use crate::error::{Dependency, FatalError};
 use crate::store::StateDirectory;
 use crate::topology::Topology;
 
-use super::environment::{Environment, Problem};
+use super::environment::{Environment, Prepared, Problem};
 use super::options::Options;
 use super::stream_thread::StreamThread;
 use super::watch::{Board, Watch};
@@ -42,8 +42,9 @@ impl App {
             source: error.into(),
         })?);
         let prepared = prepare(&topology, &options, &shutdown).await?;
-        let Some(max_record_bytes) = prepared else { return Ok(()) };
+        let Some(Prepared { max_record_bytes, producer }) = prepared else { return Ok(()) };
         options.kafka.max_record_bytes = options.kafka.max_record_bytes.min(max_record_bytes);
+        options.producer = producer;
         run_threads(topology, options, directory, shutdown).await
     }
 }
@@ -53,7 +54,7 @@ async fn prepare(
     topology: &Topology,
     options: &Options,
     shutdown: &CancellationToken,
-) -> Result<Option<usize>, FatalError> {
+) -> Result<Option<Prepared>, FatalError> {
     let environment = Environment::new(topology.clone(), options.clone());
     let mut attempt = 0;
     loop {
@@ -62,10 +63,10 @@ async fn prepare(
             () = shutdown.cancelled() => return Ok(None),
         };
         match result {
-            Ok(limit) => {
+            Ok(prepared) => {
                 options.telemetry.dependency_back(&Dependency::Kafka);
                 options.telemetry.dependency_back(&Dependency::SchemaRegistry);
-                return Ok(Some(limit));
+                return Ok(Some(prepared));
             }
             Err(Problem::Fatal(error)) => return Err(error),
             Err(Problem::Away(away)) => {

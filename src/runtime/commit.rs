@@ -155,7 +155,7 @@ impl StreamThread {
                 Some((task, store)) if task == *id => Some((store, *next)),
                 _ => None,
             };
-            let changelog_next: Vec<(StoreIndex, Offset)> = committed.changelog_next.iter().filter_map(own).collect();
+            let changelog_next: Vec<(StoreIndex, Offset)> = committed.next_offsets.iter().filter_map(own).collect();
             let Some(owned) = self.tasks.get_mut(*id) else { continue };
             let commit = Commit { changelog_next: &changelog_next, positions, stream_time: *stream_time };
             if let Err(error) = owned.task.state().commit(&commit) {

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use crate::codec::registry::{Registry, RegistryError};
 use crate::codec::{Binding, SchemaId};
 use crate::error::{Dependency, FatalError, Retriable};
-use crate::kafka::{Admin, KafkaFailure, TopicState, TopicWanted};
+use crate::kafka::{Admin, KafkaFailure, TopicState, TopicWanted, speaks_transactions_v2};
 use crate::topology::{CodecUse, Subject, Topology};
+use crate::wire::WireError;
 
-use super::options::Options;
+use super::options::{Options, Producer};
 
 /// Why the environment is not ready.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,15 @@ pub enum Plan {
     },
 }
 
+/// What a start has found out.
+#[derive(Debug, Clone, Copy)]
+pub struct Prepared {
+    /// The largest record that all topics take.
+    pub max_record_bytes: usize,
+    /// Who commits; not [`Producer::Auto`].
+    pub producer: Producer,
+}
+
 /// The topology's environment.
 #[derive(Clone)]
 pub struct Environment {
@@ -52,17 +62,48 @@ impl Environment {
         Environment { topology, options }
     }
 
-    /// Checks topics, resolves schema ids and binds every codec; gives the largest record that all topics take.
+    /// Checks topics, resolves schema ids and binds every codec.
     ///
     /// # Errors
     /// What is away, or what is missing with the command that makes it.
-    pub async fn prepare(&self) -> Result<usize, Problem> {
+    pub async fn prepare(&self) -> Result<Prepared, Problem> {
         let environment = self.clone();
         let checked = tokio::task::spawn_blocking(move || environment.check_topics()).await;
-        let limit = checked
+        let max_record_bytes = checked
             .map_err(|error| FatalError::Other { context: "checking topics".into(), source: error.into() })??;
         self.bind_codecs().await?;
-        Ok(limit)
+        Ok(Prepared { max_record_bytes, producer: self.producer().await? })
+    }
+
+    /// Who commits: what the options say, if the cluster allows it.
+    async fn producer(&self) -> Result<Producer, Problem> {
+        let wanted = self.options.producer;
+        if wanted == Producer::Librdkafka {
+            return Ok(wanted);
+        }
+        match speaks_transactions_v2(&self.options.kafka).await {
+            Ok(true) => Ok(Producer::Native),
+            Ok(false) if wanted == Producer::Auto => Ok(Producer::Librdkafka),
+            Ok(false) => Err(Problem::Fatal(FatalError::Environment(
+                "processing.producer: native needs transaction.version 2 (KIP-890), which the cluster has not finalized; \
+                 run kafka-features.sh upgrade --feature transaction.version=2, or set \"auto\""
+                    .to_owned(),
+            ))),
+            // Kerberos, say: librdkafka knows more ways to log in.
+            Err(error @ WireError::Property { .. }) if wanted == Producer::Auto => {
+                tracing::info!(target: "headrace::runtime", %error, "transactions v1, through librdkafka");
+                Ok(Producer::Librdkafka)
+            }
+            Err(error @ WireError::Property { .. }) => {
+                Err(Problem::Fatal(FatalError::Config(format!("kafka.properties: {error}"))))
+            }
+            Err(error @ (WireError::Authentication { .. } | WireError::NotAuthorised { .. })) => {
+                Err(Problem::Fatal(FatalError::Authorisation(error.to_string())))
+            }
+            Err(error) => {
+                Err(Problem::Away(Retriable { dependency: Dependency::Kafka, reason: error.to_string() }))
+            }
+        }
     }
 
     /// All problems with topics and schemas, for `validate`; empty when `run` would start.

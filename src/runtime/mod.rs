@@ -26,4 +26,4 @@ mod watch;
 
 pub use app::App;
 pub use environment::{Environment, Plan, Problem};
-pub use options::{Guarantee, Options};
+pub use options::{Guarantee, Options, Producer};

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use crate::error::{Dependency, FatalError};
 use crate::external::Dispatcher;
 use crate::kafka::{
-    ChangelogReader, ConsumerError, Event, GroupConsumer, LibrdkafkaProducer, Outgoing, ProduceError, Rebalance,
-    TransactionalProducer,
+    ChangelogReader, ConsumerError, Event, GroupConsumer, LibrdkafkaProducer, NativeProducer, Outgoing, ProduceError,
+    Rebalance, TransactionalProducer,
 };
 use crate::position::{Partition, Position, TaskId, TopicPartition};
 use crate::record::{Headers, RawRecord, Timestamp};
@@ -23,7 +23,7 @@ use crate::telemetry::{AbortReason, Heartbeat, ThreadMetrics};
 use crate::topology::Topology;
 
 use super::commit::Sealed;
-use super::options::{Guarantee, Options};
+use super::options::{Guarantee, Options, Producer};
 use super::schema_loader::SchemaLoader;
 use super::tasks::{Rest, Tasks};
 use super::watch::{Board, Reporter};
@@ -70,7 +70,9 @@ impl From<FatalError> for Halt {
 impl From<ProduceError> for Halt {
     fn from(error: ProduceError) -> Self {
         match error {
-            ProduceError::Abort(reason) | ProduceError::Again(reason) => Halt::Recover(AbortReason::Broker, reason),
+            ProduceError::Abort(reason) | ProduceError::Again(reason) | ProduceError::RecordTooLarge(reason) => {
+                Halt::Recover(AbortReason::Broker, reason)
+            }
             ProduceError::Fenced(reason) => Halt::Recover(AbortReason::Fenced, reason),
             ProduceError::Fatal(reason) => Halt::Fatal(FatalError::Authorisation(reason)),
         }
@@ -403,10 +405,13 @@ pub(super) fn create_producer(
     options: &Options,
     thread: usize,
 ) -> Result<Box<dyn TransactionalProducer + Send>, ProduceError> {
-    Ok(Box::new(match options.guarantee {
-        Guarantee::ExactlyOnce => LibrdkafkaProducer::transactional(&options.kafka, thread)?,
-        Guarantee::AtLeastOnce => LibrdkafkaProducer::idempotent(&options.kafka, thread)?,
-    }))
+    let kafka = &options.kafka;
+    Ok(match (options.producer, options.guarantee) {
+        (Producer::Librdkafka, Guarantee::ExactlyOnce) => Box::new(LibrdkafkaProducer::transactional(kafka, thread)?),
+        (Producer::Librdkafka, Guarantee::AtLeastOnce) => Box::new(LibrdkafkaProducer::idempotent(kafka, thread)?),
+        (_, Guarantee::ExactlyOnce) => Box::new(NativeProducer::transactional(kafka, thread)?),
+        (_, Guarantee::AtLeastOnce) => Box::new(NativeProducer::idempotent(kafka, thread)?),
+    })
 }
 
 pub(super) fn now() -> Timestamp {

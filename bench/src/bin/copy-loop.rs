@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headrace::kafka::{
-    Event, GroupConsumer, LibrdkafkaProducer, Outgoing, ProduceError, Rebalance, Settings, TransactionalProducer,
+    Event, GroupConsumer, NativeProducer, Outgoing, ProduceError, Rebalance, Settings, TransactionalProducer,
 };
 use headrace::position::{Offset, TopicPartition};
 
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
 
 /// The producer that is measured.
 fn producer(settings: &Settings) -> Result<Box<dyn TransactionalProducer>, ProduceError> {
-    Ok(Box::new(LibrdkafkaProducer::transactional(settings, 0)?))
+    Ok(Box::new(NativeProducer::transactional(settings, 0)?))
 }
 
 fn run() -> Result<(), Failure> {
@@ -44,6 +44,7 @@ fn run() -> Result<(), Failure> {
     producer.initialise(Instant::now() + TRANSACTION_TIMEOUT)?;
     let mut next: BTreeMap<i32, (TopicPartition, Offset)> = BTreeMap::new();
     let mut open: Option<Instant> = None;
+    let mut sealed = false;
     loop {
         for turn in 0..RECORDS_PER_TURN {
             match consumer.poll(if turn == 0 { POLL_WAIT.min(interval) } else { Duration::ZERO }) {
@@ -71,12 +72,11 @@ fn run() -> Result<(), Failure> {
             }
         }
         producer.serve(Duration::ZERO)?;
-        if open.is_some_and(|since| since.elapsed() >= interval) {
+        sealed = sealed && producer.outcome(Duration::ZERO)?.is_none();
+        if !sealed && open.is_some_and(|since| since.elapsed() >= interval) {
             let positions: Vec<_> = next.values().cloned().collect();
-            producer.flush(Instant::now() + TRANSACTION_TIMEOUT)?;
-            producer.offsets(&positions, &consumer.membership().ok_or("no group membership")?)?;
-            producer.commit()?;
-            open = None;
+            producer.seal(&positions, Some(&consumer.membership().ok_or("no group membership")?))?;
+            (open, sealed) = (None, true);
         }
     }
 }

@@ -20,7 +20,7 @@ use kafka_protocol::messages::ProduceResponse;
 use super::codes::{self, Class, Meaning};
 use super::lanes::{Lane, MAX_OUT, Pending, Verdict};
 use super::settings::ProducerSettings;
-use super::shared::{Command, Handed, Notice, Partitions, Slot};
+use super::shared::{Command, Handed, Notice, Partitions};
 use super::transaction::{Stage, Transaction};
 use crate::position::Offset;
 use crate::wire::compression::Compressor;
@@ -458,11 +458,6 @@ impl Engine {
         let age = (!self.topics.is_empty() && !self.metadata_under_way)
             .then_some(self.metadata_since + self.metadata_max_age);
         [lanes, metadata, step, tick, age].into_iter().flatten().min()
-    }
-
-    /// The slots that the transaction has reached are kept by it.
-    pub(super) fn reached(&mut self) -> Vec<(Slot, Offset)> {
-        std::mem::take(&mut self.transaction.next_offsets)
     }
 }
 

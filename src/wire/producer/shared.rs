@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -39,6 +39,12 @@ pub struct Member {
 pub struct Committed {
     /// Next offset of each changelog partition that was produced to.
     pub next_offsets: Vec<(Slot, Offset)>,
+    /// From the seal until all records were acknowledged.
+    pub flush: Duration,
+    /// Then until the positions were in the transaction.
+    pub offsets: Duration,
+    /// Then until its end was answered.
+    pub end: Duration,
 }
 
 /// A closed batch on its way to the I/O thread.

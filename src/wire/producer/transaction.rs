@@ -63,6 +63,8 @@ pub(super) struct Transaction {
     tries: u32,
     at: Instant,
     deadline_from: Instant,
+    /// When the records were acknowledged, and when the positions were.
+    reached: (Option<Instant>, Option<Instant>),
     hindrance: String,
     pub(super) next_offsets: Vec<(Slot, Offset)>,
 }
@@ -78,6 +80,7 @@ impl Transaction {
             tries: 0,
             at: now,
             deadline_from: now,
+            reached: (None, None),
             hindrance: "no answer".to_owned(),
             next_offsets: Vec::new(),
         }
@@ -111,6 +114,20 @@ impl Transaction {
 
     fn enter(&mut self, step: Step, now: Instant) {
         (self.step, self.under_way, self.tries, self.at) = (step, false, 0, now);
+        self.reached.0.get_or_insert(now);
+        if step == Step::Ending {
+            self.reached.1.get_or_insert(now);
+        }
+    }
+
+    fn end(&mut self, now: Instant) -> Committed {
+        let (acknowledged, placed) = (self.reached.0.unwrap_or(now), self.reached.1.unwrap_or(now));
+        Committed {
+            next_offsets: std::mem::take(&mut self.next_offsets),
+            flush: acknowledged.saturating_duration_since(self.deadline_from),
+            offsets: placed.saturating_duration_since(acknowledged),
+            end: now.saturating_duration_since(placed),
+        }
     }
 }
 
@@ -320,8 +337,8 @@ impl Engine {
 
     /// The transaction has ended; the next one has this identity, and sequences begin anew.
     fn committed(&mut self, next: Option<Identity>, now: Instant) {
-        let next_offsets = self.reached();
-        self.notices.push(Notice::Committed(Committed { next_offsets }));
+        let committed = self.transaction.end(now);
+        self.notices.push(Notice::Committed(committed));
         let same = self.identity == next;
         self.identity = next;
         self.transaction = Transaction::new(now);

@@ -15,7 +15,7 @@ use headrace::kafka::{Admin, Settings, TopicWanted};
 use headrace::position::{Partition, TaskId};
 use headrace::processor::{Context, Fault, Processor};
 use headrace::record::Record;
-use headrace::runtime::{App, Guarantee, Options};
+use headrace::runtime::{App, Guarantee, Options, Producer};
 use headrace::store::{StateDirectory, Store, StoreIndex, StoreOptions, StoreResources, StoreSpec, Stores};
 use headrace::telemetry::{Health, Metrics, Telemetry};
 use headrace::topology::Topology;
@@ -157,6 +157,7 @@ impl Bench {
         Options {
             kafka: self.settings(instance),
             guarantee: Guarantee::ExactlyOnce,
+            producer: producer(),
             commit_interval: Duration::from_millis(50),
             stream_threads: 1,
             max_staged_bytes: 16 << 20,
@@ -483,6 +484,14 @@ impl Running {
         let text = self.telemetry.metrics.render().expect("metrics");
         let lines = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+}
+
+/// Native, as by default with these brokers; `make test` runs the same tests on librdkafka's once more.
+fn producer() -> Producer {
+    match std::env::var("HEADRACE_E2E_PRODUCER").as_deref() {
+        Ok("librdkafka") => Producer::Librdkafka,
+        _ => Producer::Native,
     }
 }
 
