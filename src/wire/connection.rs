@@ -3,7 +3,7 @@
 //! ```text
 //!  call() ─┐  queue, bounded    ┌────────── driver task ───────────┐
 //!  send() ─┼─▶ ▢▢▢▢ ──────────▶ │ in flight, bounded: oldest first │ ══▶ broker
-//!  send() ─┘                    │ one deadline each                │ ◀══
+//!  send() ─┘                    │ it has the clock                 │ ◀══
 //!   Reply ◀──────────────────── └──────────────────────────────────┘
 //! ```
 //!

@@ -41,6 +41,7 @@ pub(super) struct Driver {
     shared: Arc<Shared>,
     login: Option<Login>,
     log_in_again: Option<Instant>,
+    /// The last answer, or the beginning.
     idle_since: Instant,
     answered: bool,
 }
@@ -50,7 +51,7 @@ struct InFlight {
     correlation: i32,
     key: ApiKey,
     version: i16,
-    deadline: Instant,
+    written: Instant,
     timeout: Duration,
     reply: oneshot::Sender<Result<Bytes, WireError>>,
 }
@@ -154,8 +155,8 @@ impl Driver {
         let Queued { key, version, body, timeout, reply } = request;
         match self.channel.queue(key, version, body) {
             Ok(correlation) => {
-                let deadline = Instant::now() + timeout;
-                self.in_flight.push_back(InFlight { correlation, key, version, deadline, timeout, reply });
+                let written = Instant::now();
+                self.in_flight.push_back(InFlight { correlation, key, version, written, timeout, reply });
             }
             // Nothing was written: this call alone has failed.
             Err(error) => drop(reply.send(Err(error))),
@@ -182,9 +183,15 @@ impl Driver {
         Ok(())
     }
 
+    /// When the oldest request is given up. A broker works on one after the other, so its time begins with the answer to
+    /// the one before: a request behind a slow one is not late, and a broker that hangs is noticed just as soon.
+    fn deadline(&self, oldest: &InFlight) -> Instant {
+        oldest.written.max(self.idle_since) + oldest.timeout
+    }
+
     /// The next moment at which something is due.
     fn wake(&self, now: Instant) -> Option<Instant> {
-        let deadline = self.in_flight.iter().map(|request| request.deadline).min();
+        let deadline = self.in_flight.front().map(|oldest| self.deadline(oldest));
         let idle = self.in_flight.is_empty().then_some(self.idle_since + MAX_IDLE);
         let held = self.held.as_ref().and_then(|_| self.throttled_until());
         // Once it is due, the last answer is what it waits for.
@@ -194,7 +201,7 @@ impl Driver {
 
     fn check_time(&mut self) -> Result<(), WireError> {
         let now = Instant::now();
-        if let Some(late) = self.in_flight.iter().find(|request| request.deadline <= now) {
+        if let Some(late) = self.in_flight.front().filter(|oldest| self.deadline(oldest) <= now) {
             let address = self.channel.address().to_owned();
             return Err(WireError::TimedOut { address, api: ApiName(late.key), after: late.timeout });
         }

@@ -27,7 +27,7 @@ pub struct Settings {
     pub security: Security,
     /// Bound of resolving, connecting, TLS and login together.
     pub connect_timeout: Duration,
-    /// Bound of one request, from its writing to its answer.
+    /// Bound of one request, from its writing, or from the answer to the one before it, to its answer.
     pub request_timeout: Duration,
     /// Metadata that is older is asked for again before it is used.
     pub metadata_max_age: Duration,

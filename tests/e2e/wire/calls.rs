@@ -93,7 +93,7 @@ fn a_request_of_some_megabytes_goes_out_in_pieces() {
     let bed = secured();
     let servers = bed.kafka().unwrap().bootstrap_servers().to_owned();
     run(async move {
-        let client = client(&servers, &[("socket.timeout.ms", "60000")]);
+        let client = client(&servers, &[]);
         let connection = any_connection(&client).await;
         let wanted: Vec<String> = (0..TOPICS).map(|number| format!("{number:0100}")).collect();
         let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
@@ -106,7 +106,7 @@ fn a_request_of_some_megabytes_goes_out_in_pieces() {
         }
         let pieces = Outgoing { body, timeout: Some(DEADLINE), ..whole };
         let reply = connection.send(pieces).await.unwrap();
-        // Behind it: nothing of it may get between the pieces.
+        // Behind it: nothing of it gets between the pieces, and its time begins when the one before is answered.
         let next = connection.call(&metadata_of(&["after"]), ..).await.unwrap();
         let response = reply.decoded::<MetadataRequest>(VERSION).await.unwrap();
         let mut found = names(&response);
