@@ -151,7 +151,8 @@ fn n8_a_batch_that_is_too_large_is_cut_into_two_with_the_same_records() {
         closed.stamp(STAMP);
         let (mut first, mut second) = split(&closed.into_bytes()).unwrap();
         assert_eq!((first.count(), second.count()), (150, 151));
-        (first.stamp(STAMP), second.stamp(STAMP));
+        first.stamp(STAMP);
+        second.stamp(STAMP);
         let mut again = read(&first.bytes, first.records());
         again.extend(read(&second.bytes, second.records()));
         assert_eq!(again, records);
@@ -183,7 +184,7 @@ fn n1_a_batch_that_does_not_shrink_is_sent_as_it_is() {
         assert!(Compressor::new(codec).compress(&mut closed).is_none());
         closed.stamp(STAMP);
         assert_eq!(big_endian(&closed.bytes[21..23]) & 7, 0);
-        assert_eq!(read(&closed.bytes, closed.records()), [record.clone()]);
+        assert_eq!(read(&closed.bytes, closed.records()), std::slice::from_ref(&record));
     }
 }
 

@@ -264,7 +264,9 @@ fn n8_a_batch_that_nobody_takes_is_given_up_in_time() {
 #[test]
 fn n8_one_request_carries_one_batch_of_each_partition() {
     let mut world = world();
-    (world.batch(0), world.batch(1), world.batch(0));
+    for partition in [0, 1, 0] {
+        world.batch(partition);
+    }
     let calls = world.calls();
     let sizes: Vec<usize> =
         calls.iter().map(|call| if let Call::Produce { parts, .. } = call { parts.len() } else { 0 }).collect();

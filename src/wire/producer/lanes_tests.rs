@@ -56,7 +56,8 @@ fn n3_a_failed_batch_and_all_after_it_go_again_in_order_with_the_same_bytes() {
 #[test]
 fn n3_what_had_been_written_after_all_is_a_duplicate_and_success() {
     let mut lane = lane(2, 2);
-    (send(&mut lane), send(&mut lane));
+    send(&mut lane);
+    send(&mut lane);
     let now = Instant::now();
     assert!(matches!(answer(&mut lane, 0, 20, -1, now), Verdict::Again { .. }));
     assert!(matches!(answer(&mut lane, 2, 0, 12, now), Verdict::Acknowledged(_, Some(12))));
@@ -104,7 +105,8 @@ fn n8_an_acknowledged_batch_gives_its_buffer_back() {
 #[test]
 fn n8_a_batch_that_is_too_large_goes_again_in_halves_with_its_own_sequences() {
     let mut lane = lane(2, 5);
-    (send(&mut lane), send(&mut lane));
+    send(&mut lane);
+    send(&mut lane);
     let now = Instant::now();
     assert!(matches!(answer(&mut lane, 0, codes::MESSAGE_TOO_LARGE, -1, now), Verdict::Cut(_)));
     assert!(matches!(answer(&mut lane, 5, codes::OUT_OF_ORDER_SEQUENCE, -1, now), Verdict::Again { .. }));

@@ -9,7 +9,7 @@ use headrace::wire::producer::{Committed, Outgoing, Producer, ProducerSettings, 
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use super::support::{
-    Joined, at, commit, initialise, logged, outcome, producer, record, sees, settings, start, values,
+    Joined, at, commit, end, initialise, logged, outcome, producer, record, sees, settings, start, values,
 };
 use crate::runtime::support::{Bench, PARTITIONS, PATIENCE, broker};
 use crate::support::{Topics, eventually, expect};
@@ -52,7 +52,7 @@ fn n7_what_is_not_committed_is_never_seen_and_initialising_ends_it() {
     let lingered = Duration::from_millis(6);
     eventually("the record is there, uncommitted", || {
         producer.serve(lingered).unwrap();
-        expect(&Topics::new(&bench.servers).end(&output, 0), &1)
+        expect(&end(&bench, &output, 0), &1)
     });
     initialise(&mut producer);
     producer.append(&record(&output, 0, "committed")).unwrap();

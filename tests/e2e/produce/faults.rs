@@ -7,7 +7,7 @@ use headrace::wire::producer::{Outgoing, ProduceError, ProducerSettings, Slot};
 use testbed::{Cache, Dirs, Kafka, Testbed};
 
 use super::proxy::{Cut, END_TXN, Proxy};
-use super::support::{commit, initialise, logged, outcome, producer, record, sees, settings, start, values};
+use super::support::{commit, end, initialise, logged, outcome, producer, record, sees, settings, start, values};
 use crate::runtime::support::{Bench, PATIENCE, broker, broker_alone};
 use crate::support::{Topics, eventually, expect};
 
@@ -28,10 +28,9 @@ fn n8_sequences_survive_a_restart_of_the_broker_in_mid_transaction() {
     for text in first {
         producer.append(&logged(&output, 0, text, 1)).unwrap();
     }
-    let topics = Topics::new(&bench.servers);
     eventually("the transaction has begun", || {
         producer.serve(Duration::from_millis(6)).map_err(|error| error.to_string())?;
-        expect(&(topics.end(&output, 0) > 0), &true)
+        expect(&(end(&bench, &output, 0) > 0), &true)
     });
     std::thread::scope(|scope| {
         let restart = scope.spawn(|| {

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use headrace::wire::producer::{Member, ProduceError, ProducerSettings};
 
-use super::support::{Joined, at, commit, initialise, outcome, producer, record, sees, settings, values};
+use super::support::{Joined, at, commit, end, initialise, outcome, producer, record, sees, settings, values};
 use crate::runtime::support::{Bench, PATIENCE, broker};
-use crate::support::{Topics, eventually, expect};
+use crate::support::{eventually, expect};
 
 #[test]
 fn n7_a_second_producer_of_the_same_id_fences_the_first() {
@@ -99,13 +99,12 @@ fn n7_a_transaction_that_timed_out_while_its_owner_slept_ends_cleanly() {
     let short = ProducerSettings { transaction_timeout: Duration::from_secs(1), ..settings(&bench.application) };
     let mut producer = producer(&bench.servers, short);
     producer.append(&record(&output, 0, "before the sleep")).unwrap();
-    let topics = Topics::new(&bench.servers);
     eventually("the record is there, uncommitted", || {
         producer.serve(Duration::from_millis(6)).map_err(|error| error.to_string())?;
-        expect(&(topics.end(&output, 0) > 0), &true)
+        expect(&(end(&bench, &output, 0) > 0), &true)
     });
     // From here on the owner sleeps. The broker ends the transaction: its marker takes the next offset.
-    eventually("the broker gives up on it", || expect(&topics.end(&output, 0), &2));
+    eventually("the broker gives up on it", || expect(&end(&bench, &output, 0), &2));
     producer.append(&record(&output, 0, "after the sleep")).ok();
     let error = commit(&mut producer).unwrap_err();
     assert!(matches!(error, ProduceError::Fenced(_) | ProduceError::Abort(_)), "{error}");

@@ -82,6 +82,12 @@ pub(crate) fn values(bench: &Bench, topic: &str) -> Vec<String> {
     records.into_iter().map(|record| String::from_utf8(record.value.unwrap_or_default()).unwrap()).collect()
 }
 
+/// The end of a partition, with what is not committed.
+pub(crate) fn end(bench: &Bench, topic: &str, partition: i32) -> i64 {
+    let reader: BaseConsumer = bench.client().set("isolation.level", "read_uncommitted").create().unwrap();
+    reader.fetch_watermarks(topic, partition, PATIENCE).unwrap().1
+}
+
 /// Waits until that is what a committed reader sees: a commit is decided before its markers are in every partition.
 #[track_caller]
 pub(crate) fn sees<S: AsRef<str>>(bench: &Bench, topic: &str, expected: &[S]) {
