@@ -14,10 +14,11 @@ const DETAIL_RUNS: u64 = 1;
 const ARMS: [Arm; 3] = [Arm::Ours, Arm::Peer, Arm::Limit];
 
 /// Beside the standard setting. A further one, such as another producer, is one line.
-const DETAIL: [(&str, Setting); 3] = [
+const DETAIL: [(&str, Setting); 4] = [
     ("commit-20ms", Setting { commit_interval_ms: 20, ..Setting::STANDARD }),
     ("commit-10ms", Setting { commit_interval_ms: 10, ..Setting::STANDARD }),
     ("lz4", Setting { compression: "lz4", ..Setting::STANDARD }),
+    ("librdkafka", Setting { ours: &[("PROCESSING__PRODUCER", "rdkafka")], ..Setting::STANDARD }),
 ];
 
 pub(crate) fn run() -> Result<(), Failure> {
@@ -86,7 +87,7 @@ impl Rounds {
         peer.insert("name".into(), name);
         peer.insert("version".into(), version);
         let mut limit = report::summary(&self.limit);
-        limit.insert("name".into(), json!("copy in transactions, no store, through librdkafka"));
+        limit.insert("name".into(), json!("copy in transactions by the native producer, no store"));
         let mut body = Map::new();
         body.insert("ours".into(), Value::Object(report::summary(&self.ours)));
         body.insert("peer".into(), Value::Object(peer));

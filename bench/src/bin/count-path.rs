@@ -142,7 +142,7 @@ impl Path {
         let positions = self.task.positions();
         let stream_time = Some(self.task.stream_time());
         self.task.state().commit(&Commit { changelog_next: &[], positions: &positions, stream_time })?;
-        self.task.committed();
+        self.task.committed(&positions);
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use kafka_protocol::messages::txn_offset_commit_response::{
 use kafka_protocol::messages::{EndTxnResponse, InitProducerIdResponse, TxnOffsetCommitResponse};
 use kafka_protocol::protocol::StrBytes;
 
+use super::super::shared::Slot;
 use super::*;
 use crate::position::{Partition, TopicPartition};
 use crate::record::{Headers, Timestamp};
