@@ -43,10 +43,12 @@ check: setup ## format, clippy and documentation; warnings are errors
 	$(CARGO) clippy $(FLAGS) --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(FLAGS) --no-deps --quiet
 
-# The binaries first: the e2e tests run them. cargo's own summary is the last thing printed.
+# The binaries first: the e2e tests run them. The commit cycle is tested on both producers. cargo's own summary is the last
+# thing printed.
 .PHONY: test
 test: check ## check, then all tests on the real parts
 	$(CARGO) build $(FLAGS) --bins
+	HEADRACE_E2E_PRODUCER=librdkafka $(CARGO) test $(FLAGS) --test e2e -- runtime:: torture::r11
 	$(CARGO) test $(FLAGS)
 
 .PHONY: bench

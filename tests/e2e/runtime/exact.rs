@@ -9,7 +9,7 @@ use super::child::{Kind, Process};
 use super::support::{Bench, PATIENCE, broker, quarantined};
 
 const KEYS: u64 = 200;
-const NUMBERS: u64 = 60_000;
+const NUMBERS: u64 = 120_000;
 const COMMIT: Duration = Duration::from_millis(50);
 
 /// Runs children of a kind over the whole input, killing each as soon as it has produced a little, `kills` times.
