@@ -71,6 +71,8 @@ pub enum ConsumerError {
 #[derive(Default)]
 struct GroupContext {
     rebalances: Mutex<VecDeque<(bool, Vec<TopicPartition>)>>,
+    /// Whether any is waiting: looked at before each record, so without the lock.
+    waiting: AtomicBool,
     /// Nobody answers rebalances any more.
     closing: AtomicBool,
 }
@@ -94,6 +96,7 @@ impl ConsumerContext for GroupContext {
         let assigned = kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         let partitions = topic_partitions(partitions);
         self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).push_back((assigned, partitions));
+        self.waiting.store(true, Ordering::Release);
     }
 }
 
@@ -194,7 +197,14 @@ impl GroupConsumer {
 
     fn next_rebalance(&self) -> Option<Rebalance> {
         let context = self.client.context();
-        let (assigned, partitions) = context.rebalances.lock().unwrap_or_else(PoisonError::into_inner).pop_front()?;
+        if !context.waiting.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut rebalances = context.rebalances.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = rebalances.pop_front();
+        context.waiting.store(!rebalances.is_empty(), Ordering::Release);
+        drop(rebalances);
+        let (assigned, partitions) = next?;
         Some(match assigned {
             true => Rebalance::Assigned(partitions),
             false => Rebalance::Revoked { partitions, lost: self.client.assignment_lost() },

@@ -30,6 +30,8 @@ use super::watch::{Board, Reporter};
 
 /// Records processed in one turn before anything else is looked at.
 const RECORDS_PER_TURN: usize = 2_000;
+/// Records between two looks at the clock: reading it took a fifteenth of the time of a small record.
+const RECORDS_PER_CLOCK: usize = 32;
 /// Records of one transaction whose latency is observed.
 const LATENCY_SAMPLES: usize = 64;
 /// How long a turn waits for a first record.
@@ -99,6 +101,8 @@ pub(super) struct StreamThread {
     pub(super) condemned: BTreeMap<TaskId, String>,
     /// Partitions whose end was reached, by number: the client does not say of which topic.
     pub(super) ended: BTreeSet<Partition>,
+    /// Wall-clock time of the records in hand.
+    clock: Timestamp,
     /// When the last record was processed, or the last look at an end failed.
     pub(super) busy_at: Instant,
     /// Since when records are in the open transaction.
@@ -158,6 +162,7 @@ impl StreamThread {
             unopened: Vec::new(),
             condemned: BTreeMap::new(),
             ended: BTreeSet::new(),
+            clock: now(),
             busy_at: Instant::now(),
             open_since: None,
             sealed: None,
@@ -255,6 +260,9 @@ impl StreamThread {
         for turn in 0..RECORDS_PER_TURN {
             match consumer.poll(if turn == 0 { wait } else { Duration::ZERO }) {
                 Event::Record(fetched) => {
+                    if turn % RECORDS_PER_CLOCK == 0 {
+                        (self.clock, self.busy_at) = (now(), Instant::now());
+                    }
                     if !self.process(&fetched.record())? || !self.dispatcher.has_room() {
                         return Ok(());
                     }
@@ -277,7 +285,7 @@ impl StreamThread {
             // A record of a partition that has just been given up; its new owner reads it.
             return Ok(true);
         };
-        match owned.task.process(raw, now()) {
+        match owned.task.process(raw, self.clock) {
             Ok(outcome) => {
                 let task = owned.task.id();
                 self.note_processed(raw);
@@ -310,7 +318,6 @@ impl StreamThread {
 
     fn note_processed(&mut self, raw: &RawRecord<'_>) {
         self.tasks.count(raw.topic);
-        self.busy_at = Instant::now();
         self.open();
         if self.latencies.len() < LATENCY_SAMPLES && raw.timestamp.0 >= 0 {
             self.latencies.push(raw.timestamp.0);

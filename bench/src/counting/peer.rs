@@ -13,7 +13,7 @@ use crate::Failure;
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/StatefulCount.java");
 
 /// What the JVM is given. The serial collector took 8.4 CPU seconds per million records on two cores where G1, the
-/// default, took 9.6, and 80 MiB less memory. Half a gigabyte of heap is more than it needs: with half of that it was
+/// default, took 9.6, and about 65 MiB less memory. Half a gigabyte of heap is more than it needs: with half of that it was
 /// neither slower nor smaller.
 const JVM: [&str; 3] = ["-Xmx512m", "-XX:+UseSerialGC", "-XX:-UsePerfData"];
 
