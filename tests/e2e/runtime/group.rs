@@ -6,7 +6,8 @@ use nix::sys::signal::Signal;
 use testbed::wait;
 
 use super::child::{Kind, Process};
-use super::support::{Bench, PATIENCE, Running, SESSION, TRANSACTION_TIMEOUT, broker};
+use super::running::Running;
+use super::support::{Bench, PATIENCE, SESSION, TRANSACTION_TIMEOUT, broker};
 
 const KEYS: u64 = 200;
 

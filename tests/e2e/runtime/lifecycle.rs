@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use testbed::wait;
 
-use super::support::{
-    Bench, PARTITIONS, PATIENCE, Running, TRANSACTION_TIMEOUT, broker, broker_alone, quarantined, task,
-};
+use super::running::Running;
+use super::support::{Bench, PARTITIONS, PATIENCE, TRANSACTION_TIMEOUT, broker, broker_alone, quarantined, task};
 
 const KEYS: u64 = 50;
 

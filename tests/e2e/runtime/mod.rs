@@ -4,5 +4,6 @@ mod child;
 mod exact;
 mod group;
 mod lifecycle;
+mod running;
 mod start;
 pub(crate) mod support;

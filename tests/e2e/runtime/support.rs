@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use headrace::backoff::Backoff;
 use headrace::codec::text;
 use headrace::dead_letter::Policy;
-use headrace::error::{FatalError, RecordError, Stage};
+use headrace::error::{RecordError, Stage};
 use headrace::external::LaneOptions;
 use headrace::kafka::{Admin, Settings, TopicWanted};
 use headrace::position::{Partition, TaskId};
@@ -26,8 +26,9 @@ use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
 use testbed::{Kafka, Testbed, wait};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use super::running::Running;
 
 /// Bound of whatever a test waits for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -448,42 +449,6 @@ impl Processor for Count {
             std::hint::spin_loop();
         }
         Ok(())
-    }
-}
-
-/// An application that runs in this process.
-pub(crate) struct Running {
-    pub(crate) telemetry: Telemetry,
-    shutdown: CancellationToken,
-    pub(crate) app: JoinHandle<Result<(), FatalError>>,
-}
-
-impl Running {
-    /// Asks it to stop and waits for its end.
-    pub(crate) fn stop(self) -> Result<(), FatalError> {
-        self.shutdown.cancel();
-        self.ended()
-    }
-
-    /// Waits for its end.
-    pub(crate) fn ended(self) -> Result<(), FatalError> {
-        let ended = tokio().block_on(async { tokio::time::timeout(PATIENCE, self.app).await });
-        ended.expect("the application has not ended in time").expect("the application panicked")
-    }
-
-    pub(crate) fn wait_ready(&self) {
-        wait::until("ready", PATIENCE, || match self.telemetry.health.not_ready() {
-            reasons if reasons.is_empty() => Ok(()),
-            reasons => Err(format!("{reasons:?}")),
-        })
-        .expect("ready");
-    }
-
-    /// The sum of a metric's series.
-    pub(crate) fn metric(&self, name: &str) -> f64 {
-        let text = self.telemetry.metrics.render().expect("metrics");
-        let lines = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
-        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 }
 
