@@ -170,9 +170,10 @@ impl GroupConsumer {
     fn classify(&self, error: &KafkaError) -> ConsumerError {
         use RDKafkaErrorCode as Code;
         // A fatal error comes as such, with its cause beside it.
-        let (code, text) = match (error.rdkafka_error_code(), self.client.client().fatal_error()) {
-            (Some(Code::Fatal), Some((cause, text))) => (Some(cause), format!("{text} ({cause})")),
-            (code, _) => (code, error.to_string()),
+        let is_fatal = error.rdkafka_error_code() == Some(Code::Fatal);
+        let (code, text) = match self.client.client().fatal_error().filter(|_| is_fatal) {
+            Some((cause, text)) => (Some(cause), format!("{text} ({cause})")),
+            None => (error.rdkafka_error_code(), error.to_string()),
         };
         match code {
             Some(Code::PollExceeded) => ConsumerError::PollOverdue,
@@ -185,10 +186,7 @@ impl GroupConsumer {
                 | Code::SaslAuthenticationFailed
                 | Code::Authentication,
             ) => ConsumerError::Fatal(FatalError::Authorisation(text)),
-            Some(Code::Fatal | Code::InvalidArgument) => {
-                ConsumerError::Fatal(FatalError::Other { context: "the consumer".to_owned(), source: text.into() })
-            }
-            _ if error.rdkafka_error_code() == Some(Code::Fatal) => {
+            code if is_fatal || code == Some(Code::InvalidArgument) => {
                 ConsumerError::Fatal(FatalError::Other { context: "the consumer".to_owned(), source: text.into() })
             }
             _ => ConsumerError::Away(text),
