@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::Message as _;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
@@ -28,13 +29,15 @@ use super::transaction::{Committed, Outgoing, ProduceError, Slot, TransactionalP
 const FLUSH_SLICE: Duration = Duration::from_millis(1);
 /// A commit that takes longer may have been sent twice (rule R-11).
 const SUSPICIOUSLY_LONG: Duration = Duration::from_secs(2);
+/// The facility of librdkafka's log that tells of a failed connection.
+const CONNECTION_FAILED: &str = "FAIL";
 /// How long appending may wait for room in the client's queue.
 const QUEUE_PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 struct Deliveries {
     failed: Option<KafkaError>,
-    /// Connections that failed, since the beginning.
+    /// Connections that failed since the producer was initialised.
     failures: u64,
     acknowledged: BTreeMap<Slot, i64>,
 }
@@ -52,7 +55,21 @@ impl ClientContext for DeliveryContext {
     fn error(&self, error: KafkaError, reason: &str) {
         // What matters of it comes back from a call, or as a failed delivery, and is told once.
         tracing::debug!(target: "headrace::kafka", %error, reason, "producer");
-        self.with(|deliveries| deliveries.failures += 1);
+    }
+
+    /// The only place where librdkafka tells of every connection that failed, at once and before it sends a request again:
+    /// error events are for some of them only, and warnings leave out the second of two equal ones within 30 s.
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if facility == CONNECTION_FAILED {
+            self.with(|deliveries| deliveries.failures += 1);
+        }
+        match level {
+            RDKafkaLogLevel::Debug | RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => {
+                tracing::debug!(target: "librdkafka", facility, message, "producer");
+            }
+            RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, message, "producer"),
+            _ => tracing::error!(target: "librdkafka", facility, message, "producer"),
+        }
     }
 }
 
@@ -166,7 +183,10 @@ impl TransactionalProducer for LibrdkafkaProducer {
         retrying("init_transactions", deadline, || {
             let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(100));
             self.client.init_transactions(left.min(Duration::from_secs(10)))
-        })
+        })?;
+        // What failed until now has carried nothing of a transaction.
+        self.client.context().with(|deliveries| deliveries.failures = 0);
+        Ok(())
     }
 
     fn append(&mut self, record: Outgoing<'_>) -> Result<(), ProduceError> {
@@ -204,8 +224,6 @@ impl TransactionalProducer for LibrdkafkaProducer {
         positions: &[(TopicPartition, Offset)],
         membership: Option<&Membership>,
     ) -> Result<(), ProduceError> {
-        let failures = |client: &BaseProducer<DeliveryContext>| client.context().with(|deliveries| deliveries.failures);
-        let failed_before = failures(&self.client);
         let mut committed = Committed::default();
         let mut clock = Instant::now();
         let mut lap = || std::mem::replace(&mut clock, Instant::now()).elapsed();
@@ -217,10 +235,9 @@ impl TransactionalProducer for LibrdkafkaProducer {
         }
         self.end()?;
         committed.end = lap();
-        // Failures of connections are told by events, which the calls above have not served.
-        self.client.poll(Duration::ZERO);
-        if self.transactional && failures(&self.client) > failed_before {
-            self.suspicion = Some("a connection failed during a commit".to_owned());
+        // Also one that failed before the commit: what enlists partitions may be on its way as well.
+        if self.transactional && self.client.context().with(|deliveries| deliveries.failures) > 0 {
+            self.suspicion = Some("a connection failed during a transaction".to_owned());
         } else if self.transactional && committed.offsets + committed.end >= SUSPICIOUSLY_LONG {
             self.suspicion = Some(format!("a commit took {:?}", committed.offsets + committed.end));
         }

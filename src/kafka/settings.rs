@@ -128,6 +128,10 @@ impl Settings {
         config.set("transaction.timeout.ms", &timeout);
         // librdkafka refuses a request that may outlive its transaction.
         config.set("socket.timeout.ms", &timeout);
+        // The producer counts the connections that fail (rule R-11), which only this log tells in full.
+        let debug = config.get("debug").map_or_else(|| "broker".to_owned(), |others| format!("broker,{others}"));
+        config.set("debug", debug);
+        config.set_log_level(RDKafkaLogLevel::Debug);
         config
     }
 
