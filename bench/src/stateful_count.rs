@@ -1,6 +1,7 @@
 //! A stateful count, exactly-once: records per second, CPU and memory, beside Kafka Streams and beside a bare copy.
 //!
-//! `RECORDS`, `WARM_UP`, `RUNS` and `DETAIL_RUNS` make it quicker. How it is measured: see [`crate::counting`].
+//! `RECORDS`, `WARM_UP`, `RUNS` and `DETAIL_RUNS` make it quicker; `ONLY=ours`, `peer` or `limit` runs one arm and writes
+//! nothing, for work on that arm. How it is measured: see [`crate::counting`].
 
 use serde_json::{Map, Value, json};
 
@@ -24,6 +25,9 @@ const DETAIL: [(&str, Setting); 4] = [
 pub(crate) fn run() -> Result<(), Failure> {
     let (runs, detail_runs) = (number("RUNS", RUNS)?, number("DETAIL_RUNS", DETAIL_RUNS)?);
     let mut session = Session::start(true)?;
+    if let Ok(only) = std::env::var("ONLY") {
+        return run_only(&mut session, &only, runs);
+    }
     let (records, warm_up) = (session.records, session.warm_up);
     let main = Rounds::measure(&mut session, "commit-100ms", &Setting::STANDARD, runs)?;
     let mut detail = Map::new();
@@ -51,6 +55,15 @@ pub(crate) fn run() -> Result<(), Failure> {
     body.insert("runs".into(), json!(runs));
     body.insert("detail".into(), Value::Object(detail));
     report::write("stateful-count", Value::Object(body))
+}
+
+fn run_only(session: &mut Session, name: &str, runs: u64) -> Result<(), Failure> {
+    let arm = ARMS.into_iter().find(|arm| arm.name() == name);
+    let arm = arm.ok_or_else(|| format!("ONLY={name}: want ours, peer or limit"))?;
+    for _ in 0..runs {
+        session.measure(arm, "commit-100ms", &Setting::STANDARD)?;
+    }
+    Ok(())
 }
 
 /// Runs of all arms, interleaved.
