@@ -25,7 +25,7 @@ use crate::topology::Topology;
 use super::commit::Sealed;
 use super::options::{Guarantee, Options, Producer};
 use super::schema_loader::SchemaLoader;
-use super::tasks::{Rest, Tasks};
+use super::tasks::{OwnedTask, Rest, Tasks};
 use super::watch::{Board, Reporter};
 
 /// Records processed in one turn before anything else is looked at.
@@ -214,6 +214,7 @@ impl StreamThread {
         self.look_for_kafka();
         self.wake_rested()?;
         let idle = self.look_at_sealed(Duration::ZERO)?;
+        self.check_stores()?;
         let due = match self.commit_due() {
             // The one before is still on the wire: this one grows meanwhile, as far as it may.
             Due::Soon => idle,
@@ -236,6 +237,13 @@ impl StreamThread {
         self.dispatcher.flush();
         self.producer.serve(Duration::ZERO)?;
         self.pass_markers()
+    }
+
+    /// What the stores' writer could not write is known within a turn, not at the next commit.
+    fn check_stores(&mut self) -> Result<(), Halt> {
+        let check = |owned: &mut OwnedTask| Some((owned.task.id(), owned.task.state().check().err()?));
+        let failed = self.tasks.iter_mut().find_map(check);
+        failed.map_or(Ok(()), |(id, error)| Err(self.store_failed(id, &error)))
     }
 
     fn commit_due(&mut self) -> Due {

@@ -6,6 +6,8 @@
 //! ```text
 //!  table: hash(store, key) ─▶ [place place place place]        ring: … │ oldest │ … │ newest │ end ──▶ overwrites oldest
 //! ```
+//!
+//! A place carries a part of its key's hash, so that entries of other keys are not looked at: each look is a cache miss.
 
 use super::spec::StoreIndex;
 
@@ -21,12 +23,16 @@ const ABSENT: u32 = u32::MAX;
 const LARGEST_PART: usize = 16;
 /// No entry; real places start after it.
 const NOWHERE: u64 = 0;
+/// Upper bits of a way that are a part of the hash; the others are the place, enough for 256 TiB of writes.
+const TAG_BITS: u32 = 16;
+const PLACE_MASK: u64 = u64::MAX >> TAG_BITS;
 
 /// The read cache of one task. Holds committed data only; the overlays lie above it.
 #[derive(Debug)]
 pub(super) struct ReadCache {
     ring: Vec<u8>,
-    /// Places of entries, counted from the first byte ever written, so that an overwritten one is recognised by age.
+    /// Tags and places of entries. Places are counted from the first byte ever written, so that an overwritten one is
+    /// recognised by its age.
     table: Vec<[u64; WAYS]>,
     /// Where the next entry goes.
     end: u64,
@@ -75,7 +81,9 @@ impl ReadCache {
 
     fn find(&self, hash: u64, store: StoreIndex, key: &[u8]) -> Option<Found> {
         let bucket = self.table[self.bucket(hash)?];
-        bucket.into_iter().enumerate().filter(|(_, place)| self.is_live(*place)).find_map(|(way, place)| {
+        let tagged = bucket.into_iter().enumerate().filter(|(_, way)| way & !PLACE_MASK == hash & !PLACE_MASK);
+        let places = tagged.map(|(way, tagged)| (way, tagged & PLACE_MASK));
+        places.filter(|(_, place)| self.is_live(*place)).find_map(|(way, place)| {
             let at = self.offset(place);
             let value = at + HEADER_BYTES + key.len();
             let is_key = self.number(at) as usize == store.0 && self.number(at + 4) as usize == key.len();
@@ -97,11 +105,12 @@ impl ReadCache {
     pub(super) fn insert(&mut self, hash: u64, store: StoreIndex, key: &[u8], value: Option<&[u8]>) {
         let Some(bucket) = self.bucket(hash) else { return };
         // The way of the oldest entry; NOWHERE is older than any.
-        let oldest = (0..WAYS).min_by_key(|way| self.table[bucket][*way]).unwrap_or(0);
-        self.table[bucket][oldest] = self.append(store, key, value).unwrap_or(NOWHERE);
+        let oldest = (0..WAYS).min_by_key(|way| self.table[bucket][*way] & PLACE_MASK).unwrap_or(0);
+        self.table[bucket][oldest] = self.append(hash, store, key, value).unwrap_or(NOWHERE);
     }
 
-    fn append(&mut self, store: StoreIndex, key: &[u8], value: Option<&[u8]>) -> Option<u64> {
+    /// The tagged place of a new entry; `None` if it is too large to be kept.
+    fn append(&mut self, hash: u64, store: StoreIndex, key: &[u8], value: Option<&[u8]>) -> Option<u64> {
         let bytes = HEADER_BYTES + key.len() + value.map_or(0, <[u8]>::len);
         if bytes > self.ring.len() / LARGEST_PART {
             return None;
@@ -123,7 +132,7 @@ impl ReadCache {
         if let Some(value) = value {
             self.ring[at + HEADER_BYTES + key.len()..][..value.len()].copy_from_slice(value);
         }
-        Some(place)
+        Some(hash & !PLACE_MASK | place)
     }
 
     /// Follows a commit: what is known of the key is replaced; what is not known is not worth the room.
@@ -135,7 +144,7 @@ impl ReadCache {
             Some(value) if is_young && u32::try_from(value.len()) == Ok(found.value_bytes) => {
                 self.ring[found.value..found.value + value.len()].copy_from_slice(value);
             }
-            _ => self.table[bucket][found.way] = self.append(store, key, value).unwrap_or(NOWHERE),
+            _ => self.table[bucket][found.way] = self.append(hash, store, key, value).unwrap_or(NOWHERE),
         }
     }
 

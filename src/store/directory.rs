@@ -66,15 +66,14 @@ impl StateDirectory {
         resources: &StoreResources,
     ) -> Result<TaskState, StoreError> {
         let lock = TaskLock::take(&self.lock_path(task), task)?;
-        let cache_bytes = resources.options.read_cache_bytes;
         if specs.is_empty() {
-            return Ok(TaskState::assemble(specs, None, Meta::default(), cache_bytes, Some(lock)));
+            return Ok(TaskState::assemble(specs, None, Meta::default(), Some(lock)));
         }
         let path = self.task_path(task);
         create_private(&path)?;
         let expected = Format { version: FORMAT_VERSION, topology: topology_id };
         let (rocks, meta) = Rocks::open(&path, specs, expected, resources)?;
-        Ok(TaskState::assemble(specs, Some(rocks), meta, cache_bytes, Some(lock)))
+        Ok(TaskState::assemble(specs, Some((rocks, resources)), meta, Some(lock)))
     }
 
     /// Sets a task's state aside, so that the next open starts empty (rule R-19). Only for what is proven unusable. The

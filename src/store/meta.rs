@@ -36,6 +36,18 @@ pub struct Commit<'a> {
     pub stream_time: Option<Timestamp>,
 }
 
+impl Commit<'_> {
+    /// As keys and values. The position of a store in memory is worth nothing after a restart and is left out.
+    pub(super) fn entries(&self, families: &[Option<String>]) -> Vec<(Vec<u8>, [u8; 8])> {
+        let family = |store: StoreIndex| families.get(store.0).and_then(Option::as_deref);
+        let on_disk = self.changelog_next.iter().filter_map(|(store, next)| Some((family(*store)?, *next)));
+        let changelogs = on_disk.map(|(store, next)| (changelog_key(store), encode(next.0)));
+        let positions = self.positions.iter().map(|(partition, next)| (position_key(partition), encode(next.0)));
+        let stream_time = self.stream_time.map(|time| (STREAM_TIME_KEY.to_vec(), encode(time.0)));
+        changelogs.chain(positions).chain(stream_time).collect()
+    }
+}
+
 /// The meta data of a task, as committed.
 #[derive(Debug, Default)]
 pub(super) struct Meta {

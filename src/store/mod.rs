@@ -6,7 +6,7 @@
 //!      ▼                                                        ▼
 //!  TaskState   ──▶ overlay n+1 ─▶ overlay n ─▶ read cache ─▶ RocksDB (one per task: a column family per store + __meta)
 //!      │                                                └──▶ a BTreeMap per store in memory
-//!      └─ publish_changelog ─▶ (Kafka commits) ─▶ commit: data + positions in one WriteBatch
+//!      └─ publish_changelog ─▶ (Kafka commits) ─▶ commit ─▶ writer thread: data + positions in one WriteBatch
 //! ```
 //!
 //! The changelog topic is the truth and the directory a copy of it up to the offset in `__meta`; the copy is wiped only
@@ -28,6 +28,7 @@ mod spec;
 mod state;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 pub use directory::StateDirectory;
 pub use error::{Format, ReadError, StoreError};

@@ -6,6 +6,8 @@ use std::fmt;
 
 use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, LogLevel, Options, WriteBufferManager, WriteOptions};
 
+use super::writer::Writer;
+
 /// Bits per key of the bloom filters: about 1 % false positives.
 const BLOOM_BITS: f64 = 10.0;
 /// Size of data blocks before compression. Larger than RocksDB's 4 KiB: fewer index entries, better compression.
@@ -51,7 +53,7 @@ impl Default for StoreOptions {
         StoreOptions {
             block_cache_bytes: 64 << 20,
             write_buffer_bytes: 64 << 20,
-            memtable_bytes: 16 << 20,
+            memtable_bytes: 4 << 20,
             read_cache_bytes: 8 << 20,
             max_open_files: 256,
             max_log_bytes: 64 << 20,
@@ -61,12 +63,13 @@ impl Default for StoreOptions {
     }
 }
 
-/// What the tasks of a process share: the block cache and the bound on memtables. Cheap to clone.
+/// What the tasks of a process share: the block cache, the bound on memtables and the writer. Cheap to clone.
 #[derive(Clone)]
 pub struct StoreResources {
     pub(super) options: StoreOptions,
     cache: Cache,
     write_buffers: WriteBufferManager,
+    pub(super) writer: Writer,
 }
 
 impl fmt::Debug for StoreResources {
@@ -76,13 +79,14 @@ impl fmt::Debug for StoreResources {
 }
 
 impl StoreResources {
-    /// Makes the cache and the bound; once per process.
+    /// Makes the cache and the bound, and starts the writer; once per process.
     pub fn new(options: StoreOptions) -> Self {
         // The memtables are not charged to the cache: two bounds that add up are easier to reason about than one that
         // squeezes the cache whenever writes come in.
         StoreResources {
             cache: Cache::new_lru_cache(options.block_cache_bytes),
             write_buffers: WriteBufferManager::new_write_buffer_manager(options.write_buffer_bytes, false),
+            writer: Writer::start(),
             options,
         }
     }
@@ -134,7 +138,7 @@ impl StoreResources {
         // At every level: zstd at the last one makes a restore cost half as much CPU again.
         options.set_compression_type(DBCompressionType::Lz4);
         options.set_level_compaction_dynamic_level_bytes(true);
-        options
+        with_hinted_inserts(options)
     }
 
     /// The options of a commit.
@@ -144,4 +148,11 @@ impl StoreResources {
         options.disable_wal(self.options.durability == Durability::Flush);
         options
     }
+}
+
+/// A commit's keys come in order, so each is looked for from the one before and not from the memtable's top. RocksDB
+/// keeps one such place for each prefix; there is one prefix, the empty one. The C interface has this as text only.
+fn with_hinted_inserts(mut options: Options) -> Options {
+    let hinted = "memtable_insert_with_hint_prefix_extractor=rocksdb.FixedPrefix.0";
+    options.get_options_from_string(hinted).unwrap_or(options)
 }

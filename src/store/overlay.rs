@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
+use std::num::NonZeroU32;
 use std::ops::Range;
 
 use ahash::RandomState;
@@ -40,17 +41,49 @@ impl Hasher for Identity {
     }
 }
 
+/// Small, because most of a write's cost is the memory that it touches.
 #[derive(Debug)]
 struct Entry {
-    store: StoreIndex,
     hash: u64,
-    key: Range<usize>,
-    /// `None` deletes.
-    value: Option<Range<usize>>,
+    key_at: usize,
+    value_at: usize,
+    key_bytes: u32,
+    /// [`DELETES`], or the value's length.
+    value_bytes: u32,
     /// The entry that `latest` had for this hash before: an earlier write of the key, or of another key with its hash.
-    earlier: Option<usize>,
+    earlier: Option<NonZeroU32>,
+    store: u32,
     /// A later write of the same key makes this one worthless for changelog and commit.
     superseded: bool,
+}
+
+/// A value length that says that the key is deleted.
+const DELETES: u32 = u32::MAX;
+
+impl Entry {
+    fn key(&self) -> Range<usize> {
+        self.key_at..self.key_at + self.key_bytes as usize
+    }
+
+    /// `None` deletes.
+    fn value(&self) -> Option<Range<usize>> {
+        (self.value_bytes != DELETES).then(|| self.value_at..self.value_at + self.value_bytes as usize)
+    }
+
+    fn store(&self) -> StoreIndex {
+        StoreIndex(self.store as usize)
+    }
+
+    /// The number of the earlier entry; kept one higher, so that none takes no room.
+    fn earlier(&self) -> Option<usize> {
+        self.earlier.map(|number| number.get() as usize - 1)
+    }
+}
+
+/// Lengths and numbers in a journal of one transaction, which is sealed long before it has so many.
+fn small(number: usize) -> u32 {
+    assert!(number < DELETES as usize, "{number} in one transaction's staged writes");
+    number as u32
 }
 
 /// A staged write.
@@ -113,10 +146,10 @@ impl Overlay {
         let mut at = self.latest.get(&hash).copied();
         while let Some(index) = at {
             let entry = &self.entries[index];
-            if entry.store == store && &self.bytes[entry.key.clone()] == key {
+            if entry.store() == store && &self.bytes[entry.key()] == key {
                 return Some(index);
             }
-            at = entry.earlier;
+            at = entry.earlier();
         }
         None
     }
@@ -127,13 +160,13 @@ impl Overlay {
     }
 
     fn value(&self, index: usize) -> Option<&[u8]> {
-        self.entries[index].value.clone().map(|range| &self.bytes[range])
+        self.entries[index].value().map(|range| &self.bytes[range])
     }
 
-    fn append(&mut self, bytes: &[u8]) -> Range<usize> {
+    fn append(&mut self, bytes: &[u8]) -> usize {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
-        start..self.bytes.len()
+        start
     }
 
     pub(super) fn write(&mut self, hash: u64, store: StoreIndex, key: &[u8], value: Option<&[u8]>) {
@@ -143,13 +176,22 @@ impl Overlay {
         let key_at = match known {
             Some(earlier) => {
                 self.entries[earlier].superseded = true;
-                self.entries[earlier].key.clone()
+                self.entries[earlier].key_at
             }
             None => self.append(key),
         };
-        let value = value.map(|value| self.append(value));
+        let value_at = self.append(value.unwrap_or_default());
         let earlier = self.latest.insert(hash, index);
-        self.entries.push(Entry { store, hash, key: key_at, value, earlier, superseded: false });
+        self.entries.push(Entry {
+            hash,
+            key_at,
+            value_at,
+            key_bytes: small(key.len()),
+            value_bytes: value.map_or(DELETES, |value| small(value.len())),
+            earlier: earlier.and_then(|index| NonZeroU32::new(small(index) + 1)),
+            store: small(store.0),
+            superseded: false,
+        });
         if let Some(ordered) = &mut self.ordered[store.0] {
             match ordered.get_mut(key) {
                 Some(latest) => *latest = index,
@@ -170,8 +212,8 @@ impl Overlay {
     /// Bytes of the largest write, key and value together, since the record in hand began.
     pub(super) fn largest_record_write(&self, counts: impl Fn(StoreIndex) -> bool) -> usize {
         let start = self.mark.map_or(self.entries.len(), |(entries, _)| entries);
-        let own = self.entries[start..].iter().filter(|entry| counts(entry.store));
-        own.map(|entry| entry.key.len() + entry.value.as_ref().map_or(0, Range::len)).max().unwrap_or(0)
+        let own = self.entries[start..].iter().filter(|entry| counts(entry.store()));
+        own.map(|entry| entry.key().len() + entry.value().map_or(0, |value| value.len())).max().unwrap_or(0)
     }
 
     pub(super) fn in_record(&self) -> bool {
@@ -189,16 +231,16 @@ impl Overlay {
 
     fn undo_last(&mut self) {
         let Some(entry) = self.entries.pop() else { return };
-        match entry.earlier {
+        match entry.earlier() {
             Some(earlier) => _ = self.latest.insert(entry.hash, earlier),
             None => _ = self.latest.remove(&entry.hash),
         }
-        let known = self.find(entry.hash, entry.store, &self.bytes[entry.key.clone()]);
+        let known = self.find(entry.hash, entry.store(), &self.bytes[entry.key()]);
         if let Some(earlier) = known {
             self.entries[earlier].superseded = false;
         }
-        if let Some(ordered) = &mut self.ordered[entry.store.0] {
-            let key = &self.bytes[entry.key];
+        if let Some(ordered) = &mut self.ordered[entry.store().0] {
+            let key = &self.bytes[entry.key()];
             match (known, ordered.get_mut(key)) {
                 (Some(earlier), Some(latest)) => *latest = earlier,
                 _ => _ = ordered.remove(key),
@@ -211,18 +253,25 @@ impl Overlay {
         (0..self.entries.len()).filter_map(|index| self.last_write(index))
     }
 
-    /// The last write of each key, by store and key: RocksDB takes neighbours much faster than keys at random.
-    pub(super) fn sorted_writes(&self) -> Vec<StagedWrite<'_>> {
-        let mut writes: Vec<_> = self.writes().collect();
-        writes.sort_unstable_by(|one, other| (one.store, one.key).cmp(&(other.store, other.key)));
-        writes
+    /// The last write of each key, by store and key: RocksDB takes neighbours much faster than keys at random. `order` is
+    /// a buffer.
+    pub(super) fn sorted_writes<'a>(&'a self, order: &'a mut Vec<u32>) -> impl Iterator<Item = StagedWrite<'a>> {
+        order.clear();
+        let last = self.entries.iter().enumerate().filter(|(_, entry)| !entry.superseded);
+        order.extend(last.map(|(index, _)| small(index)));
+        let place = |index: u32| {
+            let entry = &self.entries[index as usize];
+            (entry.store, &self.bytes[entry.key()])
+        };
+        order.sort_unstable_by(|one, other| place(*one).cmp(&place(*other)));
+        order.iter().filter_map(|index| self.last_write(*index as usize))
     }
 
     fn last_write(&self, index: usize) -> Option<StagedWrite<'_>> {
         let entry = &self.entries[index];
         (!entry.superseded).then(|| StagedWrite {
-            store: entry.store,
-            key: &self.bytes[entry.key.clone()],
+            store: entry.store(),
+            key: &self.bytes[entry.key()],
             value: self.value(index),
         })
     }
@@ -242,7 +291,7 @@ impl Overlay {
 
     /// Whether a write that `wanted` is not handed over yet.
     pub(super) fn has_unpublished(&self, wanted: impl Fn(StoreIndex) -> bool) -> bool {
-        self.entries[self.published..].iter().any(|entry| !entry.superseded && wanted(entry.store))
+        self.entries[self.published..].iter().any(|entry| !entry.superseded && wanted(entry.store()))
     }
 
     /// Keeps the store's keys in order from now on.
@@ -251,8 +300,8 @@ impl Overlay {
             return;
         }
         let mut ordered = Ordered::new();
-        for (index, entry) in self.entries.iter().enumerate().filter(|(_, entry)| entry.store == store) {
-            ordered.insert(self.bytes[entry.key.clone()].into(), index);
+        for (index, entry) in self.entries.iter().enumerate().filter(|(_, entry)| entry.store() == store) {
+            ordered.insert(self.bytes[entry.key()].into(), index);
         }
         self.ordered[store.0] = Some(ordered);
     }

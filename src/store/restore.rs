@@ -49,6 +49,7 @@ impl TaskState {
         next: Offset,
     ) -> Result<(), StoreError> {
         assert!(self.is_clean(), "a restore under staged writes");
+        self.finish_applying()?;
         let (Some(Some(slot)), rocks) = (self.slots.get_mut(store.0), &self.rocks) else {
             panic!("store {} is not one of this task's", store.0)
         };
@@ -100,7 +101,7 @@ impl TaskState {
             return Ok(());
         };
         let Some(next) = bulk.next.take() else { return Ok(()) };
-        rocks.ingest(&slot.spec.name, &bulk.collected.sorted_writes())?;
+        rocks.ingest(&slot.spec.name, bulk.collected.sorted_writes(&mut Vec::new()))?;
         bulk.collected.clear();
         self.write_restored(store, WriteBatch::default(), next)
     }

@@ -108,8 +108,13 @@ impl Rocks {
     }
 
     /// Adds sorted writes as a file, past log and memtable.
-    pub(super) fn ingest(&self, family: &str, writes: &[StagedWrite<'_>]) -> Result<(), StoreError> {
-        if writes.is_empty() {
+    pub(super) fn ingest<'a>(
+        &self,
+        family: &str,
+        writes: impl Iterator<Item = StagedWrite<'a>>,
+    ) -> Result<(), StoreError> {
+        let mut writes = writes.peekable();
+        if writes.peek().is_none() {
             return Ok(());
         }
         let path = self.path.join("restore.sst.tmp");
@@ -181,6 +186,11 @@ impl Rocks {
     pub(super) fn flush(&self, families: &[&str]) -> Result<(), StoreError> {
         let families = families.iter().map(|name| self.family(name)).collect::<Result<Vec<_>, _>>()?;
         self.db.flush_cfs_opt(&families, &rocksdb::FlushOptions::default()).map_err(|error| self.refused(error))
+    }
+
+    /// A failure that is not the database's own.
+    pub(super) fn failed(&self, reason: &str) -> StoreError {
+        StoreError::Database { path: self.path.clone(), reason: reason.to_owned() }
     }
 
     fn corrupt(&self, reason: &str) -> StoreError {

@@ -50,6 +50,7 @@ impl TaskState {
     /// The database refused; nothing committed is lost by it.
     pub fn close(mut self) -> Result<(), StoreError> {
         self.drop_staged();
+        self.finish_applying()?;
         let Some(rocks) = &self.rocks else { return Ok(()) };
         let on_disk = self.slots.iter().flatten().filter(|slot| slot.memory.is_none());
         let mut families: Vec<_> = on_disk.map(|slot| slot.spec.name.as_str()).collect();

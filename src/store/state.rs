@@ -2,32 +2,31 @@
 //!
 //! ```text
 //!  write ─▶ current overlay  (transaction n+1, the record in hand can be taken back)
-//!  read  ─▶ current ─▶ sealed overlay (transaction n, on the wire) ─▶ read cache ─▶ RocksDB │ memory
-//!  commit: oldest overlay + positions ─▶ ONE WriteBatch            drop_staged: both overlays go
+//!  read  ─▶ current ─▶ sealed overlay (n, on the wire) ─▶ read cache ─▶ overlay being applied (n−1) ─▶ RocksDB │ memory
+//!  commit: oldest overlay + positions ─▶ writer thread ─▶ ONE WriteBatch      drop_staged: current and sealed go
 //! ```
 //!
 //! Kafka is the arbiter: nothing of a transaction touches the base before Kafka has committed it (rule R-17).
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use ahash::RandomState;
-use rocksdb::WriteBatch;
 
 use super::cache::ReadCache;
 use super::error::StoreError;
 use super::lock::TaskLock;
-use super::meta::{self, Commit, META, Meta};
+use super::meta::{Commit, Meta};
+use super::options::StoreResources;
 use super::overlay::{Overlay, StagedWrite};
 use super::range::{Base, Bounds, RangeScan, after_prefix};
 use super::restore::Bulk;
 use super::rocks::Rocks;
 use super::spec::{StoreIndex, StoreKind, StoreSpec};
+use super::writer::{Batch, Done, Writer};
 use crate::position::{Offset, TopicPartition};
 use crate::record::Timestamp;
-
-/// What a batch's entry weighs beside its key and value; only sizes the allocation.
-const BATCH_ENTRY_BYTES: usize = 16;
 
 /// A store in memory.
 pub(super) type MemoryStore = BTreeMap<Box<[u8]>, Box<[u8]>>;
@@ -41,19 +40,36 @@ pub(super) struct Slot {
     pub(super) bulk: Option<Bulk>,
 }
 
+impl Slot {
+    fn family(&self) -> String {
+        self.spec.name.clone()
+    }
+}
+
+/// A committed transaction on its way into the database.
+struct Applying {
+    overlay: Arc<Overlay>,
+    done: Done,
+}
+
 /// The state of one task. Single-threaded; can be moved to another thread between two records.
 pub struct TaskState {
     /// By store number; `None` for stores of other sub-topologies.
     pub(super) slots: Vec<Option<Slot>>,
-    pub(super) rocks: Option<Rocks>,
+    pub(super) rocks: Option<Arc<Rocks>>,
+    /// Column families by store number; `None` for a store that is not in the database.
+    families: Arc<[Option<String>]>,
+    writer: Option<Writer>,
     pub(super) meta: Meta,
     pub(super) cache: ReadCache,
     pub(super) hasher: RandomState,
     current: Overlay,
     /// The transaction on the wire, below `current`.
     sealed: Option<Overlay>,
-    /// An emptied overlay, kept for its memory.
-    spare: Option<Overlay>,
+    /// The last committed transaction, until it is in the database.
+    applying: Option<Applying>,
+    /// Emptied overlays, kept for their memory.
+    spare: Vec<Overlay>,
     /// Stores whose bulk restore is over but not yet compacted.
     pub(super) settling: Vec<StoreIndex>,
     /// Buffers of the typed layer.
@@ -75,16 +91,17 @@ impl TaskState {
         let specs: Vec<_> = specs.iter().map(|spec| StoreSpec { kind: StoreKind::Memory, ..spec.clone() }).collect();
         let count = specs.iter().map(|spec| spec.index.0 + 1).max().unwrap_or(0);
         let meta = Meta { changelog_next: vec![None; count], ..Meta::default() };
-        Self::assemble(&specs, None, meta, 0, None)
+        Self::assemble(&specs, None, meta, None)
     }
 
     pub(super) fn assemble(
         specs: &[StoreSpec],
-        rocks: Option<Rocks>,
+        rocks: Option<(Rocks, &StoreResources)>,
         meta: Meta,
-        cache_bytes: usize,
         lock: Option<TaskLock>,
     ) -> Self {
+        let cache_bytes = rocks.as_ref().map_or(0, |(_, resources)| resources.options.read_cache_bytes);
+        let writer = rocks.as_ref().map(|(_, resources)| resources.writer.clone());
         let hasher = RandomState::new();
         let count = meta.changelog_next.len();
         let mut slots: Vec<Option<Slot>> = (0..count).map(|_| None).collect();
@@ -92,14 +109,18 @@ impl TaskState {
             let memory = (spec.kind == StoreKind::Memory).then(MemoryStore::new);
             slots[spec.index.0] = Some(Slot { spec: spec.clone(), memory, bulk: None });
         }
+        let on_disk = |slot: &Option<Slot>| slot.as_ref().filter(|slot| slot.memory.is_none()).map(Slot::family);
         TaskState {
+            families: slots.iter().map(on_disk).collect(),
             slots,
-            rocks,
+            rocks: rocks.map(|(rocks, _)| Arc::new(rocks)),
+            writer,
             meta,
             cache: ReadCache::new(cache_bytes),
             current: Overlay::new(count),
             sealed: None,
-            spare: None,
+            applying: None,
+            spare: Vec::new(),
             hasher,
             settling: Vec::new(),
             scratch: Default::default(),
@@ -146,6 +167,10 @@ impl TaskState {
         if let Some(value) = self.cache.read(hash, store, key) {
             return Ok(show(value));
         }
+        // The cache has not kept it: it may be in the database, or be about to.
+        if let Some(value) = self.applying.as_ref().and_then(|applying| applying.overlay.read(hash, store, key)) {
+            return Ok(show(value));
+        }
         let Some(rocks) = &self.rocks else { return Ok(show(None)) };
         let value = rocks.read(&slot.spec.name, key)?;
         self.cache.insert(hash, store, key, value.as_deref());
@@ -172,6 +197,8 @@ impl TaskState {
     /// # Errors
     /// The database could not be read.
     pub fn range(&mut self, store: StoreIndex, bounds: Bounds<'_>) -> Result<RangeScan<'_>, StoreError> {
+        // A scan has two overlays above the database, not three.
+        self.finish_applying()?;
         for overlay in [Some(&mut self.current), self.sealed.as_mut()].into_iter().flatten() {
             overlay.order(store);
         }
@@ -231,9 +258,11 @@ impl TaskState {
         self.current.publish(|write| if has_changelog(slots, write.store) { visit(write) } else { Ok(()) })
     }
 
-    /// Bytes that uncommitted writes take (rule R-8).
+    /// Bytes that writes take which are not in the database yet (rule R-8).
     pub fn staged_bytes(&self) -> usize {
-        self.current.staged_bytes() + self.sealed.as_ref().map_or(0, Overlay::staged_bytes)
+        let applying = self.applying.as_ref().map(|applying| &*applying.overlay);
+        let others = [self.sealed.as_ref(), applying].into_iter().flatten().map(Overlay::staged_bytes);
+        self.current.staged_bytes() + others.sum::<usize>()
     }
 
     /// Whether nothing is staged.
@@ -254,8 +283,17 @@ impl TaskState {
     pub fn seal(&mut self) {
         assert!(self.sealed.is_none(), "a transaction is on the wire already");
         self.assert_complete();
-        let next = self.spare.take().unwrap_or_else(|| Overlay::new(self.slots.len()));
-        self.sealed = Some(std::mem::replace(&mut self.current, next));
+        self.sealed = Some(self.take_current());
+    }
+
+    fn take_current(&mut self) -> Overlay {
+        let next = self.spare.pop().unwrap_or_else(|| Overlay::new(self.slots.len()));
+        std::mem::replace(&mut self.current, next)
+    }
+
+    fn keep(&mut self, mut emptied: Overlay) {
+        emptied.clear();
+        self.spare.push(emptied);
     }
 
     fn assert_complete(&self) {
@@ -265,24 +303,23 @@ impl TaskState {
     }
 
     /// Makes the oldest transaction durable after Kafka has committed it: the sealed one, or else the current one. Data
-    /// and meta data are one write (rules R-17 and R-20).
+    /// and meta data are one write (rules R-17 and R-20), which is under way when this returns; see
+    /// [`check`](Self::check).
     ///
     /// # Errors
-    /// The database refused; the task has to be closed and reconciled from the changelog.
+    /// The database refused the transaction before; the task has to be closed and reconciled from the changelog.
     ///
     /// # Panics
     /// As [`seal`](Self::seal).
     pub fn commit(&mut self, commit: &Commit<'_>) -> Result<(), StoreError> {
-        if self.sealed.is_none() {
-            self.assert_complete();
-        }
-        let overlay = self.sealed.as_ref().unwrap_or(&self.current);
-        if let Some(rocks) = &self.rocks {
-            let batch = batch(rocks, &self.slots, overlay, commit)?;
-            if !batch.is_empty() {
-                rocks.write(batch)?;
+        self.finish_applying()?;
+        let overlay = match self.sealed.take() {
+            Some(sealed) => sealed,
+            None => {
+                self.assert_complete();
+                self.take_current()
             }
-        }
+        };
         for write in overlay.writes() {
             let Some(Some(slot)) = self.slots.get_mut(write.store.0) else { continue };
             match &mut slot.memory {
@@ -294,22 +331,48 @@ impl TaskState {
             }
         }
         self.meta.apply(commit);
-        match self.sealed.take() {
-            Some(mut overlay) => {
-                overlay.clear();
-                self.spare = Some(overlay);
+        match (&self.rocks, &self.writer) {
+            (Some(rocks), Some(writer)) => {
+                let (rocks, overlay) = (Arc::clone(rocks), Arc::new(overlay));
+                let meta = commit.entries(&self.families);
+                let batch = Batch { rocks, overlay: Arc::clone(&overlay), families: Arc::clone(&self.families), meta };
+                self.applying = Some(Applying { overlay, done: writer.write(batch) });
             }
-            None => self.current.clear(),
+            _ => self.keep(overlay),
         }
         self.settle()
+    }
+
+    /// Looks, without waiting, whether the last commit has reached the database.
+    ///
+    /// # Errors
+    /// The database refused; the task has to be closed and reconciled from the changelog.
+    pub fn check(&mut self) -> Result<(), StoreError> {
+        if self.applying.as_ref().is_some_and(|applying| !applying.done.is_empty()) {
+            self.finish_applying()?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the last commit is in the database.
+    pub(super) fn finish_applying(&mut self) -> Result<(), StoreError> {
+        let Some(Applying { overlay, done }) = self.applying.take() else { return Ok(()) };
+        let result = done.recv();
+        if let Ok(overlay) = Arc::try_unwrap(overlay) {
+            self.keep(overlay);
+        }
+        match (result, &self.rocks) {
+            (Ok(result), _) => result,
+            (Err(_), Some(rocks)) => Err(rocks.failed("the writer thread has ended")),
+            (Err(_), None) => Ok(()),
+        }
     }
 
     /// Forgets every staged write, sealed or not, as after an aborted transaction.
     pub fn drop_staged(&mut self) {
         self.current.clear();
-        if let Some(mut overlay) = self.sealed.take() {
-            overlay.clear();
-            self.spare = Some(overlay);
+        if let Some(sealed) = self.sealed.take() {
+            self.keep(sealed);
         }
     }
 
@@ -344,38 +407,11 @@ pub(super) fn apply(memory: &mut MemoryStore, key: &[u8], value: Option<&[u8]>) 
     }
 }
 
-/// A transaction's writes to RocksDB, and the meta data that goes with them.
-fn batch(
-    rocks: &Rocks,
-    slots: &[Option<Slot>],
-    overlay: &Overlay,
-    commit: &Commit<'_>,
-) -> Result<WriteBatch, StoreError> {
-    let mut batch = WriteBatch::with_capacity_bytes(overlay.staged_bytes() + BATCH_ENTRY_BYTES);
-    let family = |slot: &Option<Slot>| match slot {
-        Some(slot) if slot.memory.is_none() => rocks.family(&slot.spec.name).map(Some),
-        _ => Ok(None),
-    };
-    let families = slots.iter().map(family).collect::<Result<Vec<_>, _>>()?;
-    for write in overlay.sorted_writes() {
-        match (families[write.store.0], write.value) {
-            (Some(family), Some(value)) => batch.put_cf(family, write.key, value),
-            (Some(family), None) => batch.delete_cf(family, write.key),
-            (None, _) => {}
+impl Drop for TaskState {
+    /// The directory's lock is released when nothing is being written any more.
+    fn drop(&mut self) {
+        if let Err(error) = self.finish_applying() {
+            tracing::warn!(target: "headrace::store", %error, "the last commit of a dropped task: it will be replayed");
         }
     }
-    let family = rocks.family(META)?;
-    for &(store, next) in commit.changelog_next {
-        // The position of a store in memory is worth nothing after a restart.
-        if let Some(slot) = slots[store.0].as_ref().filter(|slot| slot.memory.is_none()) {
-            batch.put_cf(family, meta::changelog_key(&slot.spec.name), meta::encode(next.0));
-        }
-    }
-    for (partition, next) in commit.positions {
-        batch.put_cf(family, meta::position_key(partition), meta::encode(next.0));
-    }
-    if let Some(time) = commit.stream_time {
-        batch.put_cf(family, meta::STREAM_TIME_KEY, meta::encode(time.0));
-    }
-    Ok(batch)
 }

@@ -7,6 +7,7 @@ mod handle;
 mod model;
 mod restore;
 mod staging;
+mod writing;
 
 use std::path::Path;
 

@@ -128,6 +128,7 @@ fn step(state: &mut TaskState, model: &mut Model, op: &Op) {
         Op::DropStaged => {
             state.drop_staged();
             abort(model);
+            state.finish_applying().unwrap();
             assert!(state.is_clean() && state.staged_bytes() == 0);
         }
         _ if model.before_record.is_none() => transaction_step(state, model, op),
