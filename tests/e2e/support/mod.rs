@@ -3,6 +3,7 @@
 pub(crate) mod app;
 pub(crate) mod bed;
 pub(crate) mod proxy;
+pub(crate) mod raw;
 pub(crate) mod records;
 pub(crate) mod script;
 pub(crate) mod session;
