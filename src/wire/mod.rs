@@ -34,6 +34,7 @@ mod connection;
 mod driver;
 mod error;
 mod handshake;
+mod lengths;
 mod metadata;
 mod observer;
 pub mod producer;
