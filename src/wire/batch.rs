@@ -13,7 +13,8 @@
 //! sequence on is known when the batch is sent, so the header is filled in then, by [`Closed::stamp`]: until that moment
 //! a batch belongs to no producer id, and survives a change of epoch between two transactions.
 
-use super::compression::decompress;
+use super::channel::MAX_REQUEST_BYTES;
+use super::decompression::Decompressor;
 use crate::record::{Headers, Timestamp};
 
 /// Bytes of the header.
@@ -239,7 +240,9 @@ pub(super) fn split(batch: &[u8]) -> Option<(Closed, Closed)> {
     if count < 2 {
         return None;
     }
-    let plain = decompress(i16::from(*batch.get(ATTRIBUTES + 1)?) & 7, batch.get(HEADER..)?)?;
+    let (codec, mut plain) = (i16::from(*batch.get(ATTRIBUTES + 1)?) & 7, Vec::new());
+    let unpacked = Decompressor::default().decompress(codec, batch.get(HEADER..)?, &mut plain, MAX_REQUEST_BYTES);
+    unpacked.ok()?;
     let base_time = i64::from_be_bytes(batch.get(BASE_TIME..MAX_TIME)?.try_into().ok()?);
     let open = || Open { base_time, ..Open::new(Vec::new()) };
     let (mut first, mut second) = (open(), open());

@@ -10,13 +10,11 @@
 //! Java reads no other snappy framing, and no LZ4 frame with dependent blocks. A batch that does not shrink is sent as it
 //! is: the broker and every reader are spared the work. Buffers and contexts are kept from batch to batch.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 
 use flate2::Compression;
-use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
-use lz4_flex::frame::FrameDecoder;
 
 use super::batch::{Closed, HEADER};
 
@@ -176,32 +174,6 @@ fn gzip(records: &[u8], target: &mut Vec<u8>) -> Option<()> {
     encoder.write_all(records).ok()?;
     encoder.finish().ok()?;
     Some(())
-}
-
-/// The plain records of a batch that was compressed here; for cutting it into smaller ones.
-pub(super) fn decompress(codec: i16, records: &[u8]) -> Option<Vec<u8>> {
-    let mut plain = Vec::new();
-    match codec {
-        0 => plain.extend_from_slice(records),
-        1 => _ = GzDecoder::new(records).read_to_end(&mut plain).ok()?,
-        2 => {
-            let mut rest = records.strip_prefix(&SNAPPY_HEADER)?;
-            let mut decoder = snap::raw::Decoder::new();
-            while let Some((length, after)) = rest.split_first_chunk() {
-                let (block, after) = after.split_at_checked(u32::from_be_bytes(*length) as usize)?;
-                plain.extend(decoder.decompress_vec(block).ok()?);
-                rest = after;
-            }
-        }
-        3 => _ = FrameDecoder::new(records).read_to_end(&mut plain).ok()?,
-        4 => {
-            let size = zstd_safe::get_frame_content_size(records).ok().flatten()?;
-            plain.resize(usize::try_from(size).ok()?, 0);
-            zstd_safe::decompress(plain.as_mut_slice(), records).ok()?;
-        }
-        _ => return None,
-    }
-    Some(plain)
 }
 
 #[cfg(test)]

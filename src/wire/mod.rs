@@ -1,8 +1,8 @@
 //! The Kafka protocol itself, without librdkafka: what transactions v2 and share groups need, and librdkafka does not have.
 //!
 //! ```text
-//!             producer                      transactions v2 of one stream thread; batch, compression: what it sends
-//!                ▼
+//!        producer · fetch                   transactions v2, and record batches, of one stream thread; batch, compression,
+//!                ▼                           decompression: what they send and read
 //!              Client  (cluster)            leader(topic, partition) · coordinator(kind, key) · connection(broker)
 //!                │   ├─ metadata            what is known, pure          ├─ brokers      one connection each, back-off
 //!                ▼
@@ -31,8 +31,10 @@ mod channel;
 mod cluster;
 mod compression;
 mod connection;
+mod decompression;
 mod driver;
 mod error;
+pub mod fetch;
 mod handshake;
 mod lengths;
 mod metadata;

@@ -12,6 +12,7 @@
 
 mod cdc;
 mod faults;
+mod fetch;
 mod produce;
 mod runtime;
 mod support;

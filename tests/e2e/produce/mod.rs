@@ -5,4 +5,4 @@ mod commit;
 mod faults;
 mod fences;
 mod interop;
-mod support;
+pub(crate) mod support;

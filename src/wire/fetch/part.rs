@@ -1,0 +1,108 @@
+//! One assigned partition, as the I/O thread knows it.
+
+use std::time::{Duration, Instant};
+
+use crate::backoff::{Backoff, Jitter};
+use crate::position::TopicPartition;
+use crate::wire::{Leader, TopicId};
+
+/// Between two tries after a refusal.
+const AGAIN: Backoff =
+    Backoff { initial: Duration::from_millis(50), max: Duration::from_secs(1), multiplier: 2.0, jitter: Jitter::Equal };
+
+/// A partition that is fetched.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) ticket: u64,
+    pub(super) at: TopicPartition,
+    /// Where the next fetch begins.
+    pub(super) position: i64,
+    pub(super) leader: Option<Leader>,
+    /// What is known of its leader was wrong.
+    pub(super) doubted: bool,
+    /// Somebody is asking for its leader, or for its bounds.
+    pub(super) asking: bool,
+    pub(super) paused: bool,
+    /// Nothing more before a seek.
+    pub(super) stopped: bool,
+    /// Bytes that wait for the stream thread.
+    pub(super) buffered: usize,
+    /// Where its end was told last.
+    pub(super) ended: Option<i64>,
+    /// When it had its turn last.
+    pub(super) turn: u64,
+    /// The topic's identity when it was looked up first.
+    pub(super) id: Option<TopicId>,
+    failures: u32,
+    not_before: Option<Instant>,
+    missing_since: Option<Instant>,
+    told_missing: bool,
+}
+
+impl Part {
+    pub(super) fn new(ticket: u64, at: TopicPartition, position: i64) -> Self {
+        Part {
+            ticket,
+            at,
+            position,
+            leader: None,
+            doubted: false,
+            asking: false,
+            paused: false,
+            stopped: false,
+            buffered: 0,
+            ended: None,
+            turn: 0,
+            id: None,
+            failures: 0,
+            not_before: None,
+            missing_since: None,
+            told_missing: false,
+        }
+    }
+
+    /// From another position on, with nothing buffered.
+    pub(super) fn restart(&mut self, ticket: u64, position: i64) {
+        (self.ticket, self.position, self.buffered, self.ended) = (ticket, position, 0, None);
+    }
+
+    /// Whether it is to be fetched, room or not.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.paused && !self.stopped && !self.asking
+    }
+
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.not_before.is_none_or(|time| time <= now)
+    }
+
+    /// When it is due, if it waits.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.not_before.filter(|_| self.is_wanted())
+    }
+
+    /// The next try comes later.
+    pub(super) fn put_off(&mut self, now: Instant) {
+        self.not_before = Some(now + AGAIN.delay(self.failures, fastrand::f64()));
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// What was known of its leader is wrong.
+    pub(super) fn doubt(&mut self, now: Instant) {
+        (self.leader, self.doubted) = (None, true);
+        self.put_off(now);
+    }
+
+    /// It is not there; true when it is time to tell.
+    pub(super) fn miss(&mut self, now: Instant, patience: Duration) -> bool {
+        let since = *self.missing_since.get_or_insert(now);
+        self.doubt(now);
+        let tell = !self.told_missing && now.saturating_duration_since(since) >= patience;
+        self.told_missing |= tell;
+        tell
+    }
+
+    /// A fetch went well.
+    pub(super) fn fetched(&mut self) {
+        (self.failures, self.not_before, self.missing_since, self.told_missing) = (0, None, None, false);
+    }
+}

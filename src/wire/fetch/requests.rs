@@ -1,0 +1,99 @@
+//! The requests of a fetcher, as messages.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use kafka_protocol::messages::{FetchRequest, ListOffsetsRequest, TopicName};
+use kafka_protocol::protocol::StrBytes;
+
+use super::engine::{Flight, Wanted};
+use super::settings::FetcherSettings;
+use crate::wire::{BrokerId, Client, Code, Connection, TopicId, WireError};
+
+/// The first version with topic ids (KIP-516).
+const TOPIC_IDS: i16 = 13;
+/// The first with flexible fields, and the newest that this is written for.
+const OLDEST: i16 = 12;
+const NEWEST: i16 = 17;
+const READ_COMMITTED: i8 = 1;
+const EARLIEST: i64 = -2;
+const LATEST: i64 = -1;
+/// Version 2 is the first with isolation levels.
+const LIST_OFFSETS: std::ops::RangeInclusive<i16> = 2..=8;
+
+/// The version to fetch these partitions in.
+pub(super) fn version(connection: &Connection, flight: &Flight) -> Result<i16, WireError> {
+    let named = flight.wanted.iter().any(|wanted| wanted.topic_id == TopicId::default());
+    let newest = if named { OLDEST } else { NEWEST };
+    connection.version::<FetchRequest>(&(OLDEST..=newest))
+}
+
+/// A fetch without a session (KIP-227): each names all that it wants.
+pub(super) fn fetch(flight: &Flight, settings: &FetcherSettings, version: i16) -> FetchRequest {
+    let mut topics: Vec<FetchTopic> = Vec::new();
+    let mut last: Option<Arc<str>> = None;
+    for wanted in &flight.wanted {
+        let partition = FetchPartition::default()
+            .with_partition(wanted.partition)
+            .with_current_leader_epoch(wanted.epoch)
+            .with_fetch_offset(wanted.position)
+            .with_partition_max_bytes(int(settings.partition_bytes));
+        // The order counts, so a topic is named again where another one's partition came between.
+        if last.as_ref() != Some(&wanted.topic) {
+            last = Some(Arc::clone(&wanted.topic));
+            topics.push(if version < TOPIC_IDS {
+                FetchTopic::default().with_topic(name(&wanted.topic))
+            } else {
+                FetchTopic::default().with_topic_id(wanted.topic_id.0.to_vec().try_into().unwrap_or_default())
+            });
+        }
+        if let Some(topic) = topics.last_mut() {
+            topic.partitions.push(partition);
+        }
+    }
+    FetchRequest::default()
+        .with_max_wait_ms(i32::try_from(flight.max_wait.as_millis()).unwrap_or(i32::MAX))
+        .with_min_bytes(1)
+        .with_max_bytes(int(flight.max_bytes))
+        .with_isolation_level(READ_COMMITTED)
+        .with_topics(topics)
+}
+
+/// Start and end of a partition, asked of its leader.
+pub(super) async fn bounds(client: &Client, broker: BrokerId, wanted: &Wanted) -> Result<(i64, i64), WireError> {
+    let connection = client.connection(broker).await?;
+    let start = offset(&connection, wanted, EARLIEST).await?;
+    Ok((start, offset(&connection, wanted, LATEST).await?))
+}
+
+async fn offset(connection: &Connection, wanted: &Wanted, time: i64) -> Result<i64, WireError> {
+    let partition = ListOffsetsPartition::default().with_partition_index(wanted.partition).with_timestamp(time);
+    let topic = ListOffsetsTopic::default().with_name(name(&wanted.topic)).with_partitions(vec![partition]);
+    let request = ListOffsetsRequest::default()
+        .with_replica_id((-1).into())
+        .with_isolation_level(READ_COMMITTED)
+        .with_topics(vec![topic]);
+    let response = connection.call(&request, LIST_OFFSETS).await?;
+    let what = || format!("bounds of {}-{}", wanted.topic, wanted.partition);
+    let found = response.topics.into_iter().flat_map(|topic| topic.partitions).next();
+    let found = found.ok_or_else(|| WireError::Protocol { address: what(), reason: "not in the answer".to_owned() })?;
+    match Code::new(found.error_code) {
+        Some(code) => Err(WireError::from_code(what(), code)),
+        None => Ok(found.offset),
+    }
+}
+
+/// How long an answer may take.
+pub(super) fn patience(flight: &Flight, settings: &FetcherSettings) -> Duration {
+    flight.max_wait + settings.request_timeout
+}
+
+fn name(topic: &str) -> TopicName {
+    TopicName(StrBytes::from_string(topic.to_owned()))
+}
+
+fn int(bytes: usize) -> i32 {
+    i32::try_from(bytes).unwrap_or(i32::MAX)
+}
