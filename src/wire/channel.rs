@@ -21,8 +21,10 @@ use super::transport::Stream;
 pub const MAX_REQUEST_BYTES: usize = 100 * 1024 * 1024;
 /// Largest response before a broker is known to be one.
 const MAX_HANDSHAKE_BYTES: usize = 1024 * 1024;
-/// The least room for each read.
+/// Room for a read when nothing is known of the next frame.
 const READ_BYTES: usize = 64 * 1024;
+/// A frame may take so many times the memory of what has come of it.
+const GROWTH: usize = 7;
 /// Before the body of each frame: its length.
 const LENGTH_BYTES: usize = 4;
 
@@ -178,7 +180,7 @@ impl Reader {
             if let Some(frame) = self.take()? {
                 return Ok(frame);
             }
-            self.buffer.reserve(READ_BYTES);
+            self.buffer.reserve(self.room());
             let read = self.half.read_buf(&mut self.buffer).await.map_err(|error| self.failed(&error))?;
             if read == 0 {
                 return Err(self.closed("closed by the broker".to_owned()));
@@ -186,9 +188,22 @@ impl Reader {
         }
     }
 
+    /// How much more is made ready to be read: what is missing of the frame, as far as the bytes that are there vouch for
+    /// it. So a large frame is moved to larger memory a few times only, and takes little more than its size.
+    fn room(&self) -> usize {
+        let Some(length) = self.length() else { return READ_BYTES };
+        let missing = (LENGTH_BYTES + length).saturating_sub(self.buffer.len());
+        missing.min(READ_BYTES.max(self.buffer.len().saturating_mul(GROWTH)))
+    }
+
+    /// What the frame's first bytes say, once they are there.
+    fn length(&self) -> Option<usize> {
+        let length = self.buffer.get(..LENGTH_BYTES)?;
+        Some(length.iter().fold(0, |all, byte| all << 8 | usize::from(*byte)))
+    }
+
     fn take(&mut self) -> Result<Option<Frame>, WireError> {
-        let Some(length) = self.buffer.get(..LENGTH_BYTES) else { return Ok(None) };
-        let length = length.iter().fold(0_usize, |all, byte| all << 8 | usize::from(*byte));
+        let Some(length) = self.length() else { return Ok(None) };
         if length < LENGTH_BYTES || length > self.max {
             return Err(self.not_kafka(length));
         }

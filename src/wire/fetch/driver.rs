@@ -107,7 +107,7 @@ impl Driver {
                 // What was commanded meanwhile has woken nobody, maybe.
                 continue;
             }
-            let wake = self.engine.wakes().map_or(now + IDLE, |wake| wake.max(now));
+            let wake = self.engine.wakes(now).unwrap_or(now + IDLE);
             let event = tokio::select! {
                 biased;
                 Some(event) = self.pending.next(), if !self.pending.is_empty() => Some(event),

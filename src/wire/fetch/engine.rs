@@ -229,10 +229,10 @@ impl Engine {
         self.hungry && self.lines.values().all(|line| line.reserved.is_none())
     }
 
-    /// When to look again.
-    pub(super) fn wakes(&self) -> Option<Instant> {
+    /// When to look again. What is due already waits for something else to happen.
+    pub(super) fn wakes(&self, now: Instant) -> Option<Instant> {
         let lines = self.lines.values().filter(|line| line.reserved.is_none()).filter_map(|line| line.not_before);
-        lines.chain(self.parts.iter().flatten().filter_map(Part::due)).min()
+        lines.chain(self.parts.iter().flatten().filter_map(Part::due)).filter(|time| *time > now).min()
     }
 
     pub(super) fn leaders(&mut self, found: Vec<(usize, u64, Result<Leader, WireError>)>, now: Instant) {
@@ -290,7 +290,8 @@ impl Engine {
             Ok((start, end)) => {
                 part.stopped = true;
                 let (at, position) = (part.at.clone(), Offset(part.position));
-                let event = Event::OutOfRange { at, position, start: Offset(start), end: Offset(end) };
+                // A transaction that is open since before the start holds the stable end back further still.
+                let event = Event::OutOfRange { at, position, start: Offset(start), end: Offset(end.max(start)) };
                 self.deliveries.push((slot, ticket, Waiting::Event(event)));
             }
             Err(_) => part.doubt(now),

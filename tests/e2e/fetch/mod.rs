@@ -5,5 +5,6 @@ mod away;
 mod committed;
 mod drain;
 mod order;
+mod quota;
 mod secure;
 mod support;

@@ -5,7 +5,7 @@ mod calls;
 mod cluster;
 mod secure;
 mod strangers;
-mod told;
+pub(crate) mod told;
 
 use std::future::Future;
 use std::time::{Duration, Instant};

@@ -109,13 +109,13 @@ fn a_refused_login_is_told_and_a_connection_that_nobody_needs_is_not() {
 const QUOTA: f64 = 10_000.0;
 const FLOOD: usize = 120_000;
 
-/// A quota for producers of this `client.id`.
-async fn limit(servers: &str, client_id: &str) {
+/// A quota (`producer_byte_rate`, `consumer_byte_rate`) for clients of this `client.id`, in bytes a second.
+pub(crate) async fn limit(servers: &str, client_id: &str, quota: &str, rate: f64) {
     let text = |text: &str| StrBytes::from_string(text.to_owned());
     let settings = settings(servers, &[]);
     let connection = Connection::open(&settings.bootstrap_servers[0], &settings).await.unwrap();
     let entity = EntityData::default().with_entity_type(text("client-id")).with_entity_name(Some(text(client_id)));
-    let limit = OpData::default().with_key(text("producer_byte_rate")).with_value(QUOTA);
+    let limit = OpData::default().with_key(text(quota)).with_value(rate);
     let entry = EntryData::default().with_entity(vec![entity]).with_ops(vec![limit]);
     let request = AlterClientQuotasRequest::default().with_entries(vec![entry]);
     let response: AlterClientQuotasResponse =
@@ -152,7 +152,7 @@ fn a_quota_of_the_users_client_id_is_felt_and_told() {
     let (kafka, _guard) = broker();
     let bench = Bench::new(kafka, "quota");
     let paid_for = format!("{}-paid-for", bench.application);
-    tokio().block_on(limit(&bench.servers, &paid_for));
+    tokio().block_on(limit(&bench.servers, &paid_for, "producer_byte_rate", QUOTA));
     let deadline = Instant::now() + PATIENCE;
     // The broker takes a moment to know the quota; and then it may ask for more patience than a transaction has.
     while !flood(&bench, "with", Some(&paid_for)).1 {
