@@ -11,8 +11,6 @@ const BEFORE: usize = 12;
 const MAGIC: usize = 16;
 /// The checksum covers all from here.
 const ATTRIBUTES: usize = 21;
-/// The shortest message of the formats before.
-const SHORTEST: usize = 14;
 
 const CODEC: i16 = 7;
 const APPEND_TIME: i16 = 1 << 3;
@@ -51,7 +49,7 @@ impl Batch {
             });
         }
         if length < HEADER - BEFORE {
-            return Err(format!("a batch of {length} bytes, at least {SHORTEST} are needed"));
+            return Err(format!("a batch of {length} bytes, at least {} are needed", HEADER - BEFORE));
         }
         let size = BEFORE + length;
         if bytes.len() < size {
