@@ -18,8 +18,6 @@ pub use fault::TaskFault;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use ahash::AHashMap;
-
 use crate::codec::DecodeError;
 use crate::dead_letter::{Breaker, Policy, Provenance, append_provenance, names};
 use crate::error::{RecordError, Stage};
@@ -66,7 +64,10 @@ pub struct Task {
     id: TaskId,
     application: Arc<str>,
     sources: Vec<Source>,
-    progress: AHashMap<Arc<str>, Progress>,
+    /// One for each topic that came by; most tasks read one.
+    progress: Vec<Progress>,
+    /// Which of them the last record was of: a look-up by name for each record would be felt.
+    last: usize,
     scope: Scope,
     dead_letters: Option<(TopicIndex, Policy)>,
     breaker: Breaker,
@@ -87,7 +88,8 @@ impl Task {
             id,
             application: application.into(),
             sources: sources.collect(),
-            progress: AHashMap::new(),
+            progress: Vec::new(),
+            last: 0,
             scope,
             breaker: policy.breaker(),
             dead_letters,
@@ -109,9 +111,10 @@ impl Task {
         self.scope.now = now;
         self.scope.partition = raw.partition;
         self.scope.offset = raw.offset;
-        let source = self.source_of(raw.topic)?;
-        if let Some(progress) = self.progress.get(raw.topic) {
-            self.scope.topic = Arc::clone(&progress.name);
+        let own = self.progress_of(raw.topic)?;
+        let Progress { source, ref name, .. } = self.progress[own];
+        if !Arc::ptr_eq(&self.scope.topic, name) {
+            self.scope.topic = Arc::clone(name);
         }
         let error = match self.refusal(raw) {
             Some(error) => Some((error, 1)),
@@ -122,7 +125,7 @@ impl Task {
             Some((error, attempts)) => self.set_aside(raw, error, attempts)?,
         };
         self.scope.stream_time = self.scope.stream_time.max(raw.timestamp);
-        self.advance(raw.topic, raw.offset.next());
+        self.progress[own].next = Some(raw.offset.next());
         if matches!(outcome, Outcome::Processed) {
             self.breaker.count(false);
         }
@@ -219,21 +222,21 @@ impl Task {
         Ok(Outcome::SetAside { error, tripped })
     }
 
-    fn source_of(&mut self, topic: &str) -> Result<usize, TaskFault> {
-        if let Some(progress) = self.progress.get(topic) {
-            return Ok(progress.source);
+    /// The number of a topic's progress.
+    fn progress_of(&mut self, topic: &str) -> Result<usize, TaskFault> {
+        let is_it = |progress: &Progress| *progress.name == *topic;
+        if !self.progress.get(self.last).is_some_and(is_it) {
+            self.last = match self.progress.iter().position(is_it) {
+                Some(known) => known,
+                None => {
+                    let found = self.sources.iter().position(|source| source.topics.matches(topic));
+                    let source = found.ok_or_else(|| TaskFault::UnknownTopic(topic.to_owned()))?;
+                    self.progress.push(Progress { source, next: None, name: topic.into() });
+                    self.progress.len() - 1
+                }
+            };
         }
-        let found = self.sources.iter().position(|source| source.topics.matches(topic));
-        let source = found.ok_or_else(|| TaskFault::UnknownTopic(topic.to_owned()))?;
-        let name: Arc<str> = topic.into();
-        self.progress.insert(Arc::clone(&name), Progress { source, next: None, name });
-        Ok(source)
-    }
-
-    fn advance(&mut self, topic: &str, next: Offset) {
-        if let Some(progress) = self.progress.get_mut(topic) {
-            progress.next = Some(next);
-        }
+        Ok(self.last)
     }
 
     /// Moves the position past offsets that hold no record, such as transaction markers (rule R-7).
@@ -241,21 +244,20 @@ impl Task {
     /// # Errors
     /// No source reads the topic.
     pub fn skip_to(&mut self, topic: &str, next: Offset) -> Result<(), TaskFault> {
-        self.source_of(topic)?;
-        if let Some(progress) = self.progress.get_mut(topic).filter(|progress| progress.next < Some(next)) {
-            progress.next = Some(next);
-        }
+        let own = self.progress_of(topic)?;
+        let position = &mut self.progress[own].next;
+        *position = (*position).max(Some(next));
         Ok(())
     }
 
     /// The next position in a topic, if it has moved since the task was made or rewound.
     pub fn next(&self, topic: &str) -> Option<Offset> {
-        self.progress.get(topic)?.next
+        self.progress.iter().find(|progress| *progress.name == *topic)?.next
     }
 
     /// The topic's partition is not this task's any more.
     pub fn forget(&mut self, topic: &str) {
-        self.progress.remove(topic);
+        self.progress.retain(|progress| *progress.name != *topic);
     }
 
     /// Marks a record that an external target refused for good: it is set aside when it comes by again.
@@ -292,7 +294,7 @@ impl Task {
 
     /// Next position per topic, of those that moved since the task was made or rewound.
     pub fn positions(&self) -> Vec<(TopicPartition, Offset)> {
-        let moved = self.progress.values().filter_map(|progress| Some((progress, progress.next?)));
+        let moved = self.progress.iter().filter_map(|progress| Some((progress, progress.next?)));
         moved.map(|(progress, next)| (self.topic_partition(&progress.name), next)).collect()
     }
 
@@ -321,7 +323,7 @@ impl Task {
         self.scope.fault = None;
         self.scope.set_aside = None;
         self.scope.stream_time = self.scope.state.stream_time().unwrap_or(Timestamp::NONE);
-        self.progress.values_mut().for_each(|progress| progress.next = None);
+        self.progress.iter_mut().for_each(|progress| progress.next = None);
     }
 
     /// Gives the state back, to be closed.
