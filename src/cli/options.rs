@@ -83,6 +83,7 @@ fn kafka(config: &RuntimeConfig, topology: &Topology) -> Settings {
             .unwrap_or(usize::MAX),
         co_partitioned: reads_several_topics(topology),
         from_beginning: config.processing.start == Start::Earliest,
+        observer: Default::default(),
     }
 }
 

@@ -46,7 +46,6 @@ const OWNED: &[(&str, &str)] = &[
     ("group.instance.id", "it is made of instance-id and thread"),
     ("group.protocol", "set `kafka.group-protocol` instead"),
     ("partition.assignment.strategy", "tasks move only with cooperative-sticky rebalances"),
-    ("client.id", "it is made of application-id, instance-id and thread"),
     ("bootstrap.servers", "set `kafka.bootstrap-servers` instead"),
     ("metadata.broker.list", "set `kafka.bootstrap-servers` instead"),
     ("statistics.interval.ms", "statistics leak memory on clients that aren't polled for ever"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
-use crate::wire::WireError;
+use crate::wire::{Observer, WireError};
 
 /// How to reach the cluster, and the limits that the process has set.
 #[derive(Debug, Clone)]
@@ -37,12 +37,14 @@ pub struct Settings {
     pub co_partitioned: bool,
     /// Whether the first read of a group starts at the beginning of a partition; the end would lose what is there.
     pub from_beginning: bool,
+    /// Who is told what happens to the native client's connections.
+    pub observer: Observer,
 }
 
 impl Settings {
     fn base(&self, role: &str) -> ClientConfig {
         let mut config = ClientConfig::new();
-        config.set("client.id", format!("{}-{}-{role}", self.application_id, self.instance_id));
+        config.set("client.id", self.client_id(role));
         for (key, value) in &self.properties {
             config.set(key, value);
         }
@@ -51,15 +53,22 @@ impl Settings {
         config
     }
 
+    /// What brokers call a client in their logs, and what their quotas go by, unless the user says otherwise.
+    fn client_id(&self, role: &str) -> String {
+        format!("{}-{}-{role}", self.application_id, self.instance_id)
+    }
+
     /// The same for connections of our own.
     ///
     /// # Errors
     /// A property can't be honoured.
     pub(super) fn wire(&self, role: &str) -> Result<crate::wire::Settings, WireError> {
-        let properties = self.properties.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let mut settings = crate::wire::Settings::new(&self.bootstrap_servers, properties)?;
-        settings.client_id = format!("{}-{}-{role}", self.application_id, self.instance_id);
-        Ok(settings)
+        let own = self.client_id(role);
+        let users = self.properties.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        // Ours first: as in librdkafka's configuration, the user's wins.
+        let properties = [("client.id", own.as_str())].into_iter().chain(users);
+        let settings = crate::wire::Settings::new(&self.bootstrap_servers, properties)?;
+        Ok(crate::wire::Settings { observer: self.observer.clone(), ..settings })
     }
 
     /// The consumer of one stream thread.
@@ -150,5 +159,38 @@ impl Settings {
     /// `<application>-<instance>-<thread>` (rule R-2).
     pub fn transactional_id(&self, thread: usize) -> String {
         format!("{}-{}-{thread}", self.application_id, self.instance_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(properties: &[(&str, &str)]) -> Settings {
+        Settings {
+            bootstrap_servers: "b:1".to_owned(),
+            properties: properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            member_properties: Vec::new(),
+            compression: "none".to_owned(),
+            application_id: "app".to_owned(),
+            instance_id: "one".to_owned(),
+            transaction_timeout: Duration::from_secs(10),
+            fetch_queue_bytes: 1 << 20,
+            fetch_max_bytes: 1 << 20,
+            partition_fetch_bytes: 1 << 20,
+            max_record_bytes: 1 << 20,
+            co_partitioned: false,
+            from_beginning: true,
+            observer: Observer::default(),
+        }
+    }
+
+    #[test]
+    fn both_clients_have_the_same_client_id_and_the_users_wins() {
+        for (properties, expected) in [(&[][..], "app-one-producer-0"), (&[("client.id", "paid-for")], "paid-for")] {
+            let settings = settings(properties);
+            assert_eq!(settings.wire("producer-0").unwrap().client_id, expected);
+            assert_eq!(settings.transactional(0).get("client.id"), Some(expected));
+        }
     }
 }

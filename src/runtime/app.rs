@@ -36,6 +36,7 @@ impl App {
     /// [`FatalError`]: what a human has to change.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), FatalError> {
         let App { topology, mut options } = self;
+        options.kafka.observer = options.telemetry.wire();
         let directory = StateDirectory::open(&options.state_directory, &options.kafka.application_id);
         let directory = Arc::new(directory.map_err(|error| FatalError::Other {
             context: format!("state.directory: {} can't be used", options.state_directory.display()),

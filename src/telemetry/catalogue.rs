@@ -147,6 +147,12 @@ catalogue! {
         "How long a dependency has been away; 0 if it is there." NO_BUCKETS;
     registry_requests: Counters<1> = "headrace_registry_requests_total" ("") ["outcome"]
         "Requests to the schema registry, by outcome; cached answers don't count." NO_BUCKETS;
+    wire_connections: Counters<1> = "headrace_wire_connections_total" ("") ["outcome"]
+        "Connections to brokers that the native client tried to open: opened, reopened, or why it could not." NO_BUCKETS;
+    wire_disconnects: Counters<1> = "headrace_wire_disconnects_total" ("") ["reason"]
+        "Connections of the native client that ended while they were needed: closed, timed-out, protocol, authentication." NO_BUCKETS;
+    wire_throttled: SecondsCounters<0> = "headrace_wire_throttled_seconds_total" ("seconds") []
+        "Time for which brokers told the native client to send nothing, because of quotas." NO_BUCKETS;
     log_suppressed: Counters<1> = "headrace_log_suppressed_total" ("") ["event"]
         "Log lines that were held back because of their number." NO_BUCKETS;
 }

@@ -96,7 +96,7 @@ impl Telemetry {
     }
 
     /// `Some(lines held back)` if this line may be written.
-    fn admit(&self, event: &'static str, key: &str) -> Option<u64> {
+    pub(super) fn admit(&self, event: &'static str, key: &str) -> Option<u64> {
         let admitted = self.throttle.admit(&format!("{event} {key}"), Instant::now());
         if admitted.is_none() {
             self.metrics.log_suppressed.with([event]).inc();

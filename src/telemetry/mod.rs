@@ -19,6 +19,7 @@ mod metrics;
 mod page;
 mod process;
 mod throttle;
+mod wire;
 
 pub use catalogue::Families;
 pub use events::{AbortReason, RecycleReason, Telemetry};

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use super::BrokerId;
 use super::connection::Connection;
 use super::error::WireError;
+use super::observer::Peer;
 use super::settings::{Address, Settings};
 use crate::backoff::{Backoff, Jitter};
 
@@ -61,7 +63,12 @@ impl Slot {
     }
 
     /// The connection; opened if there is none, or if it leads to another address.
-    pub(super) async fn connection(&self, address: &Address, settings: &Settings) -> Result<Connection, WireError> {
+    pub(super) async fn connection(
+        &self,
+        broker: BrokerId,
+        address: &Address,
+        settings: &Settings,
+    ) -> Result<Connection, WireError> {
         if let Some(connection) = self.current().filter(|connection| connection.address() == address) {
             return Ok(connection);
         }
@@ -71,7 +78,9 @@ impl Slot {
             return Ok(connection);
         }
         pace.wait().await;
-        match Connection::open(address, settings).await {
+        let again = self.open.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        let peer = Peer { broker: Some(broker), address: address.clone() };
+        match Connection::open_to(peer, settings, again).await {
             Ok(connection) => {
                 pace.spaced();
                 *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection.clone());

@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
 use super::api::Request;
 use super::error::{ApiName, WireError};
+use super::lengths::Checked;
 use super::tls;
 use super::transport::Stream;
 
@@ -138,7 +139,7 @@ pub(super) fn decode_body<M: Decodable + HeaderVersion>(
 
 /// A response's body, decoded.
 pub(super) fn decode<M: Decodable>(address: &str, key: ApiKey, body: &mut Bytes, version: i16) -> Result<M, WireError> {
-    M::decode(body, version).map_err(|error| unreadable(address, key, &error))
+    M::decode(&mut Checked::new(body, key), version).map_err(|error| unreadable(address, key, &error))
 }
 
 /// A response without its header.

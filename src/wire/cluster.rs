@@ -28,6 +28,7 @@ use super::brokers::{Pace, Slot};
 use super::connection::Connection;
 use super::error::{Code, WireError};
 use super::metadata::{CoordinatorKind, Leader, Metadata};
+use super::observer::Peer;
 use super::settings::{Address, Settings};
 use crate::position::Partition;
 
@@ -230,7 +231,8 @@ impl Client {
     /// As [`connection`](Self::connection), without its back-off.
     pub async fn open(&self, broker: BrokerId) -> Result<Connection, WireError> {
         let address = self.address(broker).await?;
-        let opened = Connection::open(&address, &self.shared.settings).await;
+        let peer = Peer { broker: Some(broker), address };
+        let opened = Connection::open_to(peer, &self.shared.settings, false).await;
         opened.inspect_err(|_| self.metadata().doubt(broker))
     }
 
@@ -252,7 +254,7 @@ impl Client {
 
     async fn connect(&self, broker: BrokerId, address: &Address) -> Result<Connection, WireError> {
         let slot = Arc::clone(self.slots().entry(broker).or_default());
-        let opened = slot.connection(address, &self.shared.settings).await;
+        let opened = slot.connection(broker, address, &self.shared.settings).await;
         opened.inspect_err(|_| self.metadata().doubt(broker))
     }
 

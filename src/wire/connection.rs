@@ -27,6 +27,7 @@ use super::channel::{Channel, decode, encode};
 use super::driver::Driver;
 use super::error::WireError;
 use super::handshake;
+use super::observer::{Event, Observer, Peer};
 use super::settings::{Address, Settings};
 use super::transport;
 
@@ -44,7 +45,7 @@ pub struct Connection {
 
 /// What handles and the driver both look at.
 pub(super) struct Shared {
-    pub(super) address: Address,
+    pub(super) peer: Peer,
     pub(super) name: String,
     pub(super) offer: Offer,
     pub(super) request_timeout: Duration,
@@ -52,6 +53,7 @@ pub(super) struct Shared {
     pub(super) ended: OnceLock<WireError>,
     /// No request before (KIP-219).
     pub(super) throttled_until: Mutex<Option<Instant>>,
+    pub(super) observer: Observer,
 }
 
 /// A request on its way to the driver.
@@ -96,15 +98,25 @@ impl Connection {
     /// [`WireError::Connect`], [`WireError::Tls`], [`WireError::Authentication`], [`WireError::Protocol`] or
     /// [`WireError::Closed`].
     pub async fn open(address: &Address, settings: &Settings) -> Result<Self, WireError> {
-        let late = || WireError::Connect {
-            address: address.to_string(),
-            reason: format!("not ready within {:?} (socket.connection.setup.timeout.ms)", settings.connect_timeout),
-        };
-        let opening = Self::open_unbounded(address, settings);
-        timeout(settings.connect_timeout, opening).await.map_err(|_| late())?
+        Self::open_to(Peer { broker: None, address: address.clone() }, settings, false).await
     }
 
-    async fn open_unbounded(address: &Address, settings: &Settings) -> Result<Self, WireError> {
+    /// [`open`](Self::open) to a broker whose id is known, maybe; `again` if it replaces a connection that has ended.
+    pub(super) async fn open_to(peer: Peer, settings: &Settings, again: bool) -> Result<Self, WireError> {
+        let opened = match timeout(settings.connect_timeout, Self::open_unbounded(&peer, settings)).await {
+            Ok(opened) => opened,
+            Err(_) => Err(WireError::Connect {
+                address: peer.address.to_string(),
+                reason: format!("not ready within {:?} (socket.connection.setup.timeout.ms)", settings.connect_timeout),
+            }),
+        };
+        let event = opened.as_ref().map_or_else(Event::Failed, |_| Event::Opened { again });
+        settings.observer.tell(&peer, event);
+        opened
+    }
+
+    async fn open_unbounded(peer: &Peer, settings: &Settings) -> Result<Self, WireError> {
+        let address = &peer.address;
         let stream = transport::connect(address, &settings.security).await?;
         let mut channel = Channel::new(address.to_string(), &settings.client_id, stream);
         let offer = handshake::negotiate(&mut channel).await?;
@@ -116,12 +128,13 @@ impl Connection {
         channel.raise_limit(settings.max_response_bytes);
         let (queue, requests) = mpsc::channel(MAX_QUEUED);
         let shared = Arc::new(Shared {
-            address: address.clone(),
+            peer: peer.clone(),
             name: address.to_string(),
             offer,
             request_timeout: settings.request_timeout,
             ended: OnceLock::new(),
             throttled_until: Mutex::new(None),
+            observer: settings.observer.clone(),
         });
         tokio::spawn(Driver::new(channel, requests, Arc::clone(&shared), login.cloned(), lifetime).run());
         Ok(Connection { queue, shared })
@@ -221,6 +234,7 @@ impl Connection {
         if span.is_zero() {
             return;
         }
+        self.shared.observer.tell(&self.shared.peer, Event::Throttled(span));
         let until = Instant::now() + span.min(MAX_THROTTLE);
         let mut throttled = self.shared.throttled_until.lock().unwrap_or_else(PoisonError::into_inner);
         *throttled = throttled.map_or(Some(until), |earlier| Some(earlier.max(until)));
@@ -238,7 +252,7 @@ impl Connection {
 
     /// The address that it was opened with.
     pub fn address(&self) -> &Address {
-        &self.shared.address
+        &self.shared.peer.address
     }
 }
 

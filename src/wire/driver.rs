@@ -16,6 +16,7 @@ use super::channel::{Channel, Frame, strip_header};
 use super::connection::{Queued, Shared};
 use super::error::{ApiName, WireError};
 use super::handshake;
+use super::observer::Event;
 use super::security::Login;
 
 /// Requests of one connection that are written and not answered. A broker works on one at a time; more keep it busy while
@@ -44,6 +45,8 @@ pub(super) struct Driver {
     /// The last answer, or the beginning.
     idle_since: Instant,
     answered: bool,
+    /// Ended by this side because nobody needs it: no news.
+    retired: bool,
 }
 
 /// A request that is written, or being written.
@@ -76,6 +79,7 @@ impl Driver {
             log_in_again: lifetime.map(|lifetime| now + lifetime.mul_f64(SESSION_PART)),
             idle_since: now,
             answered: false,
+            retired: false,
         }
     }
 
@@ -89,6 +93,9 @@ impl Driver {
         };
         // Before anybody is told, so that who was told finds it ended.
         let error = self.shared.ended.get_or_init(|| error).clone();
+        if !self.retired {
+            self.shared.observer.tell(&self.shared.peer, Event::Ended(&error));
+        }
         self.requests.close();
         let waiting = self.in_flight.drain(..).map(|request| request.reply);
         for reply in waiting.chain(self.held.take().map(|request| request.reply)) {
@@ -111,7 +118,7 @@ impl Driver {
             return held.map_or(Ok(()), |request| self.submit(request));
         }
         if self.last_request_taken && self.held.is_none() && self.is_quiet() {
-            return Err(self.closed("nobody uses it any more"));
+            return Err(self.retire("nobody uses it any more"));
         }
         let wake = self.wake(now);
         let may_take = self.may_take(now);
@@ -206,7 +213,7 @@ impl Driver {
             return Err(WireError::TimedOut { address, api: ApiName(late.key), after: late.timeout });
         }
         if self.in_flight.is_empty() && self.held.is_none() && self.idle_since + MAX_IDLE <= now {
-            return Err(self.closed("nobody has used it for a while"));
+            return Err(self.retire("nobody has used it for a while"));
         }
         Ok(())
     }
@@ -245,7 +252,8 @@ impl Driver {
         }
     }
 
-    fn closed(&self, reason: &str) -> WireError {
+    fn retire(&mut self, reason: &str) -> WireError {
+        self.retired = true;
         WireError::Closed { address: self.channel.address().to_owned(), reason: reason.to_owned() }
     }
 }

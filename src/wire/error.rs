@@ -229,6 +229,27 @@ impl WireError {
         }
     }
 
+    /// What kind it is, in a word; a label of metrics.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            WireError::Property { .. } => "property",
+            WireError::Connect { .. } | WireError::Unreachable { .. } => "unreachable",
+            WireError::Tls { .. } => "tls",
+            WireError::Authentication { .. } => "authentication",
+            WireError::Closed { .. } => "closed",
+            WireError::TimedOut { .. } => "timed-out",
+            WireError::Protocol { .. } => "protocol",
+            WireError::Unsupported { .. } => "unsupported",
+            WireError::TooLarge { .. } => "too-large",
+            WireError::NotAuthorised { .. } => "not-authorised",
+            WireError::UnknownBroker(_)
+            | WireError::UnknownTopic { .. }
+            | WireError::UnknownPartition { .. }
+            | WireError::NoLeader { .. }
+            | WireError::Broker { .. } => "broker",
+        }
+    }
+
     /// Kafka's error code, where the broker gave one.
     pub fn code(&self) -> Option<Code> {
         match self {

@@ -14,6 +14,8 @@
 //!        channel ─▶ transport ─▶ TCP · tls  frames ─▶ bytes            Security: librdkafka's properties
 //! ```
 //!
+//! What happens to connections is told to an [`Observer`], which the layer above gives ([`Settings::observer`]).
+//!
 //! To send a record batch: ask the [`Client`] for the leader and for the connection to it, choose a version
 //! ([`Connection::version`]), [`send`](Connection::send) the encoded body in pieces, await the [`Reply`]. After a refusal tell
 //! the client what it had wrong, after an error of the connection ask for another one; in both cases
@@ -32,7 +34,9 @@ mod connection;
 mod driver;
 mod error;
 mod handshake;
+mod lengths;
 mod metadata;
+mod observer;
 pub mod producer;
 mod scram;
 mod security;
@@ -48,6 +52,7 @@ pub use connection::{Connection, MAX_QUEUED, Outgoing, Reply, TrySendError};
 pub use driver::MAX_IN_FLIGHT;
 pub use error::{ApiName, Code, WireError};
 pub use metadata::{CoordinatorKind, Leader, TopicId};
+pub use observer::{Event, Observer, Peer};
 pub use security::Security;
 pub use settings::{Address, Settings};
 

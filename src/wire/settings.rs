@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::error::WireError;
+use super::observer::Observer;
 use super::security::Security;
 
 /// Time for resolving, connecting, TLS and login together, unless `socket.connection.setup.timeout.ms` says otherwise.
@@ -33,6 +34,8 @@ pub struct Settings {
     pub metadata_max_age: Duration,
     /// A larger response ends the connection.
     pub max_response_bytes: usize,
+    /// Who is told what happens to connections.
+    pub observer: Observer,
 }
 
 impl Settings {
@@ -53,6 +56,7 @@ impl Settings {
             request_timeout: REQUEST_TIMEOUT,
             metadata_max_age: METADATA_MAX_AGE,
             max_response_bytes: MAX_RESPONSE_BYTES,
+            observer: Observer::default(),
         };
         for (name, value) in properties {
             match name {

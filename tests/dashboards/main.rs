@@ -30,6 +30,7 @@ const EMPTY_WHEN_HEALTHY: &[(&str, &str)] = &[
     ("headrace_producer_recycles_total", "no producer is replaced"),
     ("headrace_external_retries_total", "Redis answers at once"),
     ("outcome=\"refused\"", "Redis refuses nothing"),
+    ("headrace_wire_disconnects_total", "no connection ends"),
     ("headrace_restore_remaining_records", "the state is new, nothing is restored"),
     ("headrace_partition_gap_seconds", "the runtime does not measure it yet"),
     ("headrace_rebalance_seconds", "no rebalance within the last seconds"),

@@ -105,6 +105,7 @@ fn settings() -> Result<Settings, Failure> {
         max_record_bytes: 964 << 10,
         co_partitioned: false,
         from_beginning: true,
+        observer: Default::default(),
     })
 }
 

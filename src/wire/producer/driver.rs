@@ -126,7 +126,7 @@ impl Driver {
             for command in self.shared.take_commands() {
                 self.engine.command(command, now);
             }
-            if self.engine.closing {
+            if self.engine.is_closed(now) {
                 return;
             }
             self.engine.expire(now);
@@ -167,12 +167,15 @@ impl Driver {
                     self.coordinated(CoordinatorKind::Group, group, Job::Offsets(request), elsewhere);
                 }
             }
-            Call::End { elsewhere } => {
-                let id = self.engine.settings.transactional_id.clone().unwrap_or_default();
-                if let Some(request) = self.engine.end_request() {
-                    self.coordinated(CoordinatorKind::Transaction, id, Job::End(request), elsewhere);
-                }
-            }
+            Call::End { elsewhere } => self.end(self.engine.end_request(), elsewhere),
+            Call::Abort { elsewhere } => self.end(self.engine.abort_request(), elsewhere),
+        }
+    }
+
+    fn end(&mut self, request: Option<EndTxnRequest>, elsewhere: bool) {
+        let id = self.engine.settings.transactional_id.clone().unwrap_or_default();
+        if let Some(request) = request {
+            self.coordinated(CoordinatorKind::Transaction, id, Job::End(request), elsewhere);
         }
     }
 

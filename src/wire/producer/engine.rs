@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use kafka_protocol::messages::ProduceResponse;
 
+use super::closing::Closing;
 use super::codes::{self, Class, Meaning};
 use super::lanes::{Lane, MAX_OUT, Pending, Verdict};
 use super::settings::ProducerSettings;
@@ -70,6 +71,9 @@ pub(super) enum Call {
     End {
         elsewhere: bool,
     },
+    Abort {
+        elsewhere: bool,
+    },
 }
 
 /// Leaders of one topic's partitions, in their order, or why there are none.
@@ -116,7 +120,7 @@ pub(super) struct Engine {
     metadata_tries: u32,
     metadata_since: Instant,
     metadata_max_age: Duration,
-    pub(super) closing: bool,
+    pub(super) closing: Option<Closing>,
 }
 
 impl Engine {
@@ -142,13 +146,13 @@ impl Engine {
             metadata_tries: 0,
             metadata_since: now,
             metadata_max_age,
-            closing: false,
+            closing: None,
         }
     }
 
     pub(super) fn command(&mut self, command: Command, now: Instant) {
         match command {
-            Command::Close => self.closing = true,
+            Command::Close => self.close(now),
             Command::Initialise => self.begin(now),
             Command::Topic(name) => {
                 self.topics.push(TopicState {
@@ -181,7 +185,7 @@ impl Engine {
         self.identity = None;
     }
 
-    fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.lanes.iter_mut().for_each(Lane::clear);
         self.held.clear();
     }
@@ -256,8 +260,8 @@ impl Engine {
                 self.stage = Stage::Initialising { under_way: true, at, tries };
                 Some(Call::Initialise)
             }
-            Stage::Ready => self.next_produce(now).or_else(|| self.next_step(now)),
-            _ => None,
+            Stage::Ready if self.closing.is_none() => self.next_produce(now).or_else(|| self.next_step(now)),
+            _ => self.next_close(now),
         }
     }
 

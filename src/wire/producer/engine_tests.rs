@@ -273,3 +273,64 @@ fn n8_one_request_carries_one_batch_of_each_partition() {
         calls.iter().map(|call| if let Call::Produce { parts, .. } = call { parts.len() } else { 0 }).collect();
     assert_eq!(sizes, [2, 1]);
 }
+
+#[test]
+fn a_producer_that_is_closed_aborts_what_is_open_and_nothing_else() {
+    let mut world = world();
+    world.command(Command::Close);
+    assert!(world.engine.is_closed(world.now), "nothing is open");
+
+    let mut world = self::world();
+    world.batch(0);
+    let (flight, _) = world.produce();
+    world.batch(0);
+    world.command(Command::Close);
+    assert!(matches!(world.calls()[..], [Call::Abort { elsewhere: false }]), "no record is sent any more");
+    world.produced(flight, 0, 0);
+    assert!(world.calls().is_empty() && !world.engine.is_closed(world.now), "the abort has no answer yet");
+    assert_eq!(
+        world.engine.abort_request().map(|request| (request.committed, request.producer_epoch)),
+        Some((false, 32_766))
+    );
+    world.engine.ended(Ok(EndTxnResponse::default().with_error_code(16)), world.now);
+    world.now += Duration::from_secs(1);
+    assert!(matches!(world.calls()[..], [Call::Abort { elsewhere: true }]), "the coordinator has moved");
+    world.ended(7, 32_767);
+    assert!(world.engine.is_closed(world.now));
+}
+
+#[test]
+fn a_producer_that_is_closed_while_it_commits_waits_for_the_answer() {
+    for answered in [true, false] {
+        let mut world = world();
+        world.batch(0);
+        let (flight, _) = world.produce();
+        world.seal(false);
+        world.produced(flight, 0, 0);
+        assert!(matches!(world.calls()[..], [Call::End { .. }]));
+        world.batch(0);
+        world.command(Command::Close);
+        assert!(world.calls().is_empty() && !world.engine.is_closed(world.now));
+        if answered {
+            world.ended(8, 0);
+            assert!(world.committed().is_some());
+        } else {
+            world.engine.ended(Err(closed()), world.now);
+            assert!(matches!(world.calls()[..], [Call::Abort { .. }]), "if it has committed, this is refused");
+            world.engine.ended(Ok(EndTxnResponse::default().with_error_code(90)), world.now);
+        }
+        assert!(world.calls().is_empty() && world.engine.is_closed(world.now));
+    }
+}
+
+#[test]
+fn a_producer_that_is_closed_gives_up_on_a_silent_broker() {
+    let mut world = world();
+    world.batch(0);
+    world.produce();
+    world.command(Command::Close);
+    world.calls();
+    let end = world.engine.wakes(world.now + Duration::from_secs(60)).expect("an end");
+    assert!(!world.engine.is_closed(world.now));
+    assert!(world.engine.is_closed(end));
+}

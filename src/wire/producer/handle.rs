@@ -14,8 +14,8 @@ use crate::wire::batch::{Entry, HEADER, Open, largest_size};
 
 /// Bytes of a Produce request around one batch: names, lengths, tags. A topic's name has at most 249 bytes.
 const REQUEST_OVERHEAD: usize = 1024;
-/// How long dropping a producer waits for its thread.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
+/// How long dropping a producer waits for its thread, which goes on to abort what is open for a little longer.
+const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// A record on its way out.
 #[derive(Debug, Clone, Copy)]
@@ -414,6 +414,7 @@ impl Producer {
 }
 
 impl Drop for Producer {
+    /// Aborts what is open, best effort: waits half a second at most.
     fn drop(&mut self) {
         let deadline = Instant::now() + CLOSE_PATIENCE;
         let mut state = self.shared.lock();

@@ -16,7 +16,11 @@
 //!
 //! After any error but [`Again`](ProduceError::Again) the transaction is dead: nothing of it is sent any more, and every
 //! call says so until [`Producer::initialise`] has settled with the broker what became of it (rule N-7).
+//!
+//! Dropping a producer aborts what it has open, if a broker answers in time; a killed process can't, and readers wait for the
+//! transaction's time-out.
 
+mod closing;
 mod codes;
 mod driver;
 mod engine;

@@ -90,6 +90,11 @@ impl Transaction {
         self.seal.is_some()
     }
 
+    /// Whether its EndTxn has no answer yet.
+    pub(super) fn is_ending(&self) -> bool {
+        self.step == Step::Ending && self.under_way
+    }
+
     pub(super) fn seal(&mut self, seal: Seal, now: Instant) {
         self.seal = Some(seal);
         self.deadline_from = now;
@@ -131,7 +136,7 @@ impl Transaction {
     }
 }
 
-fn wait(tries: u32) -> Duration {
+pub(super) fn wait(tries: u32) -> Duration {
     FIRST_WAIT.saturating_mul(1 << tries.min(10)).min(LAST_WAIT)
 }
 
@@ -163,6 +168,9 @@ impl Engine {
     }
 
     pub(super) fn step_wakes(&self) -> Option<Instant> {
+        if self.closing.is_some() {
+            return self.close_wakes();
+        }
         match self.stage {
             Stage::Initialising { under_way: false, at, .. } => Some(at),
             Stage::Ready if self.transaction.is_sealed() && !self.transaction.under_way => {
@@ -301,6 +309,9 @@ impl Engine {
     }
 
     pub(super) fn ended(&mut self, answer: Result<EndTxnResponse, WireError>, now: Instant) {
+        if self.is_aborting() {
+            return self.aborted(answer, now);
+        }
         if self.transaction.step != Step::Ending || !self.transaction.under_way {
             return;
         }
@@ -330,6 +341,7 @@ impl Engine {
     /// EndTxn was not sent.
     pub(super) fn not_ended(&mut self, error: &WireError, now: Instant) {
         match fault(error) {
+            _ if self.is_aborting() => self.aborted(Err(error.clone()), now),
             Meaning::Dead(class) => self.die(class, format!("commit: {error}")),
             meaning => self.transaction.again(meaning == Meaning::Elsewhere, error.to_string(), now),
         }

@@ -6,9 +6,10 @@ use headrace::position::Offset;
 use headrace::wire::producer::{Outgoing, ProduceError, ProducerSettings, Slot};
 use testbed::{Cache, Dirs, Kafka, Testbed};
 
-use super::proxy::{Cut, END_TXN, Proxy};
 use super::support::{commit, end, initialise, logged, outcome, producer, record, sees, settings, start, values};
 use crate::runtime::support::{Bench, PATIENCE, broker, broker_alone};
+use crate::support::proxy::{Action, END_TXN, Proxy};
+use crate::support::script::Script;
 use crate::support::{Topics, eventually, expect};
 
 #[test]
@@ -133,8 +134,8 @@ fn n8_a_record_larger_than_its_topic_allows_is_told_apart() {
 
 #[test]
 fn n7_a_connection_cut_before_or_after_the_end_of_a_transaction_leaves_no_doubt() {
-    let proxy = Proxy::new();
-    let advertised = format!("PLAINTEXT://127.0.0.1:{}", proxy.port());
+    let proxy = Proxy::bind(Script::default());
+    let advertised = format!("PLAINTEXT://{}", proxy.address());
     let kafka = Kafka::builder().unwrap().property("advertised.listeners", &advertised);
     let bed = Testbed::builder().kafka_with(kafka).start().unwrap();
     let kafka = bed.kafka().unwrap();
@@ -144,23 +145,23 @@ fn n7_a_connection_cut_before_or_after_the_end_of_a_transaction_leaves_no_doubt(
     let mut producer = producer(&bench.servers, settings(&bench.application));
     let mut expected = Vec::new();
     for turn in 0..6 {
-        let cut = if turn % 2 == 0 { Cut::Before } else { Cut::After };
+        let cut = if turn % 2 == 0 { Action::CutBefore } else { Action::LoseAnswer };
         let text = format!("turn {turn}, {cut:?}");
         producer.append(&record(&output, turn % 4, &text)).unwrap();
-        proxy.cut(END_TXN, cut);
+        proxy.plan.next(END_TXN, cut);
         producer.seal(&[], None).unwrap();
         let error = outcome(&mut producer).unwrap_err();
         assert!(matches!(&error, ProduceError::Abort(text) if text.contains("outcome is unknown")), "{error}");
         initialise(&mut producer);
         // If the broker saw EndTxn the records are there, else they never will be: initialising has settled it.
-        if cut == Cut::After {
+        if cut == Action::LoseAnswer {
             expected.push(text);
         }
         let mut seen = values(&bench, &output);
         seen.sort();
         assert_eq!(seen, expected);
     }
-    assert_eq!(proxy.cuts(), 6);
+    assert_eq!(proxy.plan.done(), 6);
 }
 
 /// Transactions under which brokers die and come back.

@@ -5,5 +5,4 @@ mod commit;
 mod faults;
 mod fences;
 mod interop;
-mod proxy;
 mod support;

@@ -150,6 +150,7 @@ impl Bench {
             max_record_bytes: 900 << 10,
             co_partitioned: false,
             from_beginning: true,
+            observer: Default::default(),
         }
     }
 

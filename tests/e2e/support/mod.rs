@@ -2,7 +2,10 @@
 
 pub(crate) mod app;
 pub(crate) mod bed;
+pub(crate) mod proxy;
+pub(crate) mod raw;
 pub(crate) mod records;
+pub(crate) mod script;
 pub(crate) mod session;
 
 use std::time::Duration;

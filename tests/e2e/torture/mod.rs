@@ -3,16 +3,17 @@
 //! Three schedules are part of every test run; `HEADRACE_TORTURE_SCHEDULES=1000` runs more, and
 //! `HEADRACE_TORTURE_SEED` starts at another seed, to see a failure again.
 
+mod dice;
 mod naive;
-mod proxy;
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use testbed::{Kafka, Testbed, wait};
 
-use self::proxy::Proxy;
+use self::dice::Dice;
 use crate::runtime::support::{Bench, PATIENCE, quarantined};
+use crate::support::proxy::Proxy;
 
 const NUMBERS: u64 = 20_000;
 const KEYS: u64 = 100;
@@ -24,14 +25,14 @@ const CONTROL_SCHEDULES: u64 = 12;
 /// A broker that is reached through the proxy only.
 struct Tortured {
     bed: Testbed,
-    proxy: Proxy,
+    proxy: Proxy<Dice>,
 }
 
 impl Tortured {
     fn bench(&self, name: &str) -> Bench {
         let kafka = self.bed.kafka().expect("kafka");
         let mut bench = Bench::bare(kafka, name);
-        bench.servers = format!("127.0.0.1:{}", self.proxy.port);
+        bench.servers = self.proxy.address();
         for topic in [bench.input(), bench.output(), bench.dead(), bench.changelog()] {
             bench.create(&topic, crate::runtime::support::PARTITIONS);
         }
@@ -44,13 +45,12 @@ impl Tortured {
 fn tortured() -> std::sync::MutexGuard<'static, Tortured> {
     static BED: OnceLock<Mutex<Tortured>> = OnceLock::new();
     let start = || {
-        let proxy = Proxy::bind();
-        let advertised = format!("PLAINTEXT://127.0.0.1:{}", proxy.port);
+        let proxy = Proxy::bind(Dice::default());
+        let advertised = format!("PLAINTEXT://{}", proxy.address());
         let kafka = Kafka::builder().expect("builder").property("advertised.listeners", &advertised);
         let kafka = kafka.property("group.min.session.timeout.ms", "1000");
         let bed = Testbed::builder().kafka_with(kafka).start().expect("testbed");
-        let servers = bed.kafka().expect("kafka").bootstrap_servers();
-        proxy.serve(servers.rsplit(':').next().and_then(|port| port.parse().ok()).expect("port"));
+        proxy.lead_to(bed.kafka().expect("kafka").port());
         Mutex::new(Tortured { bed, proxy })
     };
     BED.get_or_init(start).lock().unwrap_or_else(PoisonError::into_inner)
@@ -66,14 +66,14 @@ fn r11_a_network_that_delays_cuts_and_reorders_leaves_every_count_exact() {
     let first = setting("HEADRACE_TORTURE_SEED", 1);
     for seed in first..first + setting("HEADRACE_TORTURE_SCHEDULES", 3) {
         let (bench, directory) = (tortured.bench("torture"), tempfile::tempdir().expect("directory"));
-        let before = tortured.proxy.done();
-        tortured.proxy.start_faults(seed);
+        let before = tortured.proxy.plan.done();
+        dice::start(&tortured.proxy, seed);
         let running = bench.run_topology(bench.topology(PACE, true), bench.options("one", directory.path()));
         wait_committed(&bench, 3 * NUMBERS / 4);
-        tortured.proxy.stop_faults();
+        tortured.proxy.plan.stop();
         bench.wait_drained();
         running.stop().expect("stopped");
-        let faults = tortured.proxy.done() - before;
+        let faults = tortured.proxy.plan.done() - before;
         assert!(faults >= 3, "seed {seed}: only {faults} faults");
         assert_eq!(bench.violations(NUMBERS, KEYS), Vec::<String>::new(), "seed {seed}, {faults} faults");
         assert_eq!(bench.stored(directory.path(), KEYS), bench.folded(), "seed {seed}, {faults} faults");
@@ -87,9 +87,9 @@ fn the_control_arm_is_torn_by_the_same_network() {
     let tortured = tortured();
     for seed in 1..=CONTROL_SCHEDULES {
         let bench = tortured.bench("control");
-        tortured.proxy.start_faults(seed);
+        dice::start(&tortured.proxy, seed);
         naive::run(&bench, NUMBERS);
-        tortured.proxy.stop_faults();
+        tortured.proxy.plan.stop();
         let (committed, end) = bench.progress();
         let (doubled, lost) = naive::doubled_and_lost(&bench, NUMBERS);
         println!("seed {seed}: {doubled} doubled, {lost} lost, {} of its positions not committed", end - committed);

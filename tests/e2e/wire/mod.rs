@@ -5,6 +5,7 @@ mod calls;
 mod cluster;
 mod secure;
 mod strangers;
+mod told;
 
 use std::future::Future;
 use std::time::{Duration, Instant};
