@@ -135,6 +135,8 @@ impl Fetched<'_> {
 /// A member of the application's consumer group.
 pub struct GroupConsumer {
     client: BaseConsumer<GroupContext>,
+    /// The rights that it needs, since librdkafka's refusals name nothing.
+    rights: String,
 }
 
 impl GroupConsumer {
@@ -149,7 +151,8 @@ impl GroupConsumer {
         client
             .subscribe(topics)
             .map_err(|error| FatalError::Config(format!("topics: cannot subscribe to {topics:?}: {error}")))?;
-        Ok(GroupConsumer { client })
+        let rights = format!("Read on topic {} and on group {}", topics.join(", "), settings.application_id);
+        Ok(GroupConsumer { client, rights })
     }
 
     /// The next event, waiting at most `wait`. Must be called for ever, also when everything is paused (rule R-4).
@@ -185,7 +188,10 @@ impl GroupConsumer {
                 | Code::ClusterAuthorizationFailed
                 | Code::SaslAuthenticationFailed
                 | Code::Authentication,
-            ) => ConsumerError::Fatal(FatalError::Authorisation(text)),
+            ) => {
+                let text = format!("consumer: {text}; allow {} to the application's user", self.rights);
+                ConsumerError::Fatal(FatalError::Authorisation(text))
+            }
             code if is_fatal || code == Some(Code::InvalidArgument) => {
                 ConsumerError::Fatal(FatalError::Other { context: "the consumer".to_owned(), source: text.into() })
             }

@@ -22,4 +22,4 @@ pub use membership::Membership;
 pub use native::{NativeProducer, speaks_transactions_v2};
 pub use producer::LibrdkafkaProducer;
 pub use settings::Settings;
-pub use transaction::{Committed, Outgoing, ProduceError, Slot, TransactionalProducer};
+pub use transaction::{Committed, Outgoing, ProduceError, Slot, TooLarge, TransactionalProducer};

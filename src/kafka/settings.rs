@@ -32,6 +32,9 @@ pub struct Settings {
     pub partition_fetch_bytes: usize,
     /// Largest record to produce, in bytes.
     pub max_record_bytes: usize,
+    /// Largest batch that librdkafka produces, in bytes, where a topic takes less than its default; 1 is one record each.
+    /// The native producer finds it out by itself, topic by topic.
+    pub max_batch_bytes: Option<usize>,
     /// Whether a task reads several topics: then equal partitions have to come to one member, which of librdkafka's
     /// assignors only `range` promises.
     pub co_partitioned: bool,
@@ -117,6 +120,10 @@ impl Settings {
         config.set("batch.num.messages", "100000");
         config.set("queue.buffering.max.messages", "1000000");
         config.set("message.max.bytes", (self.max_record_bytes + 4096).to_string());
+        if let Some(bytes) = self.max_batch_bytes {
+            // A single record is sent even if it is larger.
+            config.set("batch.size", bytes.max(1).to_string());
+        }
         config
     }
 

@@ -10,6 +10,7 @@ use crate::topology::{CodecUse, Subject, Topology};
 use crate::wire::WireError;
 
 use super::options::{Options, Producer};
+use super::refused::record_bytes;
 
 /// Why the environment is not ready.
 #[derive(Debug, thiserror::Error)]
@@ -167,7 +168,7 @@ impl Environment {
         for topic in self.topology.sink_topics().iter().chain(&changelogs) {
             // A cluster that does not let us look keeps the configured limit.
             if let Ok(Some(bytes)) = admin.max_record_bytes(topic) {
-                limit = limit.min(bytes.saturating_sub(BATCH_OVERHEAD));
+                limit = limit.min(record_bytes(bytes));
             }
         }
         Ok(limit)
@@ -324,6 +325,3 @@ fn named(subject: &str, error: RegistryError) -> Problem {
         error => FatalError::Environment(format!("subject {subject}: {error}")).into(),
     }
 }
-
-/// What a batch of one record costs beyond the record.
-const BATCH_OVERHEAD: usize = 1024;

@@ -16,6 +16,7 @@ mod options;
 mod quiet;
 mod rebalance;
 mod recover;
+mod refused;
 mod rejoin;
 mod rest;
 mod restore;

@@ -178,6 +178,10 @@ impl StreamThread {
                 Ok(()) => {}
                 Err(Halt::Fatal(error)) => return Err(error),
                 // What was not committed is processed again by whoever comes next.
+                Err(Halt::Refused(refused)) => {
+                    let (reason, why) = (AbortReason::Shutdown, refused.to_string());
+                    self.options.telemetry.transaction_aborted(&self.name, reason, &why);
+                }
                 Err(Halt::Recover(_, reason) | Halt::Rejoin(reason)) => {
                     self.options.telemetry.transaction_aborted(&self.name, AbortReason::Shutdown, &reason);
                 }

@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
-use crate::error::{Dependency, FatalError};
+use crate::error::Dependency;
 use crate::kafka::ProduceError;
 use crate::position::{Offset, TaskId, TopicPartition};
 use crate::store::StoreError;
@@ -38,7 +38,7 @@ impl StreamThread {
                         return Ok(());
                     }
                 }
-                Err(ProduceError::Fatal(reason)) => return Err(Halt::Fatal(FatalError::Authorisation(reason))),
+                Err(error @ (ProduceError::Fatal(_) | ProduceError::Denied(_))) => return Err(error.into()),
                 Err(error) => {
                     self.options.telemetry.dependency_away(&Dependency::Kafka, &error.to_string());
                     if self.pause_between_tries()? {

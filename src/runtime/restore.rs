@@ -107,7 +107,8 @@ impl StreamThread {
         let names = self.store_names(id);
         self.options.telemetry.task_restored(id, &names, 0, started.elapsed());
         let limits = Limits { max_output_bytes: self.options.kafka.max_record_bytes };
-        let task = Task::new(&self.topology, &self.options.kafka.application_id, id, state, limits);
+        let mut task = Task::new(&self.topology, &self.options.kafka.application_id, id, state, limits);
+        self.lowered.iter().for_each(|(topic, bytes)| task.lower_limit(topic, *bytes));
         Ok(Some(OwnedTask { task, inputs: Vec::new(), changelogs, rest: None }))
     }
 

@@ -13,7 +13,7 @@ use crate::error::{Dependency, FatalError};
 use crate::external::Dispatcher;
 use crate::kafka::{
     ChangelogReader, ConsumerError, Event, GroupConsumer, LibrdkafkaProducer, NativeProducer, Outgoing, ProduceError,
-    Rebalance, TransactionalProducer,
+    Rebalance, TooLarge, TransactionalProducer,
 };
 use crate::position::{Partition, Position, TaskId, TopicPartition};
 use crate::record::{Headers, RawRecord, Timestamp};
@@ -59,6 +59,8 @@ pub(super) enum Halt {
     Recover(AbortReason, String),
     /// The consumer is of no more use: the same, with a new one.
     Rejoin(String),
+    /// A topic has no room for a record: the same, and the record is set aside when it comes again.
+    Refused(TooLarge),
     /// Stop the application.
     Fatal(FatalError),
 }
@@ -72,11 +74,15 @@ impl From<FatalError> for Halt {
 impl From<ProduceError> for Halt {
     fn from(error: ProduceError) -> Self {
         match error {
-            ProduceError::Abort(reason) | ProduceError::Again(reason) | ProduceError::RecordTooLarge(reason) => {
-                Halt::Recover(AbortReason::Broker, reason)
-            }
+            ProduceError::Abort(reason) | ProduceError::Again(reason) => Halt::Recover(AbortReason::Broker, reason),
+            ProduceError::RecordTooLarge(refused) => Halt::Refused(refused),
             ProduceError::Fenced(reason) => Halt::Recover(AbortReason::Fenced, reason),
-            ProduceError::Fatal(reason) => Halt::Fatal(FatalError::Authorisation(reason)),
+            ProduceError::Fatal(reason) => Halt::Fatal(FatalError::Environment(reason)),
+            ProduceError::Missing(reason) => {
+                let text = format!("{reason}; create it (`apply` does), and start again");
+                Halt::Fatal(FatalError::Environment(text))
+            }
+            ProduceError::Denied(reason) => Halt::Fatal(FatalError::Authorisation(reason)),
         }
     }
 }
@@ -117,6 +123,8 @@ pub(super) struct StreamThread {
     pub(super) initialising: Option<Instant>,
     /// Failures in a row, for the back-off.
     pub(super) failures: u32,
+    /// What topics take that have refused a record, in bytes of key + value + headers.
+    pub(super) lowered: BTreeMap<String, usize>,
     /// When this thread's membership was last fenced.
     pub(super) fenced_at: Option<Instant>,
     /// Set while the client has reported the cluster away: when it was last asked after.
@@ -170,6 +178,7 @@ impl StreamThread {
             resting: false,
             initialising: None,
             failures: 0,
+            lowered: BTreeMap::new(),
             fenced_at: None,
             kafka_away: None,
             latencies: Vec::with_capacity(LATENCY_SAMPLES),
@@ -195,6 +204,7 @@ impl StreamThread {
                     return Err(error);
                 }
                 Some(Halt::Recover(class, reason)) => halt = self.recover(class, &reason).err(),
+                Some(Halt::Refused(refused)) => halt = self.refused(&refused).err(),
                 Some(Halt::Rejoin(reason)) => halt = self.rejoin(&reason).err(),
                 None if self.shutdown.is_cancelled() => return self.shut_down(),
                 None => halt = self.turn().err(),
@@ -310,7 +320,7 @@ impl StreamThread {
                 let id = owned.task.id();
                 Err(self.store_failed(id, &error))
             }
-            Err(fault @ (TaskFault::Unhandled { .. } | TaskFault::UnknownTopic(_))) => {
+            Err(fault @ (TaskFault::Unhandled { .. } | TaskFault::NoRoom(_) | TaskFault::UnknownTopic(_))) => {
                 Err(Halt::Fatal(FatalError::Environment(fault.to_string())))
             }
         }

@@ -17,21 +17,24 @@ use kafka_protocol::messages::{
     ProduceResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
 };
 
-use super::engine::{Call, Engine, Leaders, Part};
+use super::engine::{Call, Engine, Part};
 use super::error::ProduceError;
 use super::handle::Producer;
+use super::leaders::Leaders;
 use super::reach::{leaders, whoever};
 use super::settings::ProducerSettings;
 use super::shared::Shared;
 use super::transaction::produce_request;
 use crate::wire::{
-    ApiName, BrokerId, Client, Connection, CoordinatorKind, Outgoing, Settings, TrySendError, WireError,
+    ApiName, BrokerId, Client, Connection, CoordinatorKind, Outgoing, Settings, TopicId, TrySendError, WireError,
 };
 
 /// Transactions v2 by version: they enlist by themselves, and EndTxn answers with the next identity.
 const PRODUCE_V2: i16 = 12;
 const OFFSETS_V2: i16 = 5;
 const END_V2: i16 = 5;
+/// The first Produce that names topics by id, so that nothing is written to one that was made anew under the name.
+const PRODUCE_BY_ID: i16 = 13;
 /// The oldest Produce of the encoding that is written here.
 const PRODUCE_OLDEST: i16 = 9;
 const INIT_OLDEST: i16 = 2;
@@ -242,9 +245,11 @@ impl Driver {
         let settings = &self.engine.settings;
         let id = settings.transactional_id.as_deref();
         let oldest = if id.is_some() { PRODUCE_V2 } else { PRODUCE_OLDEST };
-        let version = connection.version::<ProduceRequest>(&(oldest..=PRODUCE_V2))?;
+        let known = parts.iter().all(|part| part.id != TopicId::default());
+        let newest = if known { PRODUCE_BY_ID } else { PRODUCE_V2 };
+        let version = connection.version::<ProduceRequest>(&(oldest..=newest))?;
         // The broker gives up on its replicas before the client gives up on the broker.
-        let body = produce_request(id, settings.request_timeout.mul_f64(0.75), parts);
+        let body = produce_request(id, settings.request_timeout.mul_f64(0.75), version >= PRODUCE_BY_ID, parts);
         let timeout = Some(settings.request_timeout);
         let request = Outgoing { key: ApiKey::Produce, version, body, timeout };
         let reply = connection.try_send(request).map_err(|error| match error {

@@ -13,7 +13,13 @@ use crate::position::{Partition, TopicPartition};
 use crate::record::{Headers, Timestamp};
 use crate::wire::batch::{Entry, Open};
 use crate::wire::producer::ProduceError;
+use crate::wire::producer::leaders::Led;
 use crate::wire::producer::shared::{Committed, Member, Seal};
+
+/// A topic of this id with these leaders.
+fn led(id: u8, leaders: [i32; 2]) -> Led {
+    Led { id: TopicId([id; 16]), leaders: leaders.map(|leader| Some(BrokerId(leader))).to_vec() }
+}
 
 struct World {
     engine: Engine,
@@ -30,7 +36,7 @@ fn world() -> World {
     assert_eq!(world.engine.initialised(Ok(response), now), None);
     world.command(Command::Topic("t".into()));
     assert!(matches!(world.calls()[..], [Call::Metadata { .. }]));
-    world.engine.metadata(vec![("t".into(), Ok(vec![Some(BrokerId(1)), Some(BrokerId(1))]))], now);
+    world.engine.metadata(vec![("t".into(), Ok(led(1, [1, 1])))], now);
     world
 }
 
@@ -243,7 +249,7 @@ fn n8_a_leader_that_moved_is_looked_up_and_gets_the_same_batch() {
     world.produced(flight, 0, 6);
     world.now += Duration::from_secs(1);
     assert!(matches!(world.calls()[..], [Call::Metadata { .. }]));
-    world.engine.metadata(vec![("t".into(), Ok(vec![Some(BrokerId(2)), Some(BrokerId(1))]))], world.now);
+    world.engine.metadata(vec![("t".into(), Ok(led(1, [2, 1])))], world.now);
     match &world.calls()[..] {
         [Call::Produce { broker: BrokerId(2), parts, .. }] => assert_eq!(parts[0].bytes, bytes),
         other => panic!("{other:?}"),
@@ -272,4 +278,52 @@ fn n8_one_request_carries_one_batch_of_each_partition() {
     let sizes: Vec<usize> =
         calls.iter().map(|call| if let Call::Produce { parts, .. } = call { parts.len() } else { 0 }).collect();
     assert_eq!(sizes, [2, 1]);
+}
+
+#[test]
+fn n8_a_topic_that_is_made_anew_ends_the_transaction() {
+    let mut world = world();
+    world.batch(0);
+    let (flight, _) = world.produce();
+    world.produced(flight, 0, 100);
+    world.engine.metadata(vec![("t".into(), Ok(led(1, [1, 1])))], world.now);
+    assert!(!world.engine.notices.iter().any(|notice| matches!(notice, Notice::Failed(_))), "it is the same one");
+    world.engine.metadata(vec![("t".into(), Ok(led(2, [1, 1])))], world.now);
+    let error = world.failure();
+    assert!(
+        matches!(&error, ProduceError::Abort(text) if text.contains("topic t was deleted and made anew")),
+        "{error}"
+    );
+}
+
+#[test]
+fn n8_a_topic_that_stays_away_is_named_as_missing() {
+    let mut world = world();
+    world.batch(0);
+    let (flight, _) = world.produce();
+    world.produced(flight, 0, 100);
+    let missing = || Err(WireError::UnknownTopic { topic: "t".to_owned() });
+    world.engine.metadata(vec![("t".into(), missing())], world.now);
+    let patience = world.engine.settings.delivery_timeout;
+    world.now += patience / 2;
+    world.engine.expire(world.now);
+    world.now += patience;
+    world.engine.expire(world.now);
+    let error = world.failure();
+    assert!(matches!(&error, ProduceError::Missing(text) if text.contains("topic t does not exist")), "{error}");
+}
+
+#[test]
+fn n8_answers_that_name_topics_by_id_are_understood() {
+    let mut world = world();
+    world.batch(1);
+    let (flight, _) = world.produce();
+    let part = PartitionProduceResponse::default().with_index(1).with_base_offset(40);
+    let topic = TopicProduceResponse::default().with_partition_responses(vec![part]);
+    let topic = topic.with_topic_id("01010101-0101-0101-0101-010101010101".parse().unwrap());
+    world.engine.produced(flight, Ok(ProduceResponse::default().with_responses(vec![topic])), world.now);
+    world.seal(false);
+    world.calls();
+    world.ended(7, 1);
+    assert_eq!(world.committed().unwrap().next_offsets, [(Slot(4), Offset(41))]);
 }

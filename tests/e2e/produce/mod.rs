@@ -4,6 +4,8 @@
 mod commit;
 mod faults;
 mod fences;
+mod hung;
 mod interop;
 mod proxy;
 mod support;
+mod throttled;
