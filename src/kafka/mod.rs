@@ -5,6 +5,7 @@
 //! stream thread that owns it (rule R-1); nothing here spawns a thread.
 
 mod admin;
+mod anew;
 mod changelog;
 mod consumer;
 mod ends;

@@ -77,6 +77,8 @@ impl Settings {
         config.set("group.instance.id", self.transactional_id(thread));
         config.set("partition.assignment.strategy", if self.co_partitioned { "range" } else { "cooperative-sticky" });
         config.set("auto.offset.reset", if self.from_beginning { "earliest" } else { "latest" });
+        // It tells of topics that were made anew in this part of its log only.
+        log_also(&mut config, super::anew::DEBUG);
         // Where a partition ends, positions have to pass the markers of transactions (rule R-7).
         config.set("enable.partition.eof", "true");
         // A pattern has to find a new table's topic soon, not within the default five minutes.
@@ -136,9 +138,7 @@ impl Settings {
         // librdkafka refuses a request that may outlive its transaction.
         config.set("socket.timeout.ms", &timeout);
         // The producer counts the connections that fail (rule R-11), which only this log tells in full.
-        let debug = config.get("debug").map_or_else(|| "broker".to_owned(), |others| format!("broker,{others}"));
-        config.set("debug", debug);
-        config.set_log_level(RDKafkaLogLevel::Debug);
+        log_also(&mut config, "broker");
         config
     }
 
@@ -158,4 +158,11 @@ impl Settings {
     pub fn transactional_id(&self, thread: usize) -> String {
         format!("{}-{}-{thread}", self.application_id, self.instance_id)
     }
+}
+
+/// Has librdkafka write a part of its log that is off by default; the client's context decides what becomes of it.
+fn log_also(config: &mut ClientConfig, part: &str) {
+    let debug = config.get("debug").map_or_else(|| part.to_owned(), |others| format!("{part},{others}"));
+    config.set("debug", debug);
+    config.set_log_level(RDKafkaLogLevel::Debug);
 }

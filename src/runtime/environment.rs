@@ -158,9 +158,11 @@ impl Environment {
 
     fn check_topics(&self) -> Result<usize, Problem> {
         let admin = self.admin()?;
-        let missing = self.missing(&admin.topics()?);
-        if !missing.is_empty() {
-            return Err(FatalError::Environment(missing.join("\n")).into());
+        let topics = admin.topics()?;
+        let mut problems = self.missing(&topics);
+        problems.extend(self.stranded(&admin, &topics)?);
+        if !problems.is_empty() {
+            return Err(FatalError::Environment(problems.join("\n")).into());
         }
         let mut limit = self.options.kafka.max_record_bytes;
         let changelogs = self.topology.stores().iter().filter(|store| store.spec.changelog);
@@ -172,6 +174,33 @@ impl Environment {
             }
         }
         Ok(limit)
+    }
+
+    /// Checks the topics again, after one of them has changed in mid-run.
+    pub(super) fn check_again(&self) -> Result<(), Problem> {
+        self.check_topics().map(drop)
+    }
+
+    /// State that no task would read, since it was split by more partitions than the sources have now.
+    fn stranded(&self, admin: &Admin, topics: &BTreeMap<String, TopicState>) -> Result<Vec<String>, KafkaFailure> {
+        let mut problems = Vec::new();
+        for store in self.topology.stores().iter().filter(|store| store.spec.changelog) {
+            let topic = self.changelog(&store.spec.name);
+            let wanted = self.partitions_of(topics, store.sub_topology);
+            let (Some(found), Some(wanted)) = (topics.get(&topic), wanted) else { continue };
+            for partition in wanted..found.partitions {
+                if admin.has_records(&topic, partition)? {
+                    problems.push(format!(
+                        "changelog topic {topic} has state in partition {partition}, its sources have {wanted} partitions; \
+                         a store's state is kept per partition, so delete the topic and the state directory, and run: {} \
+                         apply",
+                        self.topology.name()
+                    ));
+                    break;
+                }
+            }
+        }
+        Ok(problems)
     }
 
     fn missing(&self, topics: &BTreeMap<String, TopicState>) -> Vec<String> {

@@ -94,6 +94,7 @@ impl StreamThread {
         for (id, reason) in std::mem::take(&mut self.condemned) {
             self.quarantine(id, &reason)?;
         }
+        self.check_topics()?;
         self.rewind_input()
     }
 
@@ -121,9 +122,11 @@ impl StreamThread {
         if inputs.is_empty() {
             return Ok(());
         }
+        let beginnings = self.beginnings(&mut inputs, STEP)?;
         let committed = self.consumer.committed(&inputs, STEP);
         let committed = committed.map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
         let mut positions: Vec<(TopicPartition, Offset)> = Vec::with_capacity(committed.len());
+        positions.extend(beginnings.iter().cloned());
         for (at, next) in committed {
             let next = match next {
                 Some(next) => next,
@@ -135,7 +138,10 @@ impl StreamThread {
             };
             positions.push((at, next));
         }
-        self.consumer.seek(&positions, STEP).map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))
+        let sought = self.consumer.seek(&positions, STEP);
+        sought.map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
+        self.begun_anew(&beginnings);
+        Ok(())
     }
 
     /// Waits between two tries, keeping the membership; true when the shutdown was asked for meanwhile.

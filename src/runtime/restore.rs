@@ -42,6 +42,7 @@ enum RestoreError {
     Kafka(KafkaFailure),
     Store(StoreError),
     Fenced(String),
+    MadeAnew(String),
     Fatal(FatalError),
     Interrupted,
 }
@@ -72,6 +73,7 @@ impl Meanwhile<'_> {
                 self.consumer.seek(&[(at, raw.offset)], PUT_BACK)?;
             }
             Event::Error(ConsumerError::Fenced(reason)) => return Err(RestoreError::Fenced(reason)),
+            Event::Error(ConsumerError::MadeAnew(topic)) => return Err(RestoreError::MadeAnew(topic)),
             Event::Error(ConsumerError::Fatal(error)) => return Err(RestoreError::Fatal(error)),
             Event::Error(_) | Event::End(_) | Event::Idle => {}
         }
@@ -187,6 +189,7 @@ impl StreamThread {
             Err(RestoreError::Kafka(error)) => Err(Halt::Recover(AbortReason::Broker, error.to_string())),
             Err(RestoreError::Store(error)) => Err(self.store_failed(id, &error)),
             Err(RestoreError::Fenced(reason)) => Err(Halt::Rejoin(reason)),
+            Err(RestoreError::MadeAnew(topic)) => Err(Halt::MadeAnew(topic)),
             Err(RestoreError::Fatal(error)) => Err(Halt::Fatal(error)),
         }
     }

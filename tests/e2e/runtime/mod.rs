@@ -10,4 +10,5 @@ mod recreated;
 mod rights;
 mod running;
 mod start;
+mod stopped;
 pub(crate) mod support;

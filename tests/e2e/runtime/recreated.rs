@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use headrace::codec::text;
 use headrace::error::FatalError;
 use headrace::partitioner::partition_of;
+use headrace::topology::Topology;
 use testbed::wait;
 
 use super::operator::{Operator, small};
@@ -88,16 +90,105 @@ fn wait_counted(operator: &Operator<'_>, what: &str, from: u64, to: u64) {
 
 #[test]
 fn r10_an_input_that_is_made_anew_is_read_from_its_beginning() {
-    for partitions in [PARTITIONS, PARTITIONS - 2] {
-        let (kafka, _guard) = broker();
-        let (bench, directory) = (Bench::new(kafka, "anew-in"), tempfile::tempdir().expect("directory"));
-        let operator = Operator::new(&bench);
-        let running = bench.run(bench.options("one", directory.path()));
-        operator.send((0..1_000).map(small));
-        bench.wait_drained();
-        operator.recreate(&bench.input(), partitions);
-        operator.send((1_000..5_000).map(small));
-        wait_counted(&operator, &format!("{partitions} partitions"), 1_000, 5_000);
-        running.stop().expect("stopped");
+    let (kafka, _guard) = broker();
+    let (bench, directory) = (Bench::new(kafka, "anew-in"), tempfile::tempdir().expect("directory"));
+    let operator = Operator::new(&bench);
+    let running = bench.run(bench.options("one", directory.path()));
+    operator.send((0..1_000).map(small));
+    bench.wait_drained();
+    operator.recreate(&bench.input(), PARTITIONS);
+    // More than the old topic had: its positions are within the new one, and no broker would object to them.
+    operator.send((1_000..5_000).map(small));
+    wait_counted(&operator, "the new one", 1_000, 5_000);
+    running.stop().expect("stopped");
+}
+
+#[test]
+fn r10_an_input_made_anew_with_fewer_partitions_is_read_from_its_beginning_where_no_state_hangs_on_them() {
+    let (kafka, _guard) = broker();
+    let (bench, directory) = (Bench::new(kafka, "shrunk-in"), tempfile::tempdir().expect("directory"));
+    let operator = Operator::new(&bench);
+    let mut builder = Topology::builder("copying");
+    let numbers = builder.source("numbers", &bench.input(), (text(), text()));
+    builder.sink("copied", numbers, &bench.output(), text(), text());
+    let running = bench.run_topology(builder.build().expect("topology"), bench.options("one", directory.path()));
+    operator.send((0..1_000).map(small));
+    bench.wait_drained();
+    operator.recreate(&bench.input(), PARTITIONS - 2);
+    operator.send((1_000..5_000).map(small));
+    wait::until("all is copied", PATIENCE, || {
+        let records = bench.read(&bench.output());
+        let mut numbers: Vec<u64> =
+            records.iter().map(|record| record.value.as_ref().unwrap().parse().unwrap()).collect();
+        numbers.sort_unstable();
+        if numbers == (0..5_000).collect::<Vec<_>>() { Ok(()) } else { Err(format!("{} of 5000", numbers.len())) }
+    })
+    .expect("each once");
+    running.stop().expect("stopped");
+}
+
+#[test]
+fn r21_an_input_made_anew_with_fewer_partitions_ends_an_application_whose_state_hangs_on_them() {
+    let (kafka, _guard) = broker();
+    let (bench, directory) = (Bench::new(kafka, "shrunk-state"), tempfile::tempdir().expect("directory"));
+    let operator = Operator::new(&bench);
+    let running = bench.run(bench.options("one", directory.path()));
+    operator.send((0..1_000).map(small));
+    bench.wait_drained();
+    operator.recreate(&bench.input(), PARTITIONS - 2);
+    operator.send((1_000..2_000).map(small));
+    // Now, and at each start until somebody has decided what becomes of the state.
+    let second = || bench.run(bench.options("one", directory.path()));
+    for error in [running.ended(), second().ended()] {
+        let error = error.expect_err("it was to end");
+        assert!(matches!(error, FatalError::Environment(_)), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains(&bench.changelog()) && text.contains("its sources have 2 partitions"), "{text}");
     }
+    assert_eq!(operator.counted(), (0..1_000).collect::<Vec<_>>(), "nothing was counted from the wrong state");
+}
+
+#[test]
+fn r10_an_input_that_is_made_anew_under_load_loses_and_doubles_nothing_of_the_new_one() {
+    let (kafka, _guard) = broker();
+    let (bench, directory) = (Bench::new(kafka, "anew-load"), tempfile::tempdir().expect("directory"));
+    let operator = Operator::new(&bench);
+    let options = || bench.options("one", directory.path());
+    let running = bench.run_topology(bench.topology(PACE, true), options());
+    operator.send((0..4_000).map(small));
+    wait::until("it is at work", PATIENCE, || match bench.progress().0 {
+        committed if committed > 200 => Ok(()),
+        committed => Err(committed.to_string()),
+    })
+    .expect("at work");
+    operator.recreate(&bench.input(), PARTITIONS);
+    operator.send((4_000..9_000).map(small));
+    wait_counted(&operator, "the new one", 4_000, 9_000);
+    running.stop().expect("stopped");
+    assert!(operator.counted().len() < 9_000, "the control: it was to lose the rest of the old one");
+    // What a restart finds committed is of the new topic.
+    let second = bench.run(options());
+    operator.send((9_000..9_100).map(small));
+    wait_counted(&operator, "after a restart", 4_000, 9_100);
+    second.stop().expect("stopped");
+}
+
+#[test]
+fn r10_an_input_that_stays_away_is_waited_for_and_then_read_from_its_beginning() {
+    let (kafka, _guard) = broker();
+    let (bench, directory) = (Bench::new(kafka, "away-in"), tempfile::tempdir().expect("directory"));
+    let operator = Operator::new(&bench);
+    let running = bench.run(bench.options("one", directory.path()));
+    operator.send((0..1_000).map(small));
+    bench.wait_drained();
+    operator.delete(&bench.input());
+    wait::until("its partitions are given up", PATIENCE, || match running.telemetry.health.tasks().len() {
+        0 => Ok(()),
+        tasks => Err(format!("{tasks} tasks")),
+    })
+    .expect("given up");
+    bench.create(&bench.input(), PARTITIONS);
+    operator.send((1_000..5_000).map(small));
+    wait_counted(&operator, "the new one", 1_000, 5_000);
+    running.stop().expect("stopped");
 }
