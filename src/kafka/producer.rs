@@ -13,7 +13,7 @@ use rdkafka::ClientContext;
 use rdkafka::Message as _;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::message::{BorrowedMessage, Header, Headers as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 use rdkafka::util::Timeout;
@@ -23,7 +23,7 @@ use crate::record::Headers;
 
 use super::membership::Membership;
 use super::settings::Settings;
-use super::transaction::{Committed, Outgoing, ProduceError, Slot, TransactionalProducer};
+use super::transaction::{Committed, Outgoing, ProduceError, Slot, TooLarge, TransactionalProducer};
 
 /// How long one look for delivery reports lasts while waiting for all of them.
 const FLUSH_SLICE: Duration = Duration::from_millis(1);
@@ -36,10 +36,33 @@ const QUEUE_PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 struct Deliveries {
-    failed: Option<KafkaError>,
+    /// The first one, with its topic.
+    failed: Option<(KafkaError, String)>,
+    /// The largest record of those that were refused as too large.
+    too_large: Option<TooLarge>,
     /// Connections that failed since the producer was initialised.
     failures: u64,
     acknowledged: BTreeMap<Slot, i64>,
+}
+
+impl Deliveries {
+    fn fail(&mut self, error: &KafkaError, record: &BorrowedMessage<'_>) {
+        self.failed.get_or_insert_with(|| (error.clone(), record.topic().to_owned()));
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
+            let bytes = size(record);
+            if self.too_large.as_ref().is_none_or(|known| known.bytes < bytes) {
+                let (topic, reason) = (record.topic().to_owned(), format!("delivery: {error}"));
+                self.too_large = Some(TooLarge { topic, bytes, alone: false, reason });
+            }
+        }
+    }
+}
+
+/// Bytes of key, value and headers.
+fn size(record: &BorrowedMessage<'_>) -> usize {
+    let headers = record.headers().into_iter().flat_map(|headers| headers.iter());
+    let headers = headers.map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len));
+    record.key_len() + record.payload_len() + headers.sum::<usize>()
 }
 
 #[derive(Default)]
@@ -84,7 +107,7 @@ impl ProducerContext for DeliveryContext {
                 *last = record.offset().max(*last);
             }),
             Ok(_) => {}
-            Err((error, _)) => self.with(|deliveries| _ = deliveries.failed.get_or_insert(error.clone())),
+            Err((error, record)) => self.with(|deliveries| deliveries.fail(error, record)),
         }
     }
 }
@@ -93,6 +116,8 @@ impl ProducerContext for DeliveryContext {
 pub struct LibrdkafkaProducer {
     client: BaseProducer<DeliveryContext>,
     transactional: bool,
+    /// Whether each batch has one record.
+    one_by_one: bool,
     open: bool,
     /// How long the acknowledgements of a transaction may take.
     patience: Duration,
@@ -108,7 +133,7 @@ impl LibrdkafkaProducer {
     /// # Errors
     /// librdkafka refuses the configuration.
     pub fn transactional(settings: &Settings, thread: usize) -> Result<Self, ProduceError> {
-        Self::create(&settings.transactional(thread), true, settings.transaction_timeout)
+        Self::create(settings, &settings.transactional(thread), true)
     }
 
     /// A producer without transactions, for at-least-once (rule R-29).
@@ -116,20 +141,32 @@ impl LibrdkafkaProducer {
     /// # Errors
     /// librdkafka refuses the configuration.
     pub fn idempotent(settings: &Settings, thread: usize) -> Result<Self, ProduceError> {
-        Self::create(&settings.idempotent(thread), false, settings.transaction_timeout)
+        Self::create(settings, &settings.idempotent(thread), false)
     }
 
-    fn create(config: &rdkafka::ClientConfig, transactional: bool, patience: Duration) -> Result<Self, ProduceError> {
+    fn create(settings: &Settings, config: &rdkafka::ClientConfig, transactional: bool) -> Result<Self, ProduceError> {
         let client = config
             .create_with_context(DeliveryContext::default())
             .map_err(|error| ProduceError::Fatal(format!("producer: {error}")))?;
-        Ok(LibrdkafkaProducer { client, transactional, open: false, patience, sealed: None, suspicion: None })
+        Ok(LibrdkafkaProducer {
+            client,
+            transactional,
+            one_by_one: settings.max_batch_bytes == Some(1),
+            open: false,
+            patience: settings.transaction_timeout,
+            sealed: None,
+            suspicion: None,
+        })
     }
 
     fn check_deliveries(&self) -> Result<(), ProduceError> {
-        match self.client.context().with(|deliveries| deliveries.failed.clone()) {
-            Some(error) => Err(classify("delivery", &error)),
-            None => Ok(()),
+        match self.client.context().with(|deliveries| (deliveries.failed.clone(), deliveries.too_large.clone())) {
+            (None, _) => Ok(()),
+            // All records of a batch share its fate, so that of several none is known to be the one.
+            (Some(_), Some(refused)) => {
+                Err(ProduceError::RecordTooLarge(TooLarge { alone: self.one_by_one, ..refused }))
+            }
+            (Some((error, topic)), None) => Err(classify(&format!("delivery to {topic}"), &error)),
         }
     }
 
@@ -208,7 +245,19 @@ impl TransactionalProducer for LibrdkafkaProducer {
                     base = back;
                     self.serve(FLUSH_SLICE)?;
                 }
-                Err((error, _)) => return Err(classify("produce", &error)),
+                // Larger than the client may send at all.
+                Err((error @ KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge), back)) => {
+                    let headers = record.headers.iter();
+                    let headers = headers.map(|header| header.name.len() + header.value.as_ref().map_or(0, Vec::len));
+                    let bytes = back.key.map_or(0, <[u8]>::len) + back.payload.map_or(0, <[u8]>::len);
+                    return Err(ProduceError::RecordTooLarge(TooLarge {
+                        topic: record.topic.to_owned(),
+                        bytes: bytes + headers.sum::<usize>(),
+                        alone: true,
+                        reason: format!("produce: {error}"),
+                    }));
+                }
+                Err((error, _)) => return Err(classify(&format!("produce to {}", record.topic), &error)),
             }
         }
     }
@@ -292,10 +341,24 @@ fn retrying(
     }
 }
 
+/// What to allow to the application's user.
+fn way_out(code: Option<RDKafkaErrorCode>) -> &'static str {
+    use RDKafkaErrorCode as Code;
+    match code {
+        Some(Code::TopicAuthorizationFailed) => "; allow Write on the topic to the application's user",
+        Some(Code::GroupAuthorizationFailed) => "; allow Read on the group to the application's user",
+        Some(Code::TransactionalIdAuthorizationFailed) => {
+            "; allow Write on the transactional id to the application's user"
+        }
+        _ => "",
+    }
+}
+
 fn classify(step: &str, error: &KafkaError) -> ProduceError {
+    let way_out = way_out(error.rdkafka_error_code());
     let text = match error {
-        KafkaError::Transaction(inner) => format!("{step}: {}", inner.string()),
-        other => format!("{step}: {other}"),
+        KafkaError::Transaction(inner) => format!("{step}: {}{way_out}", inner.string()),
+        other => format!("{step}: {other}{way_out}"),
     };
     use RDKafkaErrorCode as Code;
     match error.rdkafka_error_code() {
@@ -313,10 +376,9 @@ fn classify(step: &str, error: &KafkaError) -> ProduceError {
             | Code::ClusterAuthorizationFailed
             | Code::TransactionalIdAuthorizationFailed
             | Code::SaslAuthenticationFailed
-            | Code::Authentication
-            | Code::UnsupportedVersion
-            | Code::InvalidTransactionTimeout,
-        ) => ProduceError::Fatal(text),
+            | Code::Authentication,
+        ) => ProduceError::Denied(text),
+        Some(Code::UnsupportedVersion | Code::InvalidTransactionTimeout) => ProduceError::Fatal(text),
         _ => ProduceError::Abort(text),
     }
 }

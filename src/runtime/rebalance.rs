@@ -52,6 +52,7 @@ impl StreamThread {
                 self.unopened.push(at.clone());
             }
         }
+        self.check_topics()?;
         self.open_assigned()
     }
 
@@ -178,7 +179,8 @@ impl StreamThread {
                 Ok(()) => {}
                 Err(Halt::Fatal(error)) => return Err(error),
                 // What was not committed is processed again by whoever comes next.
-                Err(Halt::Recover(_, reason) | Halt::Rejoin(reason)) => {
+                Err(halt) => {
+                    let reason = halt.to_string();
                     self.options.telemetry.transaction_aborted(&self.name, AbortReason::Shutdown, &reason);
                 }
             }

@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
-use crate::error::{Dependency, FatalError};
+use crate::error::Dependency;
 use crate::kafka::ProduceError;
 use crate::position::{Offset, TaskId, TopicPartition};
 use crate::store::StoreError;
@@ -38,7 +38,7 @@ impl StreamThread {
                         return Ok(());
                     }
                 }
-                Err(ProduceError::Fatal(reason)) => return Err(Halt::Fatal(FatalError::Authorisation(reason))),
+                Err(error @ (ProduceError::Fatal(_) | ProduceError::Denied(_))) => return Err(error.into()),
                 Err(error) => {
                     self.options.telemetry.dependency_away(&Dependency::Kafka, &error.to_string());
                     if self.pause_between_tries()? {
@@ -94,6 +94,7 @@ impl StreamThread {
         for (id, reason) in std::mem::take(&mut self.condemned) {
             self.quarantine(id, &reason)?;
         }
+        self.check_topics()?;
         self.rewind_input()
     }
 
@@ -121,9 +122,11 @@ impl StreamThread {
         if inputs.is_empty() {
             return Ok(());
         }
+        let beginnings = self.beginnings(&mut inputs, STEP)?;
         let committed = self.consumer.committed(&inputs, STEP);
         let committed = committed.map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
         let mut positions: Vec<(TopicPartition, Offset)> = Vec::with_capacity(committed.len());
+        positions.extend(beginnings.iter().cloned());
         for (at, next) in committed {
             let next = match next {
                 Some(next) => next,
@@ -135,7 +138,10 @@ impl StreamThread {
             };
             positions.push((at, next));
         }
-        self.consumer.seek(&positions, STEP).map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))
+        let sought = self.consumer.seek(&positions, STEP);
+        sought.map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
+        self.begun_anew(&beginnings);
+        Ok(())
     }
 
     /// Waits between two tries, keeping the membership; true when the shutdown was asked for meanwhile.

@@ -4,6 +4,7 @@
 //! long, so the group membership is kept whatever is away.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,7 +14,7 @@ use crate::error::{Dependency, FatalError};
 use crate::external::Dispatcher;
 use crate::kafka::{
     ChangelogReader, ConsumerError, Event, GroupConsumer, LibrdkafkaProducer, NativeProducer, Outgoing, ProduceError,
-    Rebalance, TransactionalProducer,
+    Rebalance, TooLarge, TransactionalProducer,
 };
 use crate::position::{Partition, Position, TaskId, TopicPartition};
 use crate::record::{Headers, RawRecord, Timestamp};
@@ -59,8 +60,23 @@ pub(super) enum Halt {
     Recover(AbortReason, String),
     /// The consumer is of no more use: the same, with a new one.
     Rejoin(String),
+    /// This input was made anew: the same, and it is read from its beginning.
+    MadeAnew(String),
+    /// A topic has no room for a record: the same, and the record is set aside when it comes again.
+    Refused(TooLarge),
     /// Stop the application.
     Fatal(FatalError),
+}
+
+impl fmt::Display for Halt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Halt::Recover(_, reason) | Halt::Rejoin(reason) => f.write_str(reason),
+            Halt::MadeAnew(topic) => write!(f, "topic {topic} was made anew"),
+            Halt::Refused(refused) => refused.fmt(f),
+            Halt::Fatal(error) => error.fmt(f),
+        }
+    }
 }
 
 impl From<FatalError> for Halt {
@@ -72,11 +88,15 @@ impl From<FatalError> for Halt {
 impl From<ProduceError> for Halt {
     fn from(error: ProduceError) -> Self {
         match error {
-            ProduceError::Abort(reason) | ProduceError::Again(reason) | ProduceError::RecordTooLarge(reason) => {
-                Halt::Recover(AbortReason::Broker, reason)
-            }
+            ProduceError::Abort(reason) | ProduceError::Again(reason) => Halt::Recover(AbortReason::Broker, reason),
+            ProduceError::RecordTooLarge(refused) => Halt::Refused(refused),
             ProduceError::Fenced(reason) => Halt::Recover(AbortReason::Fenced, reason),
-            ProduceError::Fatal(reason) => Halt::Fatal(FatalError::Authorisation(reason)),
+            ProduceError::Fatal(reason) => Halt::Fatal(FatalError::Environment(reason)),
+            ProduceError::Missing(reason) => {
+                let text = format!("{reason}; create it (`apply` does), and start again");
+                Halt::Fatal(FatalError::Environment(text))
+            }
+            ProduceError::Denied(reason) => Halt::Fatal(FatalError::Authorisation(reason)),
         }
     }
 }
@@ -117,6 +137,12 @@ pub(super) struct StreamThread {
     pub(super) initialising: Option<Instant>,
     /// Failures in a row, for the back-off.
     pub(super) failures: u32,
+    /// Inputs that were made anew, and are not read from their beginning yet.
+    pub(super) anew: BTreeSet<String>,
+    /// Whether the topics have to be looked at before anything else is read.
+    pub(super) check_topics: bool,
+    /// What topics take that have refused a record, in bytes of key + value + headers.
+    pub(super) lowered: BTreeMap<String, usize>,
     /// When this thread's membership was last fenced.
     pub(super) fenced_at: Option<Instant>,
     /// Set while the client has reported the cluster away: when it was last asked after.
@@ -170,6 +196,9 @@ impl StreamThread {
             resting: false,
             initialising: None,
             failures: 0,
+            anew: BTreeSet::new(),
+            check_topics: false,
+            lowered: BTreeMap::new(),
             fenced_at: None,
             kafka_away: None,
             latencies: Vec::with_capacity(LATENCY_SAMPLES),
@@ -195,6 +224,8 @@ impl StreamThread {
                     return Err(error);
                 }
                 Some(Halt::Recover(class, reason)) => halt = self.recover(class, &reason).err(),
+                Some(Halt::MadeAnew(topic)) => halt = self.made_anew(topic).err(),
+                Some(Halt::Refused(refused)) => halt = self.refused(&refused).err(),
                 Some(Halt::Rejoin(reason)) => halt = self.rejoin(&reason).err(),
                 None if self.shutdown.is_cancelled() => return self.shut_down(),
                 None => halt = self.turn().err(),
@@ -318,7 +349,7 @@ impl StreamThread {
                 let id = owned.task.id();
                 Err(self.store_failed(id, &error))
             }
-            Err(fault @ (TaskFault::Unhandled { .. } | TaskFault::UnknownTopic(_))) => {
+            Err(fault @ (TaskFault::Unhandled { .. } | TaskFault::NoRoom(_) | TaskFault::UnknownTopic(_))) => {
                 Err(Halt::Fatal(FatalError::Environment(fault.to_string())))
             }
         }
@@ -396,8 +427,12 @@ impl StreamThread {
                 self.kafka_away.get_or_insert_with(Instant::now);
                 self.options.telemetry.dependency_away(&Dependency::Kafka, &reason);
             }
-            ConsumerError::MissingTopic(reason) => self.options.telemetry.topic_missing(&reason),
+            ConsumerError::MissingTopic(reason) => {
+                self.check_topics = true;
+                self.options.telemetry.topic_missing(&reason);
+            }
             ConsumerError::PollOverdue => self.options.telemetry.poll_overdue(&self.name),
+            ConsumerError::MadeAnew(topic) => return Err(Halt::MadeAnew(topic)),
             ConsumerError::Fenced(reason) => return Err(Halt::Rejoin(reason)),
             ConsumerError::Fatal(error) => return Err(Halt::Fatal(error)),
         }

@@ -9,11 +9,13 @@
 //! topology's policy, as an output like any other, so that it commits together with the position that skips it.
 
 mod fault;
+mod limits;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
 
 pub use fault::TaskFault;
+pub use limits::Limits;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -27,6 +29,8 @@ use crate::record::{Headers, RawRecord, Timestamp};
 use crate::store::TaskState;
 use crate::topology::{Topics, Topology};
 
+use limits::TopicLimits;
+
 /// What became of a record.
 #[derive(Debug)]
 pub enum Outcome {
@@ -39,13 +43,6 @@ pub enum Outcome {
         /// True when so many were that the input should rest.
         tripped: bool,
     },
-}
-
-/// Limits that the broker sets and the task has to keep.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Largest key + value + headers of a produced record, in bytes.
-    pub max_output_bytes: usize,
 }
 
 struct Source {
@@ -72,7 +69,7 @@ pub struct Task {
     dead_letters: Option<(TopicIndex, Policy)>,
     breaker: Breaker,
     refused: Vec<(Position, RecordError)>,
-    limits: Limits,
+    limits: TopicLimits,
 }
 
 impl Task {
@@ -94,7 +91,7 @@ impl Task {
             breaker: policy.breaker(),
             dead_letters,
             refused: Vec::new(),
-            limits,
+            limits: TopicLimits::new(topology.sink_topics(), limits),
         }
     }
 
@@ -185,20 +182,8 @@ impl Task {
         }
     }
 
-    /// What the broker would refuse for ever is the record's fault, and found before it is produced.
     fn too_large(&self, mark: crate::processor::Mark) -> Option<RecordError> {
-        let (largest, limit) = (self.scope.state.largest_record_write(), self.limits.max_output_bytes);
-        if largest > limit {
-            let reason = format!("a changelog record of {largest} bytes, limit {limit}");
-            return Some(RecordError::new(Stage::Produce, "state-too-large", reason));
-        }
-        let effects = &self.scope.effects;
-        effects.outputs_since(mark).iter().find_map(|output| {
-            let size = effects.size(output);
-            let reason = || format!("an output of {size} bytes, limit {}", self.limits.max_output_bytes);
-            (size > self.limits.max_output_bytes)
-                .then(|| RecordError::new(Stage::Produce, "output-too-large", reason()))
-        })
+        self.limits.exceeded(&self.scope.effects, mark, self.scope.state.largest_record_write())
     }
 
     fn set_aside(&mut self, raw: &RawRecord<'_>, error: RecordError, attempts: u32) -> Result<Outcome, TaskFault> {
@@ -208,14 +193,23 @@ impl Task {
         };
         let provenance = Provenance { application: &self.application, task: self.id, attempts };
         let mut headers = append_provenance(raw, &error, &provenance);
-        let fits = raw.size() + header_bytes(&headers) + OVERHEAD <= self.limits.max_output_bytes;
+        let limit = self.limits.of(topic);
+        let fits = raw.size() + header_bytes(&headers) + OVERHEAD <= limit;
         if !fits {
             headers.push(names::CLAIM, raw.size().to_string());
         }
         let (key, value) = if fits { (raw.key, raw.value) } else { (raw.key.filter(|key| key.len() < 1024), None) };
-        if header_bytes(&headers) + key.map_or(0, <[u8]>::len) + OVERHEAD > self.limits.max_output_bytes {
+        let key_bytes = key.map_or(0, <[u8]>::len);
+        if header_bytes(&headers) + key_bytes + OVERHEAD > limit {
             // The headers alone are too large: like the payload, they stand at the origin. Only ours remain.
             headers.0.drain(..raw.headers.0.len());
+        }
+        if header_bytes(&headers) + key_bytes > limit {
+            let (position, topic) = (self.position_of(raw), self.limits.name(topic));
+            return Err(TaskFault::NoRoom(format!(
+                "{position}: {error}; its dead letter does not fit into {topic}, limit {limit} bytes: raise \
+                 max.message.bytes of the topic"
+            )));
         }
         self.scope.effects.output(topic, None, key, value, raw.timestamp, headers);
         let tripped = self.breaker.count(true);
@@ -258,6 +252,11 @@ impl Task {
     /// The topic's partition is not this task's any more.
     pub fn forget(&mut self, topic: &str) {
         self.progress.retain(|progress| *progress.name != *topic);
+    }
+
+    /// A topic takes no record of more than this many bytes of key + value + headers: the broker has refused one.
+    pub fn lower_limit(&mut self, topic: &str, bytes: usize) {
+        self.limits.lower(topic, bytes);
     }
 
     /// Marks a record that an external target refused for good: it is set aside when it comes by again.

@@ -4,5 +4,7 @@
 mod commit;
 mod faults;
 mod fences;
+mod hung;
 mod interop;
 mod support;
+mod throttled;

@@ -148,6 +148,7 @@ impl Bench {
             fetch_max_bytes: 4 << 20,
             partition_fetch_bytes: 1 << 20,
             max_record_bytes: 900 << 10,
+            max_batch_bytes: None,
             co_partitioned: false,
             from_beginning: true,
             observer: Default::default(),
