@@ -2,7 +2,9 @@
 //! writes is read by clients that know nothing of it: librdkafka, Java's console consumer, Python's client.
 
 mod commit;
+mod dropped;
 mod faults;
 mod fences;
+mod hanging;
 mod interop;
 mod support;
