@@ -29,10 +29,12 @@ use super::schema_loader::SchemaLoader;
 use super::tasks::{OwnedTask, Rest, Tasks};
 use super::watch::{Board, Reporter};
 
-/// Records processed in one turn before anything else is looked at.
-const RECORDS_PER_TURN: usize = 2_000;
+/// How long a turn processes records before anything else is looked at.
+const TURN: Duration = Duration::from_millis(4);
 /// Records between two looks at the clock: reading it took a fifteenth of the time of a small record.
-const RECORDS_PER_CLOCK: usize = 32;
+const RECORDS_PER_CLOCK: u32 = 32;
+/// A record that takes longer is worth a look at the clock of its own.
+const SLOW_RECORD: Duration = Duration::from_micros(50);
 /// Records of one transaction whose latency is observed.
 const LATENCY_SAMPLES: usize = 64;
 /// How long a turn waits for a first record.
@@ -125,6 +127,8 @@ pub(super) struct StreamThread {
     clock: Timestamp,
     /// When the last record was processed, or the last look at an end failed.
     pub(super) busy_at: Instant,
+    /// How many records are processed between two looks at the clock.
+    records_per_clock: u32,
     /// Since when records are in the open transaction.
     pub(super) open_since: Option<Instant>,
     /// The transaction on the wire.
@@ -190,6 +194,7 @@ impl StreamThread {
             ended: BTreeSet::new(),
             clock: now(),
             busy_at: Instant::now(),
+            records_per_clock: RECORDS_PER_CLOCK,
             open_since: None,
             sealed: None,
             blocked_since: None,
@@ -279,7 +284,7 @@ impl StreamThread {
 
     fn commit_due(&mut self) -> Due {
         let Some(since) = self.open_since else { return Due::NotYet };
-        let staged: usize = self.tasks.iter_mut().map(|owned| owned.task.state().staged_bytes()).sum();
+        let staged = self.staged_bytes();
         self.metrics.staged_bytes.set(i64::try_from(staged).unwrap_or(i64::MAX));
         match since.elapsed() >= self.options.commit_interval {
             _ if staged >= self.options.max_staged_bytes => Due::Now,
@@ -296,13 +301,16 @@ impl StreamThread {
             (None, None) => POLL_WAIT,
         };
         self.note_poll();
-        for turn in 0..RECORDS_PER_TURN {
-            match consumer.poll(if turn == 0 { wait } else { Duration::ZERO }) {
+        let (mut started, mut unseen) = (None, 0);
+        loop {
+            match consumer.poll(if started.is_none() { wait } else { Duration::ZERO }) {
                 Event::Record(fetched) => {
-                    if turn % RECORDS_PER_CLOCK == 0 {
-                        (self.clock, self.busy_at) = (now(), Instant::now());
-                    }
+                    let started = *started.get_or_insert_with(|| self.look_at_clock());
                     if !self.process(&fetched.record())? || !self.dispatcher.has_room() {
+                        return Ok(());
+                    }
+                    unseen += 1;
+                    if unseen >= self.records_per_clock && self.is_turn_over(started, std::mem::take(&mut unseen)) {
                         return Ok(());
                     }
                 }
@@ -315,7 +323,24 @@ impl StreamThread {
                 Event::Idle => return Ok(()),
             }
         }
-        Ok(())
+    }
+
+    fn look_at_clock(&mut self) -> Instant {
+        (self.clock, self.busy_at) = (now(), Instant::now());
+        self.busy_at
+    }
+
+    /// A turn is over by time, or by what is staged: however slow or large the records are, commits come when they are due.
+    fn is_turn_over(&mut self, started: Instant, records: u32) -> bool {
+        let before = self.busy_at;
+        let now = self.look_at_clock();
+        let slow = now.duration_since(before) > SLOW_RECORD * records;
+        self.records_per_clock = if slow { 1 } else { RECORDS_PER_CLOCK };
+        now.duration_since(started) >= TURN || self.staged_bytes() >= self.options.max_staged_bytes
+    }
+
+    fn staged_bytes(&mut self) -> usize {
+        self.tasks.iter_mut().map(|owned| owned.task.state().staged_bytes()).sum()
     }
 
     /// Processes one record; false when its partition was paused and will be read again from it.

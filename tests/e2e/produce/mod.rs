@@ -2,8 +2,10 @@
 //! writes is read by clients that know nothing of it: librdkafka, Java's console consumer, Python's client.
 
 mod commit;
+mod dropped;
 mod faults;
 mod fences;
+mod hanging;
 mod hung;
 mod interop;
 mod support;

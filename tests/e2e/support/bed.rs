@@ -4,9 +4,11 @@
 //! handler, which takes the servers out of the static and ends them in order, whatever the tests' outcome. Should the
 //! process be killed, the kernel kills the servers (PDEATHSIG), and the next testbed removes their directories.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 
 use testbed::{Kafka, Testbed, TestbedBuilder};
+
+use super::transactions;
 
 type Shared = Mutex<Option<Arc<Testbed>>>;
 
@@ -15,11 +17,14 @@ static SECURED: Shared = Mutex::new(None);
 
 /// The shared servers; the first call starts them, which takes about ten seconds.
 pub(crate) fn bed() -> Arc<Testbed> {
-    shared(&BED, || {
+    static WATCHED: Once = Once::new();
+    let bed = shared(&BED, || {
         // A killed member holds up its group until its session ends: that may be short here.
         let kafka = Kafka::builder().unwrap().property("group.min.session.timeout.ms", "1000");
         Testbed::builder().kafka_with(kafka).registry().redis().postgres().connect()
-    })
+    });
+    WATCHED.call_once(|| transactions::watch(bed.kafka().unwrap().bootstrap_servers(), transactions::PATIENCE));
+    bed
 }
 
 /// A shared broker with listeners for TLS and SASL, and an authorizer.
