@@ -1,4 +1,4 @@
-//! Topics that were deleted and made anew while they were read.
+//! Topics that were deleted and made anew while they were read, or produced to.
 //!
 //! librdkafka fetches by topic id, so after the id has changed nothing of the new topic comes before it has asked for
 //! metadata. There it takes the new id and goes on at the old position (2.12.1 has a FIXME about it): what stands before

@@ -91,8 +91,10 @@ impl ClientContext for GroupContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.anew.look(facility, message);
         match level {
-            RDKafkaLogLevel::Debug => tracing::trace!(target: "librdkafka", facility, message, "consumer"),
-            RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => {
+            RDKafkaLogLevel::Debug if facility.contains("METADATA") => {
+                tracing::trace!(target: "librdkafka", facility, message, "consumer")
+            }
+            RDKafkaLogLevel::Debug | RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => {
                 tracing::debug!(target: "librdkafka", facility, message, "consumer");
             }
             RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, message, "consumer"),

@@ -21,6 +21,7 @@ use rdkafka::util::Timeout;
 use crate::position::{Offset, TopicPartition};
 use crate::record::Headers;
 
+use super::anew::Anew;
 use super::membership::Membership;
 use super::settings::Settings;
 use super::transaction::{Committed, Outgoing, ProduceError, Slot, TooLarge, TransactionalProducer};
@@ -31,6 +32,8 @@ const FLUSH_SLICE: Duration = Duration::from_millis(1);
 const SUSPICIOUSLY_LONG: Duration = Duration::from_secs(2);
 /// The facility of librdkafka's log that tells of a failed connection.
 const CONNECTION_FAILED: &str = "FAIL";
+/// Patience with a look at which topics there are.
+const LOOKUP: Duration = Duration::from_secs(2);
 /// How long appending may wait for room in the client's queue.
 const QUEUE_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -66,11 +69,15 @@ fn size(record: &BorrowedMessage<'_>) -> usize {
 }
 
 #[derive(Default)]
-struct DeliveryContext(Mutex<Deliveries>);
+struct DeliveryContext {
+    deliveries: Mutex<Deliveries>,
+    /// Topics that were made anew since the producer was.
+    anew: Anew,
+}
 
 impl DeliveryContext {
     fn with<R>(&self, look: impl FnOnce(&mut Deliveries) -> R) -> R {
-        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        look(&mut self.deliveries.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -83,6 +90,7 @@ impl ClientContext for DeliveryContext {
     /// The only place where librdkafka tells of every connection that failed, at once and before it sends a request again:
     /// error events are for some of them only, and warnings leave out the second of two equal ones within 30 s.
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.anew.look(facility, message);
         if facility == CONNECTION_FAILED {
             self.with(|deliveries| deliveries.failures += 1);
         }
@@ -116,6 +124,8 @@ impl ProducerContext for DeliveryContext {
 pub struct LibrdkafkaProducer {
     client: BaseProducer<DeliveryContext>,
     transactional: bool,
+    /// Topics that were appended to.
+    topics: Vec<String>,
     /// Whether each batch has one record.
     one_by_one: bool,
     open: bool,
@@ -151,6 +161,7 @@ impl LibrdkafkaProducer {
         Ok(LibrdkafkaProducer {
             client,
             transactional,
+            topics: Vec::new(),
             one_by_one: settings.max_batch_bytes == Some(1),
             open: false,
             patience: settings.transaction_timeout,
@@ -161,12 +172,32 @@ impl LibrdkafkaProducer {
 
     fn check_deliveries(&self) -> Result<(), ProduceError> {
         match self.client.context().with(|deliveries| (deliveries.failed.clone(), deliveries.too_large.clone())) {
-            (None, _) => Ok(()),
+            (None, _) => match self.client.context().anew.take() {
+                // What the transaction had written there is gone, and the next record may belong to another partition.
+                Some(topic) => Err(ProduceError::Abort(format!("produce: topic {topic} was deleted and made anew"))),
+                None => Ok(()),
+            },
             // All records of a batch share its fate, so that of several none is known to be the one.
             (Some(_), Some(refused)) => {
                 Err(ProduceError::RecordTooLarge(TooLarge { alone: self.one_by_one, ..refused }))
             }
-            (Some((error, topic)), None) => Err(classify(&format!("delivery to {topic}"), &error)),
+            (Some((error, topic)), None) => Err(self.hinder(classify(&format!("delivery to {topic}"), &error))),
+        }
+    }
+
+    fn hinder(&self, error: ProduceError) -> ProduceError {
+        if let ProduceError::Abort(reason) = error { self.hindered(reason) } else { error }
+    }
+
+    /// Records were not delivered in time, maybe since their topic is not there.
+    fn hindered(&self, reason: String) -> ProduceError {
+        let Ok(metadata) = self.client.client().fetch_metadata(None, LOOKUP) else {
+            return ProduceError::Abort(reason);
+        };
+        let is_there = |topic: &String| metadata.topics().iter().any(|known| known.name() == topic);
+        match self.topics.iter().find(|topic| !is_there(topic)) {
+            Some(topic) => ProduceError::Missing(format!("produce: topic {topic} does not exist: {reason}")),
+            None => ProduceError::Abort(reason),
         }
     }
 
@@ -175,7 +206,7 @@ impl LibrdkafkaProducer {
             self.serve(FLUSH_SLICE)?;
             if Instant::now() >= deadline {
                 let left = self.client.in_flight_count();
-                return Err(ProduceError::Abort(format!("{left} records were not acknowledged in time")));
+                return Err(self.hindered(format!("{left} records were not acknowledged in time")));
             }
         }
         self.check_deliveries()
@@ -228,6 +259,9 @@ impl TransactionalProducer for LibrdkafkaProducer {
 
     fn append(&mut self, record: Outgoing<'_>) -> Result<(), ProduceError> {
         self.begin()?;
+        if !self.topics.iter().any(|topic| topic == record.topic) {
+            self.topics.push(record.topic.to_owned());
+        }
         let mut base =
             BaseRecord::<[u8], [u8], usize>::with_opaque_to(record.topic, record.slot.map_or(0, |slot| slot.0 + 1));
         base.key = record.key;
@@ -257,7 +291,9 @@ impl TransactionalProducer for LibrdkafkaProducer {
                         reason: format!("produce: {error}"),
                     }));
                 }
-                Err((error, _)) => return Err(classify(&format!("produce to {}", record.topic), &error)),
+                Err((error, _)) => {
+                    return Err(self.hinder(classify(&format!("produce to {}", record.topic), &error)));
+                }
             }
         }
     }

@@ -148,6 +148,7 @@ impl Settings {
         config.set("socket.timeout.ms", &timeout);
         // The producer counts the connections that fail (rule R-11), which only this log tells in full.
         log_also(&mut config, "broker");
+        log_also(&mut config, super::anew::DEBUG);
         config
     }
 
