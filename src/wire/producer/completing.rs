@@ -47,8 +47,10 @@ impl Engine {
         Some(due.then_some(Call::Describe))
     }
 
-    pub(super) fn completing_wakes(&self) -> Option<Instant> {
-        self.completing.map(|completing| if completing.under_way { completing.until } else { completing.at })
+    /// When to go on. While there is nothing to send, nobody has to be woken: that would be a loop without a rest.
+    pub(super) fn completing_wakes(&self, now: Instant) -> Option<Instant> {
+        let completing = self.completing.filter(|_| self.has_to_send(now));
+        completing.map(|completing| if completing.under_way { completing.until } else { completing.at })
     }
 
     fn has_to_send(&self, now: Instant) -> bool {

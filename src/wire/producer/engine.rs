@@ -384,7 +384,7 @@ impl Engine {
         let tick = busy.then_some(now + TICK);
         let age = (!self.topics.is_empty() && !self.metadata_under_way)
             .then_some(self.metadata_since + self.metadata_max_age);
-        [lanes, metadata, step, self.completing_wakes(), tick, age].into_iter().flatten().min()
+        [lanes, metadata, step, self.completing_wakes(now), tick, age].into_iter().flatten().min()
     }
 }
 

@@ -411,6 +411,8 @@ fn between_two() -> World {
     assert!(matches!(world.calls()[..], [Call::End { .. }]));
     world.ended(7, 32_767);
     assert!(world.calls().is_empty(), "nobody is asked while there is nothing to be sent");
+    let later = world.now + Duration::from_millis(10);
+    assert!(world.engine.wakes(later).is_some_and(|wake| wake > later), "nor is the thread kept awake");
     world.batch(0);
     assert!(world.calls().is_empty(), "it can't be complete yet");
     world.now += Duration::from_millis(1);
