@@ -37,6 +37,13 @@ const LOOKUP: Duration = Duration::from_secs(2);
 /// How long appending may wait for room in the client's queue.
 const QUEUE_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Whether requests of a transaction may have been on a connection that failed: it was up, and not a bootstrap connection
+/// that is given up because the broker has another by its name. What fails while it is being opened has carried nothing.
+fn may_have_carried(failure: &str) -> bool {
+    let was_up = failure.contains("in state UP") || failure.contains("in state REAUTH");
+    was_up && !failure.contains("(_DESTROY_BROKER)")
+}
+
 #[derive(Default)]
 struct Deliveries {
     /// The first one, with its topic.
@@ -91,7 +98,7 @@ impl ClientContext for DeliveryContext {
     /// error events are for some of them only, and warnings leave out the second of two equal ones within 30 s.
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.anew.look(facility, message);
-        if facility == CONNECTION_FAILED {
+        if facility == CONNECTION_FAILED && may_have_carried(message) {
             self.with(|deliveries| deliveries.failures += 1);
         }
         match level {
