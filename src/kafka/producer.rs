@@ -196,16 +196,25 @@ impl LibrdkafkaProducer {
         if let ProduceError::Abort(reason) = error { self.hindered(reason) } else { error }
     }
 
-    /// Records were not delivered in time, maybe since their topic is not there.
+    /// Records were not delivered: maybe their topic is not there, or not ours to write to. When that is found out,
+    /// librdkafka purges its queue, and what is told first may be a record of another topic.
     fn hindered(&self, reason: String) -> ProduceError {
-        let Ok(metadata) = self.client.client().fetch_metadata(None, LOOKUP) else {
-            return ProduceError::Abort(reason);
-        };
-        let is_there = |topic: &String| metadata.topics().iter().any(|known| known.name() == topic);
-        match self.topics.iter().find(|topic| !is_there(topic)) {
-            Some(topic) => ProduceError::Missing(format!("produce: topic {topic} does not exist: {reason}")),
-            None => ProduceError::Abort(reason),
+        use RDKafkaErrorCode as Code;
+        for name in &self.topics {
+            // Topic by topic: where all are asked for, those that may not be seen are left out as if they were not there.
+            let Ok(metadata) = self.client.client().fetch_metadata(Some(name), LOOKUP) else { break };
+            let topic = metadata.topics().iter().find(|topic| topic.name() == name);
+            match topic.and_then(|topic| topic.error()).map(Code::from) {
+                Some(code @ Code::TopicAuthorizationFailed) => {
+                    return classify(&format!("delivery to {name}"), &KafkaError::MessageProduction(code));
+                }
+                Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
+                    return ProduceError::Missing(format!("produce: topic {name} does not exist: {reason}"));
+                }
+                _ => {}
+            }
         }
+        ProduceError::Abort(reason)
     }
 
     fn flush(&mut self, deadline: Instant) -> Result<(), ProduceError> {

@@ -124,6 +124,7 @@ impl Settings {
         let mut config = self.base(role);
         config.set("enable.idempotence", "true");
         config.set("acks", "all");
+        config.set("allow.auto.create.topics", "false");
         // As Java places keys; librdkafka's own default does not (co-partitioning would be silently wrong).
         config.set("partitioner", "murmur2_random");
         config.set("linger.ms", "5");
