@@ -39,7 +39,9 @@ fn shared(bed: &Shared, builder: impl FnOnce() -> TestbedBuilder) -> Arc<Testbed
     }
     let builder = builder();
     let started = Arc::new(builder.start().unwrap_or_else(|error| panic!("the testbed does not start: {error}")));
-    end_with_the_process();
+    // Once, with the first bed: it ends all of them, and has to run after whoever looks at one of them at the end.
+    static ENDS: Once = Once::new();
+    ENDS.call_once(end_with_the_process);
     Arc::clone(bed.insert(started))
 }
 
