@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use headrace::position::Offset;
 use headrace::wire::producer::{Outgoing, ProduceError, ProducerSettings, Slot};
-use testbed::{Cache, Dirs, Kafka, Testbed};
+use testbed::{Kafka, Testbed};
 
 use super::support::{commit, end, initialise, logged, outcome, producer, record, sees, settings, start, values};
+use super::turns::Turns;
 use crate::runtime::support::{Bench, PATIENCE, broker, broker_alone};
 use crate::support::proxy::{Action, END_TXN, Proxy};
 use crate::support::script::Script;
@@ -172,55 +173,21 @@ const TURNS: usize = 24;
 
 #[test]
 fn n8_leaders_and_coordinators_that_die_tear_nothing_lose_nothing_and_double_nothing() {
-    let (cache, dirs) = (Cache::open().unwrap(), Dirs::new().unwrap());
-    let nodes = Kafka::builder().unwrap().start_cluster(&cache, &dirs, 3).unwrap();
-    let servers: Vec<&str> = nodes.iter().map(Kafka::bootstrap_servers).collect();
-    let (servers, topic) = (servers.join(","), "moving");
-    let create = ["--create", "--topic", topic, "--partitions", "4", "--replication-factor", "3"];
-    let durable = ["--config", "min.insync.replicas=2", "--bootstrap-server", &servers];
-    nodes[0].java_tool("org.apache.kafka.tools.TopicCommand", &[&create[..], &durable[..]].concat()).unwrap();
+    let turns = Turns::start("moving", 4);
     let patient = ProducerSettings {
         transaction_timeout: Duration::from_secs(60),
         delivery_timeout: PATIENCE,
         ..settings("moving-id")
     };
-    let topics = Topics::new(&servers);
-    let count = |text: &str| {
-        topics.read(topic).iter().filter(|record| record.value.as_deref() == Some(text.as_bytes())).count()
-    };
-    let mut producer = producer(&servers, patient);
+    let mut producer = producer(&turns.servers, patient);
     for turn in 0..TURNS {
-        let node = &nodes[turn / 6 % 3];
+        let node = &turns.nodes[turn / 6 % 3];
         match turn % 6 {
             2 => node.kill(),
             4 => node.start().unwrap(),
             _ => {}
         }
-        let text = turn.to_string();
-        loop {
-            let appended = (0..4).try_for_each(|partition| producer.append(&record(topic, partition, &text)));
-            match appended.and_then(|()| commit(&mut producer)) {
-                Ok(_) => break,
-                Err(ProduceError::Abort(reason)) => println!("turn {turn}: {reason}"),
-                Err(error) => panic!("turn {turn}: {error}"),
-            }
-            // As the runtime does it: initialising settles the outcome, then the log tells it (rule R-18).
-            initialise(&mut producer);
-            match count(&text) {
-                0 => {}
-                4 => break,
-                seen => panic!("turn {turn} is torn: {seen} of 4"),
-            }
-        }
+        turns.commit(&mut producer, turn);
     }
-    let expected: Vec<String> = (0..TURNS).map(|turn| turn.to_string()).collect();
-    let seen = eventually("all is committed", || {
-        let seen = topics.read(topic);
-        if seen.len() >= 4 * TURNS { Ok(seen) } else { Err(format!("{} records", seen.len())) }
-    });
-    for partition in 0..4 {
-        let own = seen.iter().filter(|record| record.partition == partition);
-        let own: Vec<String> = own.map(|record| String::from_utf8(record.value.clone().unwrap()).unwrap()).collect();
-        assert_eq!(own, expected, "partition {partition}");
-    }
+    turns.check(TURNS);
 }

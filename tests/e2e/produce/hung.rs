@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use headrace::position::Partition;
-use headrace::wire::producer::{ProduceError, ProducerSettings};
+use headrace::wire::producer::ProducerSettings;
 use headrace::wire::{Client, Settings};
-use testbed::{Cache, Dirs, Kafka};
+use testbed::Kafka;
 
-use super::support::{commit, initialise, producer, record, sees, settings};
+use super::support::{commit, producer, record, sees, settings};
+use super::turns::Turns;
 use crate::runtime::support::{Bench, PATIENCE, broker_alone};
-use crate::support::{Topics, eventually};
+use crate::support::eventually;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longer than requests are waited for, and than the cluster waits for a broker (3 s).
@@ -74,27 +75,17 @@ fn leaders(client: &Client, runtime: &tokio::runtime::Runtime) -> Vec<i32> {
 #[test]
 fn n8_one_of_three_brokers_hangs_and_comes_back_and_every_record_is_there_once() {
     const TURNS: usize = 18;
-    let (cache, dirs) = (Cache::open().unwrap(), Dirs::new().unwrap());
-    let nodes = Kafka::builder().unwrap().start_cluster(&cache, &dirs, 3).unwrap();
-    let servers: Vec<&str> = nodes.iter().map(Kafka::bootstrap_servers).collect();
-    let servers = servers.join(",");
-    let create = ["--create", "--topic", TOPIC, "--partitions", "6", "--replication-factor", "3"];
-    let durable = ["--config", "min.insync.replicas=2", "--bootstrap-server", &servers];
-    nodes[0].java_tool("org.apache.kafka.tools.TopicCommand", &[&create[..], &durable[..]].concat()).unwrap();
+    let turns = Turns::start(TOPIC, PARTITIONS);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let entered = runtime.enter();
-    let mut cluster = Settings::new(&servers, []).unwrap();
+    let mut cluster = Settings::new(&turns.servers, []).unwrap();
     cluster.request_timeout = REQUEST_TIMEOUT;
     let client = Client::new(cluster);
     drop(entered);
-    let topics = Topics::new(&servers);
-    let count = |text: &str| {
-        topics.read(TOPIC).iter().filter(|record| record.value.as_deref() == Some(text.as_bytes())).count()
-    };
-    let mut producer = producer(&servers, patient("hung-id"));
+    let mut producer = producer(&turns.servers, patient("hung-id"));
     let mut moved = 0;
     for turn in 0..TURNS {
-        let node = &nodes[turn / 6];
+        let node = &turns.nodes[turn / 6];
         let id = i32::try_from(node.node_id()).unwrap();
         match turn % 6 {
             2 => {
@@ -111,32 +102,8 @@ fn n8_one_of_three_brokers_hangs_and_comes_back_and_every_record_is_there_once()
             }
             _ => {}
         }
-        let text = turn.to_string();
-        loop {
-            let all = (0..PARTITIONS).try_for_each(|partition| producer.append(&record(TOPIC, partition, &text)));
-            match all.and_then(|()| commit(&mut producer)) {
-                Ok(_) => break,
-                Err(ProduceError::Abort(reason)) => println!("turn {turn}: {reason}"),
-                Err(error) => panic!("turn {turn}: {error}"),
-            }
-            // As the runtime does it: initialising settles the outcome, then the log tells it (rule R-18).
-            initialise(&mut producer);
-            match count(&text) {
-                0 => {}
-                6 => break,
-                seen => panic!("turn {turn} is torn: {seen} of {PARTITIONS}"),
-            }
-        }
+        turns.commit(&mut producer, turn);
     }
     assert!(moved > 0, "the control: no broker that hung was a leader");
-    let expected: Vec<String> = (0..TURNS).map(|turn| turn.to_string()).collect();
-    let seen = eventually("all is committed", || {
-        let seen = topics.read(TOPIC);
-        if seen.len() >= 6 * TURNS { Ok(seen) } else { Err(format!("{} records", seen.len())) }
-    });
-    for partition in 0..PARTITIONS {
-        let own = seen.iter().filter(|record| record.partition == partition);
-        let own: Vec<String> = own.map(|record| String::from_utf8(record.value.clone().unwrap()).unwrap()).collect();
-        assert_eq!(own, expected, "partition {partition}");
-    }
+    turns.check(TURNS);
 }

@@ -10,3 +10,4 @@ mod hung;
 mod interop;
 mod support;
 mod throttled;
+mod turns;
