@@ -21,6 +21,7 @@ use crate::position::{Offset, Partition, TopicPartition};
 use crate::record::{Header, Headers, RawRecord, Timestamp};
 
 use super::anew::Anew;
+use super::log;
 use super::membership::Membership;
 use super::producer::offset_list;
 use super::settings::Settings;
@@ -90,16 +91,7 @@ impl ClientContext for GroupContext {
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.anew.look(facility, message);
-        match level {
-            RDKafkaLogLevel::Debug if facility.contains("METADATA") => {
-                tracing::trace!(target: "librdkafka", facility, message, "consumer")
-            }
-            RDKafkaLogLevel::Debug | RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => {
-                tracing::debug!(target: "librdkafka", facility, message, "consumer");
-            }
-            RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, message, "consumer"),
-            _ => tracing::error!(target: "librdkafka", facility, message, "consumer"),
-        }
+        log::forward("consumer", level, facility, message);
     }
 }
 

@@ -9,6 +9,7 @@ mod anew;
 mod changelog;
 mod consumer;
 mod ends;
+mod log;
 mod membership;
 mod native;
 mod producer;

@@ -22,6 +22,7 @@ use crate::position::{Offset, TopicPartition};
 use crate::record::Headers;
 
 use super::anew::Anew;
+use super::log;
 use super::membership::Membership;
 use super::settings::Settings;
 use super::transaction::{Committed, Outgoing, ProduceError, Slot, TooLarge, TransactionalProducer};
@@ -101,13 +102,7 @@ impl ClientContext for DeliveryContext {
         if facility == CONNECTION_FAILED && may_have_carried(message) {
             self.with(|deliveries| deliveries.failures += 1);
         }
-        match level {
-            RDKafkaLogLevel::Debug | RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => {
-                tracing::debug!(target: "librdkafka", facility, message, "producer");
-            }
-            RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, message, "producer"),
-            _ => tracing::error!(target: "librdkafka", facility, message, "producer"),
-        }
+        log::forward("producer", level, facility, message);
     }
 }
 
@@ -296,13 +291,10 @@ impl TransactionalProducer for LibrdkafkaProducer {
                     self.serve(FLUSH_SLICE)?;
                 }
                 // Larger than the client may send at all.
-                Err((error @ KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge), back)) => {
-                    let headers = record.headers.iter();
-                    let headers = headers.map(|header| header.name.len() + header.value.as_ref().map_or(0, Vec::len));
-                    let bytes = back.key.map_or(0, <[u8]>::len) + back.payload.map_or(0, <[u8]>::len);
+                Err((error @ KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge), _)) => {
                     return Err(ProduceError::RecordTooLarge(TooLarge {
                         topic: record.topic.to_owned(),
-                        bytes: bytes + headers.sum::<usize>(),
+                        bytes: record.bytes(),
                         alone: true,
                         reason: format!("produce: {error}"),
                     }));

@@ -7,14 +7,14 @@
 
 use std::time::Duration;
 
-use crossbeam_channel::TryRecvError;
-
 use crate::error::FatalError;
 use crate::position::{Offset, TopicPartition};
 use crate::telemetry::AbortReason;
 
+use super::aside::ask;
 use super::environment::{Environment, Problem};
-use super::stream_thread::{Halt, StreamThread};
+use super::halt::Halt;
+use super::stream_thread::StreamThread;
 
 impl StreamThread {
     /// Recovers, and reads the topic from its beginning.
@@ -61,20 +61,15 @@ impl StreamThread {
             return Ok(());
         }
         let environment = Environment::new(self.topology.clone(), self.options.clone());
-        let (answer, answered) = crossbeam_channel::bounded(1);
-        let check = move || _ = answer.send(environment.check_again());
-        let spawned = std::thread::Builder::new().name("topics".into()).spawn(check);
-        spawned.map_err(|error| FatalError::Other { context: "starting a thread".into(), source: error.into() })?;
-        while !self.shutdown.is_cancelled() {
-            match answered.try_recv() {
-                Ok(Ok(())) => break,
-                Ok(Err(Problem::Fatal(error))) => return Err(Halt::Fatal(error)),
-                Ok(Err(Problem::Away(away))) => return Err(Halt::Recover(AbortReason::Broker, away.to_string())),
-                Err(TryRecvError::Empty) => self.keep_membership(Duration::from_millis(20))?,
-                Err(TryRecvError::Disconnected) => {
-                    return Err(Halt::Recover(AbortReason::Broker, "the topics could not be looked at".into()));
-                }
-            }
+        let answered = ask("topics", move || environment.check_again());
+        let answered = answered
+            .map_err(|error| FatalError::Other { context: "starting a thread".into(), source: error.into() })?;
+        match self.await_answer(&answered, None)? {
+            Some(Ok(())) => {}
+            Some(Err(Problem::Fatal(error))) => return Err(Halt::Fatal(error)),
+            Some(Err(Problem::Away(away))) => return Err(Halt::Recover(AbortReason::Broker, away.to_string())),
+            None if self.shutdown.is_cancelled() => {}
+            None => return Err(Halt::Recover(AbortReason::Broker, "the topics could not be looked at".into())),
         }
         self.check_topics = false;
         Ok(())

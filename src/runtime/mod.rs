@@ -11,8 +11,10 @@
 
 mod anew;
 mod app;
+mod aside;
 mod commit;
 mod environment;
+mod halt;
 mod options;
 mod quiet;
 mod rebalance;

@@ -7,7 +7,8 @@ use crate::kafka::Rebalance;
 use crate::position::{TaskId, TopicPartition};
 use crate::telemetry::AbortReason;
 
-use super::stream_thread::{Halt, StreamThread};
+use super::halt::Halt;
+use super::stream_thread::StreamThread;
 use super::tasks::OwnedTask;
 
 /// How long a revoke waits for external sinks before it aborts instead of committing.

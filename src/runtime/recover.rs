@@ -13,8 +13,9 @@ use crate::position::{Offset, TaskId, TopicPartition};
 use crate::store::StoreError;
 use crate::telemetry::{AbortReason, RecycleReason};
 
+use super::halt::Halt;
 use super::restore::CaughtUp;
-use super::stream_thread::{Halt, StreamThread, create_producer};
+use super::stream_thread::{StreamThread, create_producer};
 
 /// How long a producer that takes over its id is waited for at a time, before the group is polled.
 const SLICE: Duration = Duration::from_millis(500);

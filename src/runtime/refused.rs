@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use crate::kafka::{Admin, KafkaFailure, Settings, TooLarge};
 use crate::telemetry::AbortReason;
 
-use super::stream_thread::{Halt, StreamThread};
+use super::aside::ask;
+use super::halt::Halt;
+use super::stream_thread::StreamThread;
 
 /// What a batch of one record costs beyond the record.
 const BATCH_OVERHEAD: usize = 1024;
@@ -55,25 +57,21 @@ impl StreamThread {
     /// A topic's `max.message.bytes`, if it can be had in time. The group is kept meanwhile.
     fn ask_for_limit(&mut self, topic: &str) -> Result<Option<usize>, Halt> {
         let (settings, topic) = (self.options.kafka.clone(), topic.to_owned());
-        let (answer, answered) = crossbeam_channel::bounded(1);
-        // Nobody listens any more after the deadline.
-        let ask = move || _ = answer.send(limit_of(&settings, &topic));
-        if let Err(error) = std::thread::Builder::new().name("limits".into()).spawn(ask) {
-            tracing::warn!(target: "headrace::runtime", %error, "no thread to ask for a topic's limit on");
-            return Ok(None);
-        }
-        let deadline = Instant::now() + LOOKUP;
-        while Instant::now() < deadline && !self.shutdown.is_cancelled() {
-            match answered.try_recv() {
-                Ok(Ok(limit)) => return Ok(limit),
-                Ok(Err(error)) => {
-                    tracing::warn!(target: "headrace::runtime", %error, "a topic's max.message.bytes can't be read");
-                    return Ok(None);
-                }
-                Err(_) => self.keep_membership(Duration::from_millis(20))?,
+        let answered = match ask("limits", move || limit_of(&settings, &topic)) {
+            Ok(answered) => answered,
+            Err(error) => {
+                tracing::warn!(target: "headrace::runtime", %error, "no thread to ask for a topic's limit on");
+                return Ok(None);
             }
-        }
-        Ok(None)
+        };
+        Ok(match self.await_answer(&answered, Some(Instant::now() + LOOKUP))? {
+            Some(Ok(limit)) => limit,
+            Some(Err(error)) => {
+                tracing::warn!(target: "headrace::runtime", %error, "a topic's max.message.bytes can't be read");
+                None
+            }
+            None => None,
+        })
     }
 }
 

@@ -17,7 +17,8 @@ use crate::store::{StoreError, StoreSpec, TaskState};
 use crate::task::{Limits, Task};
 use crate::telemetry::{AbortReason, Heartbeat};
 
-use super::stream_thread::{Halt, StreamThread};
+use super::halt::Halt;
+use super::stream_thread::StreamThread;
 use super::tasks::{Changelog, OwnedTask, Rest};
 
 /// Bytes of one restore batch (rule R-23).

@@ -25,7 +25,7 @@ use crate::dead_letter::{Breaker, Policy, Provenance, append_provenance, names};
 use crate::error::{RecordError, Stage};
 use crate::position::{Offset, Partition, Position, TaskId, TopicPartition};
 use crate::processor::{Effects, Fault, Scope, SourceEntry, TopicIndex};
-use crate::record::{Headers, RawRecord, Timestamp};
+use crate::record::{RawRecord, Timestamp};
 use crate::store::TaskState;
 use crate::topology::{Topics, Topology};
 
@@ -194,17 +194,17 @@ impl Task {
         let provenance = Provenance { application: &self.application, task: self.id, attempts };
         let mut headers = append_provenance(raw, &error, &provenance);
         let limit = self.limits.of(topic);
-        let fits = raw.size() + header_bytes(&headers) + OVERHEAD <= limit;
+        let fits = raw.size() + headers.bytes() + OVERHEAD <= limit;
         if !fits {
             headers.push(names::CLAIM, raw.size().to_string());
         }
         let (key, value) = if fits { (raw.key, raw.value) } else { (raw.key.filter(|key| key.len() < 1024), None) };
         let key_bytes = key.map_or(0, <[u8]>::len);
-        if header_bytes(&headers) + key_bytes + OVERHEAD > limit {
+        if headers.bytes() + key_bytes + OVERHEAD > limit {
             // The headers alone are too large: like the payload, they stand at the origin. Only ours remain.
             headers.0.drain(..raw.headers.0.len());
         }
-        if header_bytes(&headers) + key_bytes > limit {
+        if headers.bytes() + key_bytes > limit {
             let (position, topic) = (self.position_of(raw), self.limits.name(topic));
             return Err(TaskFault::NoRoom(format!(
                 "{position}: {error}; its dead letter does not fit into {topic}, limit {limit} bytes: raise \
@@ -329,10 +329,6 @@ impl Task {
     pub fn into_state(self) -> TaskState {
         self.scope.state
     }
-}
-
-fn header_bytes(headers: &Headers) -> usize {
-    headers.iter().map(|header| header.name.len() + header.value.as_ref().map_or(0, Vec::len)).sum()
 }
 
 /// What a record costs in a batch beyond key, value and headers, with room to spare.

@@ -40,8 +40,9 @@ impl Engine {
     /// Whether the next transaction has to wait, and the question that is due.
     pub(super) fn next_completing(&mut self, now: Instant) -> Option<Option<Call>> {
         self.completing = self.completing.filter(|completing| completing.until > now);
-        let wanted = self.has_to_send(now);
-        let completing = self.completing.as_mut().filter(|_| wanted)?;
+        // Mostly none is, and then the lanes need no look.
+        self.completing.filter(|_| self.has_to_send(now))?;
+        let completing = self.completing.as_mut()?;
         let due = !completing.under_way && completing.at <= now;
         completing.under_way |= due;
         Some(due.then_some(Call::Describe))

@@ -37,6 +37,13 @@ pub struct Outgoing<'a> {
     pub slot: Option<Slot>,
 }
 
+impl Outgoing<'_> {
+    /// Bytes of key, value and headers.
+    pub fn bytes(&self) -> usize {
+        self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len) + self.headers.bytes()
+    }
+}
+
 /// Produces records and commits them together with input positions, or not at all. Used from one thread.
 pub struct Producer {
     shared: Arc<Shared>,
@@ -402,11 +409,9 @@ impl Producer {
 
     #[cold]
     fn too_large(&self, record: &Outgoing<'_>, size: usize) -> ProduceError {
-        let header = |header: &crate::record::Header| header.name.len() + header.value.as_ref().map_or(0, Vec::len);
-        let (key, value) = (record.key.map_or(0, <[u8]>::len), record.value.map_or(0, <[u8]>::len));
         ProduceError::RecordTooLarge(TooLarge {
             topic: record.topic.to_owned(),
-            bytes: key + value + record.headers.iter().map(header).sum::<usize>(),
+            bytes: record.bytes(),
             alone: true,
             reason: format!("{size} bytes do not fit into a request of {}", self.settings.max_request_bytes),
         })
