@@ -52,7 +52,7 @@ test: check ## check, then all tests on the real parts
 	$(CARGO) test $(FLAGS)
 
 .PHONY: bench
-bench: setup ## a benchmark beside its peer and its limit: NAME= [RECORDS= WARM_UP= RUNS= DETAIL_RUNS= ONLY=]
+bench: setup ## a benchmark beside its peer and its limit: NAME= [RECORDS= WARM_UP= RUNS= DETAIL_RUNS= ONLY= LOAD=]
 	@$(CARGO) build $(FLAGS) --bin bench --bin stateful-count --bin copy-loop --bin cdc-invalidation
 	@$(BIN)/bench $(NAME)
 

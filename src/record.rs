@@ -53,6 +53,11 @@ impl Headers {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// Bytes of all names and values.
+    pub fn bytes(&self) -> usize {
+        self.iter().map(|header| header.name.len() + header.value.as_ref().map_or(0, Vec::len)).sum()
+    }
 }
 
 /// A typed record on an edge of the topology.

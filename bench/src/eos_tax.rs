@@ -1,7 +1,8 @@
 //! What exactly-once costs: the count topology with it, and without it, on the same runtime.
 //!
 //! `RECORDS`, `WARM_UP` and `RUNS` make it quicker. How it is measured: see [`crate::counting`]. Latency is observed at
-//! half of the rate that exactly-once has just reached, so both guarantees bear the same load.
+//! half of the rate that exactly-once has just reached, so both guarantees bear the same load; `LOAD` sets another, in records
+//! per second, for a machine whose cores the load's own producer and reader take away.
 
 use serde_json::{Map, Value, json};
 
@@ -56,7 +57,7 @@ impl Pair {
         }
         let mut rates: Vec<f64> = ours.iter().map(Run::records_per_second).collect();
         rates.sort_by(f64::total_cmp);
-        let half = rates[rates.len() / 2] / 2.0;
+        let half = number("LOAD", (rates[rates.len() / 2] / 2.0) as u64)? as f64;
         let latencies = [end_to_end(session, setting, half)?, end_to_end(session, &without, half)?];
         for (name, latency) in ["exactly-once", "at-least-once"].iter().zip(&latencies) {
             let Latency { p50_ms, p99_ms, records_per_second, .. } = latency;

@@ -81,6 +81,7 @@ fn kafka(config: &RuntimeConfig, topology: &Topology) -> Settings {
         partition_fetch_bytes: size(config.memory.partition_fetch),
         max_record_bytes: usize::try_from(config.dead_letters.max_record.bytes() + RECORD_OVERHEAD)
             .unwrap_or(usize::MAX),
+        max_batch_bytes: None,
         co_partitioned: reads_several_topics(topology),
         from_beginning: config.processing.start == Start::Earliest,
         observer: Default::default(),

@@ -93,7 +93,7 @@ fn defaults_alone_are_valid() {
     let loaded: Loaded<Topology> = Layers::new(TOPOLOGY).load().unwrap();
     assert_eq!(loaded.runtime.application_id, "cdc");
     assert_eq!(loaded.runtime.processing.guarantee, Guarantee::ExactlyOnce);
-    assert_eq!(loaded.runtime.processing.commit_interval.millis(), 100);
+    assert_eq!(loaded.runtime.processing.commit_interval.millis(), 20);
     assert_eq!(loaded.topology.topics.row_changes, "row-changes");
     assert!(loaded.topology.redis.max_value.is_none() && loaded.topology.redis.password.is_none());
     assert!(!loaded.runtime.instance().is_empty());

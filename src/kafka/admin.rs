@@ -75,6 +75,15 @@ impl Admin {
         Ok(value.and_then(|value| value.parse().ok()))
     }
 
+    /// Whether anything stands in a partition.
+    ///
+    /// # Errors
+    /// The cluster is away.
+    pub fn has_records(&self, topic: &str, partition: i32) -> Result<bool, KafkaFailure> {
+        let (first, next) = self.client.inner().fetch_watermarks(topic, partition, PATIENCE)?;
+        Ok(first < next)
+    }
+
     /// Creates a topic; true when it was not there before.
     ///
     /// # Errors

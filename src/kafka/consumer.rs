@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rdkafka::config::FromClientConfigAndContext as _;
+use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _};
@@ -20,6 +20,8 @@ use crate::error::FatalError;
 use crate::position::{Offset, Partition, TopicPartition};
 use crate::record::{Header, Headers, RawRecord, Timestamp};
 
+use super::anew::Anew;
+use super::log;
 use super::membership::Membership;
 use super::producer::offset_list;
 use super::settings::Settings;
@@ -64,6 +66,9 @@ pub enum ConsumerError {
     /// The static member was given to somebody else, or its session ran out while the broker hung. This client is of no
     /// more use; a new one can join.
     Fenced(String),
+    /// A subscribed topic was deleted and made anew under its name. What comes from now on is of the new one, and read from
+    /// positions of the old one: librdkafka does not reset them by itself.
+    MadeAnew(String),
     /// Nothing that trying again would mend: authorisation, or what librdkafka calls fatal.
     Fatal(FatalError),
 }
@@ -73,6 +78,8 @@ struct GroupContext {
     rebalances: Mutex<VecDeque<(bool, Vec<TopicPartition>)>>,
     /// Whether any is waiting: looked at before each record, so without the lock.
     waiting: AtomicBool,
+    /// Topics that were made anew, and whether there are any.
+    anew: Anew,
     /// Nobody answers rebalances any more.
     closing: AtomicBool,
 }
@@ -80,6 +87,11 @@ struct GroupContext {
 impl ClientContext for GroupContext {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "headrace::kafka", %error, reason, "consumer");
+    }
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.anew.look(facility, message);
+        log::forward("consumer", level, facility, message);
     }
 }
 
@@ -135,6 +147,8 @@ impl Fetched<'_> {
 /// A member of the application's consumer group.
 pub struct GroupConsumer {
     client: BaseConsumer<GroupContext>,
+    /// The rights that it needs, since librdkafka's refusals name nothing.
+    rights: String,
 }
 
 impl GroupConsumer {
@@ -149,7 +163,8 @@ impl GroupConsumer {
         client
             .subscribe(topics)
             .map_err(|error| FatalError::Config(format!("topics: cannot subscribe to {topics:?}: {error}")))?;
-        Ok(GroupConsumer { client })
+        let rights = format!("Read on topic {} and on group {}", topics.join(", "), settings.application_id);
+        Ok(GroupConsumer { client, rights })
     }
 
     /// The next event, waiting at most `wait`. Must be called for ever, also when everything is paused (rule R-4).
@@ -158,6 +173,10 @@ impl GroupConsumer {
             return Event::Rebalance(rebalance);
         }
         let polled = self.client.poll(wait);
+        // Looked at after the poll: a record of the new topic comes later than the word of it.
+        if let Some(topic) = self.client.context().anew.take() {
+            return Event::Error(ConsumerError::MadeAnew(topic));
+        }
         // A record that came with a rebalance in the queue is of a partition that is still ours: it goes first.
         match polled {
             Some(Ok(message)) => Event::Record(Fetched::new(message)),
@@ -185,7 +204,10 @@ impl GroupConsumer {
                 | Code::ClusterAuthorizationFailed
                 | Code::SaslAuthenticationFailed
                 | Code::Authentication,
-            ) => ConsumerError::Fatal(FatalError::Authorisation(text)),
+            ) => {
+                let text = format!("consumer: {text}; allow {} to the application's user", self.rights);
+                ConsumerError::Fatal(FatalError::Authorisation(text))
+            }
             code if is_fatal || code == Some(Code::InvalidArgument) => {
                 ConsumerError::Fatal(FatalError::Other { context: "the consumer".to_owned(), source: text.into() })
             }
@@ -289,6 +311,15 @@ impl GroupConsumer {
     pub fn bounds(&self, at: &TopicPartition, deadline: Duration) -> Result<(Offset, Offset), KafkaFailure> {
         let (first, next) = self.client.fetch_watermarks(&at.topic, at.partition.0, deadline)?;
         Ok((Offset(first), Offset(next)))
+    }
+
+    /// How many partitions a topic has now.
+    ///
+    /// # Errors
+    /// The cluster is away.
+    pub fn partitions(&self, topic: &str, deadline: Duration) -> Result<i32, KafkaFailure> {
+        let metadata = self.client.fetch_metadata(Some(topic), deadline)?;
+        Ok(metadata.topics().first().map_or(0, |topic| topic.partitions().len() as i32))
     }
 
     /// Commits positions without a transaction (at-least-once).

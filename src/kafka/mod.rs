@@ -5,9 +5,11 @@
 //! stream thread that owns it (rule R-1); nothing here spawns a thread.
 
 mod admin;
+mod anew;
 mod changelog;
 mod consumer;
 mod ends;
+mod log;
 mod membership;
 mod native;
 mod producer;
@@ -22,4 +24,4 @@ pub use membership::Membership;
 pub use native::{NativeProducer, speaks_transactions_v2};
 pub use producer::LibrdkafkaProducer;
 pub use settings::Settings;
-pub use transaction::{Committed, Outgoing, ProduceError, Slot, TransactionalProducer};
+pub use transaction::{Committed, Outgoing, ProduceError, Slot, TooLarge, TransactionalProducer};

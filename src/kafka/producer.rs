@@ -13,7 +13,7 @@ use rdkafka::ClientContext;
 use rdkafka::Message as _;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::message::{BorrowedMessage, Header, Headers as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 use rdkafka::util::Timeout;
@@ -21,9 +21,11 @@ use rdkafka::util::Timeout;
 use crate::position::{Offset, TopicPartition};
 use crate::record::Headers;
 
+use super::anew::Anew;
+use super::log;
 use super::membership::Membership;
 use super::settings::Settings;
-use super::transaction::{Committed, Outgoing, ProduceError, Slot, TransactionalProducer};
+use super::transaction::{Committed, Outgoing, ProduceError, Slot, TooLarge, TransactionalProducer};
 
 /// How long one look for delivery reports lasts while waiting for all of them.
 const FLUSH_SLICE: Duration = Duration::from_millis(1);
@@ -31,23 +33,59 @@ const FLUSH_SLICE: Duration = Duration::from_millis(1);
 const SUSPICIOUSLY_LONG: Duration = Duration::from_secs(2);
 /// The facility of librdkafka's log that tells of a failed connection.
 const CONNECTION_FAILED: &str = "FAIL";
+/// Patience with a look at which topics there are.
+const LOOKUP: Duration = Duration::from_secs(2);
 /// How long appending may wait for room in the client's queue.
 const QUEUE_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Whether requests of a transaction may have been on a connection that failed: it was up, and not a bootstrap connection
+/// that is given up because the broker has another by its name. What fails while it is being opened has carried nothing.
+fn may_have_carried(failure: &str) -> bool {
+    let was_up = failure.contains("in state UP") || failure.contains("in state REAUTH");
+    was_up && !failure.contains("(_DESTROY_BROKER)")
+}
+
 #[derive(Default)]
 struct Deliveries {
-    failed: Option<KafkaError>,
+    /// The first one, with its topic.
+    failed: Option<(KafkaError, String)>,
+    /// The largest record of those that were refused as too large.
+    too_large: Option<TooLarge>,
     /// Connections that failed since the producer was initialised.
     failures: u64,
     acknowledged: BTreeMap<Slot, i64>,
 }
 
+impl Deliveries {
+    fn fail(&mut self, error: &KafkaError, record: &BorrowedMessage<'_>) {
+        self.failed.get_or_insert_with(|| (error.clone(), record.topic().to_owned()));
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
+            let bytes = size(record);
+            if self.too_large.as_ref().is_none_or(|known| known.bytes < bytes) {
+                let (topic, reason) = (record.topic().to_owned(), format!("delivery: {error}"));
+                self.too_large = Some(TooLarge { topic, bytes, alone: false, reason });
+            }
+        }
+    }
+}
+
+/// Bytes of key, value and headers.
+fn size(record: &BorrowedMessage<'_>) -> usize {
+    let headers = record.headers().into_iter().flat_map(|headers| headers.iter());
+    let headers = headers.map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len));
+    record.key_len() + record.payload_len() + headers.sum::<usize>()
+}
+
 #[derive(Default)]
-struct DeliveryContext(Mutex<Deliveries>);
+struct DeliveryContext {
+    deliveries: Mutex<Deliveries>,
+    /// Topics that were made anew since the producer was.
+    anew: Anew,
+}
 
 impl DeliveryContext {
     fn with<R>(&self, look: impl FnOnce(&mut Deliveries) -> R) -> R {
-        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        look(&mut self.deliveries.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -60,16 +98,11 @@ impl ClientContext for DeliveryContext {
     /// The only place where librdkafka tells of every connection that failed, at once and before it sends a request again:
     /// error events are for some of them only, and warnings leave out the second of two equal ones within 30 s.
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        if facility == CONNECTION_FAILED {
+        self.anew.look(facility, message);
+        if facility == CONNECTION_FAILED && may_have_carried(message) {
             self.with(|deliveries| deliveries.failures += 1);
         }
-        match level {
-            RDKafkaLogLevel::Debug | RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => {
-                tracing::debug!(target: "librdkafka", facility, message, "producer");
-            }
-            RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, message, "producer"),
-            _ => tracing::error!(target: "librdkafka", facility, message, "producer"),
-        }
+        log::forward("producer", level, facility, message);
     }
 }
 
@@ -84,7 +117,7 @@ impl ProducerContext for DeliveryContext {
                 *last = record.offset().max(*last);
             }),
             Ok(_) => {}
-            Err((error, _)) => self.with(|deliveries| _ = deliveries.failed.get_or_insert(error.clone())),
+            Err((error, record)) => self.with(|deliveries| deliveries.fail(error, record)),
         }
     }
 }
@@ -93,6 +126,10 @@ impl ProducerContext for DeliveryContext {
 pub struct LibrdkafkaProducer {
     client: BaseProducer<DeliveryContext>,
     transactional: bool,
+    /// Topics that were appended to.
+    topics: Vec<String>,
+    /// Whether each batch has one record.
+    one_by_one: bool,
     open: bool,
     /// How long the acknowledgements of a transaction may take.
     patience: Duration,
@@ -108,7 +145,7 @@ impl LibrdkafkaProducer {
     /// # Errors
     /// librdkafka refuses the configuration.
     pub fn transactional(settings: &Settings, thread: usize) -> Result<Self, ProduceError> {
-        Self::create(&settings.transactional(thread), true, settings.transaction_timeout)
+        Self::create(settings, &settings.transactional(thread), true)
     }
 
     /// A producer without transactions, for at-least-once (rule R-29).
@@ -116,21 +153,63 @@ impl LibrdkafkaProducer {
     /// # Errors
     /// librdkafka refuses the configuration.
     pub fn idempotent(settings: &Settings, thread: usize) -> Result<Self, ProduceError> {
-        Self::create(&settings.idempotent(thread), false, settings.transaction_timeout)
+        Self::create(settings, &settings.idempotent(thread), false)
     }
 
-    fn create(config: &rdkafka::ClientConfig, transactional: bool, patience: Duration) -> Result<Self, ProduceError> {
+    fn create(settings: &Settings, config: &rdkafka::ClientConfig, transactional: bool) -> Result<Self, ProduceError> {
         let client = config
             .create_with_context(DeliveryContext::default())
             .map_err(|error| ProduceError::Fatal(format!("producer: {error}")))?;
-        Ok(LibrdkafkaProducer { client, transactional, open: false, patience, sealed: None, suspicion: None })
+        Ok(LibrdkafkaProducer {
+            client,
+            transactional,
+            topics: Vec::new(),
+            one_by_one: settings.max_batch_bytes == Some(1),
+            open: false,
+            patience: settings.transaction_timeout,
+            sealed: None,
+            suspicion: None,
+        })
     }
 
     fn check_deliveries(&self) -> Result<(), ProduceError> {
-        match self.client.context().with(|deliveries| deliveries.failed.clone()) {
-            Some(error) => Err(classify("delivery", &error)),
-            None => Ok(()),
+        match self.client.context().with(|deliveries| (deliveries.failed.clone(), deliveries.too_large.clone())) {
+            (None, _) => match self.client.context().anew.take() {
+                // What the transaction had written there is gone, and the next record may belong to another partition.
+                Some(topic) => Err(ProduceError::Abort(format!("produce: topic {topic} was deleted and made anew"))),
+                None => Ok(()),
+            },
+            // All records of a batch share its fate, so that of several none is known to be the one.
+            (Some(_), Some(refused)) => {
+                Err(ProduceError::RecordTooLarge(TooLarge { alone: self.one_by_one, ..refused }))
+            }
+            (Some((error, topic)), None) => Err(self.hinder(classify(&format!("delivery to {topic}"), &error))),
         }
+    }
+
+    fn hinder(&self, error: ProduceError) -> ProduceError {
+        if let ProduceError::Abort(reason) = error { self.hindered(reason) } else { error }
+    }
+
+    /// Records were not delivered: maybe their topic is not there, or not ours to write to. When that is found out,
+    /// librdkafka purges its queue, and what is told first may be a record of another topic.
+    fn hindered(&self, reason: String) -> ProduceError {
+        use RDKafkaErrorCode as Code;
+        for name in &self.topics {
+            // Topic by topic: where all are asked for, those that may not be seen are left out as if they were not there.
+            let Ok(metadata) = self.client.client().fetch_metadata(Some(name), LOOKUP) else { break };
+            let topic = metadata.topics().iter().find(|topic| topic.name() == name);
+            match topic.and_then(|topic| topic.error()).map(Code::from) {
+                Some(code @ Code::TopicAuthorizationFailed) => {
+                    return classify(&format!("delivery to {name}"), &KafkaError::MessageProduction(code));
+                }
+                Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
+                    return ProduceError::Missing(format!("produce: topic {name} does not exist: {reason}"));
+                }
+                _ => {}
+            }
+        }
+        ProduceError::Abort(reason)
     }
 
     fn flush(&mut self, deadline: Instant) -> Result<(), ProduceError> {
@@ -138,7 +217,7 @@ impl LibrdkafkaProducer {
             self.serve(FLUSH_SLICE)?;
             if Instant::now() >= deadline {
                 let left = self.client.in_flight_count();
-                return Err(ProduceError::Abort(format!("{left} records were not acknowledged in time")));
+                return Err(self.hindered(format!("{left} records were not acknowledged in time")));
             }
         }
         self.check_deliveries()
@@ -191,6 +270,9 @@ impl TransactionalProducer for LibrdkafkaProducer {
 
     fn append(&mut self, record: Outgoing<'_>) -> Result<(), ProduceError> {
         self.begin()?;
+        if !self.topics.iter().any(|topic| topic == record.topic) {
+            self.topics.push(record.topic.to_owned());
+        }
         let mut base =
             BaseRecord::<[u8], [u8], usize>::with_opaque_to(record.topic, record.slot.map_or(0, |slot| slot.0 + 1));
         base.key = record.key;
@@ -208,7 +290,18 @@ impl TransactionalProducer for LibrdkafkaProducer {
                     base = back;
                     self.serve(FLUSH_SLICE)?;
                 }
-                Err((error, _)) => return Err(classify("produce", &error)),
+                // Larger than the client may send at all.
+                Err((error @ KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge), _)) => {
+                    return Err(ProduceError::RecordTooLarge(TooLarge {
+                        topic: record.topic.to_owned(),
+                        bytes: record.bytes(),
+                        alone: true,
+                        reason: format!("produce: {error}"),
+                    }));
+                }
+                Err((error, _)) => {
+                    return Err(self.hinder(classify(&format!("produce to {}", record.topic), &error)));
+                }
             }
         }
     }
@@ -292,10 +385,24 @@ fn retrying(
     }
 }
 
+/// What to allow to the application's user.
+fn way_out(code: Option<RDKafkaErrorCode>) -> &'static str {
+    use RDKafkaErrorCode as Code;
+    match code {
+        Some(Code::TopicAuthorizationFailed) => "; allow Write on the topic to the application's user",
+        Some(Code::GroupAuthorizationFailed) => "; allow Read on the group to the application's user",
+        Some(Code::TransactionalIdAuthorizationFailed) => {
+            "; allow Write on the transactional id to the application's user"
+        }
+        _ => "",
+    }
+}
+
 fn classify(step: &str, error: &KafkaError) -> ProduceError {
+    let way_out = way_out(error.rdkafka_error_code());
     let text = match error {
-        KafkaError::Transaction(inner) => format!("{step}: {}", inner.string()),
-        other => format!("{step}: {other}"),
+        KafkaError::Transaction(inner) => format!("{step}: {}{way_out}", inner.string()),
+        other => format!("{step}: {other}{way_out}"),
     };
     use RDKafkaErrorCode as Code;
     match error.rdkafka_error_code() {
@@ -313,10 +420,9 @@ fn classify(step: &str, error: &KafkaError) -> ProduceError {
             | Code::ClusterAuthorizationFailed
             | Code::TransactionalIdAuthorizationFailed
             | Code::SaslAuthenticationFailed
-            | Code::Authentication
-            | Code::UnsupportedVersion
-            | Code::InvalidTransactionTimeout,
-        ) => ProduceError::Fatal(text),
+            | Code::Authentication,
+        ) => ProduceError::Denied(text),
+        Some(Code::UnsupportedVersion | Code::InvalidTransactionTimeout) => ProduceError::Fatal(text),
         _ => ProduceError::Abort(text),
     }
 }

@@ -32,6 +32,9 @@ pub struct Settings {
     pub partition_fetch_bytes: usize,
     /// Largest record to produce, in bytes.
     pub max_record_bytes: usize,
+    /// Largest batch that librdkafka produces, in bytes, where a topic takes less than its default; 1 is one record each.
+    /// The native producer finds it out by itself, topic by topic.
+    pub max_batch_bytes: Option<usize>,
     /// Whether a task reads several topics: then equal partitions have to come to one member, which of librdkafka's
     /// assignors only `range` promises.
     pub co_partitioned: bool,
@@ -83,6 +86,8 @@ impl Settings {
         config.set("group.instance.id", self.transactional_id(thread));
         config.set("partition.assignment.strategy", if self.co_partitioned { "range" } else { "cooperative-sticky" });
         config.set("auto.offset.reset", if self.from_beginning { "earliest" } else { "latest" });
+        // It tells of topics that were made anew in this part of its log only.
+        log_also(&mut config, super::anew::DEBUG);
         // Where a partition ends, positions have to pass the markers of transactions (rule R-7).
         config.set("enable.partition.eof", "true");
         // A pattern has to find a new table's topic soon, not within the default five minutes.
@@ -119,6 +124,7 @@ impl Settings {
         let mut config = self.base(role);
         config.set("enable.idempotence", "true");
         config.set("acks", "all");
+        config.set("allow.auto.create.topics", "false");
         // As Java places keys; librdkafka's own default does not (co-partitioning would be silently wrong).
         config.set("partitioner", "murmur2_random");
         config.set("linger.ms", "5");
@@ -126,6 +132,10 @@ impl Settings {
         config.set("batch.num.messages", "100000");
         config.set("queue.buffering.max.messages", "1000000");
         config.set("message.max.bytes", (self.max_record_bytes + 4096).to_string());
+        if let Some(bytes) = self.max_batch_bytes {
+            // A single record is sent even if it is larger.
+            config.set("batch.size", bytes.max(1).to_string());
+        }
         config
     }
 
@@ -138,9 +148,8 @@ impl Settings {
         // librdkafka refuses a request that may outlive its transaction.
         config.set("socket.timeout.ms", &timeout);
         // The producer counts the connections that fail (rule R-11), which only this log tells in full.
-        let debug = config.get("debug").map_or_else(|| "broker".to_owned(), |others| format!("broker,{others}"));
-        config.set("debug", debug);
-        config.set_log_level(RDKafkaLogLevel::Debug);
+        log_also(&mut config, "broker");
+        log_also(&mut config, super::anew::DEBUG);
         config
     }
 
@@ -162,6 +171,13 @@ impl Settings {
     }
 }
 
+/// Has librdkafka write a part of its log that is off by default; the client's context decides what becomes of it.
+fn log_also(config: &mut ClientConfig, part: &str) {
+    let debug = config.get("debug").map_or_else(|| part.to_owned(), |others| format!("{part},{others}"));
+    config.set("debug", debug);
+    config.set_log_level(RDKafkaLogLevel::Debug);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,6 +195,7 @@ mod tests {
             fetch_max_bytes: 1 << 20,
             partition_fetch_bytes: 1 << 20,
             max_record_bytes: 1 << 20,
+            max_batch_bytes: None,
             co_partitioned: false,
             from_beginning: true,
             observer: Observer::default(),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::position::{Offset, TopicPartition};
-pub use crate::wire::producer::{Committed, Outgoing, ProduceError, Slot};
+pub use crate::wire::producer::{Committed, Outgoing, ProduceError, Slot, TooLarge};
 
 use super::membership::Membership;
 

@@ -105,8 +105,8 @@ impl Effects {
 
     /// Bytes of key, value and headers together.
     pub fn size(&self, output: &Output) -> usize {
-        let headers = output.headers.iter().map(|header| header.name.len() + header.value.as_ref().map_or(0, Vec::len));
-        output.key.as_ref().map_or(0, Range::len) + output.value.as_ref().map_or(0, Range::len) + headers.sum::<usize>()
+        let length = |part: &Option<Range<usize>>| part.as_ref().map_or(0, Range::len);
+        length(&output.key) + length(&output.value) + output.headers.bytes()
     }
 
     /// Body of a request.

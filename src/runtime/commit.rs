@@ -18,8 +18,9 @@ use crate::record::Timestamp;
 use crate::store::{Commit, StoreIndex};
 use crate::telemetry::AbortReason;
 
+use super::halt::Halt;
 use super::options::Guarantee;
-use super::stream_thread::{Halt, StreamThread, now};
+use super::stream_thread::{StreamThread, now};
 
 /// How long one look for an outcome lasts while there is nothing else to do.
 const LOOK: Duration = Duration::from_millis(5);

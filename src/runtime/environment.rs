@@ -10,6 +10,7 @@ use crate::topology::{CodecUse, Subject, Topology};
 use crate::wire::WireError;
 
 use super::options::{Options, Producer};
+use super::refused::record_bytes;
 
 /// Why the environment is not ready.
 #[derive(Debug, thiserror::Error)]
@@ -157,9 +158,11 @@ impl Environment {
 
     fn check_topics(&self) -> Result<usize, Problem> {
         let admin = self.admin()?;
-        let missing = self.missing(&admin.topics()?);
-        if !missing.is_empty() {
-            return Err(FatalError::Environment(missing.join("\n")).into());
+        let topics = admin.topics()?;
+        let mut problems = self.missing(&topics);
+        problems.extend(self.stranded(&admin, &topics)?);
+        if !problems.is_empty() {
+            return Err(FatalError::Environment(problems.join("\n")).into());
         }
         let mut limit = self.options.kafka.max_record_bytes;
         let changelogs = self.topology.stores().iter().filter(|store| store.spec.changelog);
@@ -167,10 +170,37 @@ impl Environment {
         for topic in self.topology.sink_topics().iter().chain(&changelogs) {
             // A cluster that does not let us look keeps the configured limit.
             if let Ok(Some(bytes)) = admin.max_record_bytes(topic) {
-                limit = limit.min(bytes.saturating_sub(BATCH_OVERHEAD));
+                limit = limit.min(record_bytes(bytes));
             }
         }
         Ok(limit)
+    }
+
+    /// Checks the topics again, after one of them has changed in mid-run.
+    pub(super) fn check_again(&self) -> Result<(), Problem> {
+        self.check_topics().map(drop)
+    }
+
+    /// State that no task would read, since it was split by more partitions than the sources have now.
+    fn stranded(&self, admin: &Admin, topics: &BTreeMap<String, TopicState>) -> Result<Vec<String>, KafkaFailure> {
+        let mut problems = Vec::new();
+        for store in self.topology.stores().iter().filter(|store| store.spec.changelog) {
+            let topic = self.changelog(&store.spec.name);
+            let wanted = self.partitions_of(topics, store.sub_topology);
+            let (Some(found), Some(wanted)) = (topics.get(&topic), wanted) else { continue };
+            for partition in wanted..found.partitions {
+                if admin.has_records(&topic, partition)? {
+                    problems.push(format!(
+                        "changelog topic {topic} has state in partition {partition}, its sources have {wanted} partitions; \
+                         a store's state is kept per partition, so delete the topic and the state directory, and run: {} \
+                         apply",
+                        self.topology.name()
+                    ));
+                    break;
+                }
+            }
+        }
+        Ok(problems)
     }
 
     fn missing(&self, topics: &BTreeMap<String, TopicState>) -> Vec<String> {
@@ -324,6 +354,3 @@ fn named(subject: &str, error: RegistryError) -> Problem {
         error => FatalError::Environment(format!("subject {subject}: {error}")).into(),
     }
 }
-
-/// What a batch of one record costs beyond the record.
-const BATCH_OVERHEAD: usize = 1024;

@@ -9,13 +9,17 @@
 //! Each stream thread is an OS thread that owns its clients, tasks and stores; nothing is shared but counters and the
 //! cache of schemas. What is asynchronous by nature (registry, external sinks, HTTP) runs on tokio beside it.
 
+mod anew;
 mod app;
+mod aside;
 mod commit;
 mod environment;
+mod halt;
 mod options;
 mod quiet;
 mod rebalance;
 mod recover;
+mod refused;
 mod rejoin;
 mod rest;
 mod restore;

@@ -6,7 +6,8 @@ use crate::error::{Dependency, FatalError};
 use crate::kafka::KafkaFailure;
 use crate::position::{Offset, TopicPartition};
 
-use super::stream_thread::{Halt, POLL_WAIT, StreamThread};
+use super::halt::Halt;
+use super::stream_thread::{POLL_WAIT, StreamThread};
 
 /// How long no record has come before positions are moved past transaction markers.
 const QUIET: Duration = Duration::from_millis(500);

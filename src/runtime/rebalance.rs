@@ -7,7 +7,8 @@ use crate::kafka::Rebalance;
 use crate::position::{TaskId, TopicPartition};
 use crate::telemetry::AbortReason;
 
-use super::stream_thread::{Halt, StreamThread};
+use super::halt::Halt;
+use super::stream_thread::StreamThread;
 use super::tasks::OwnedTask;
 
 /// How long a revoke waits for external sinks before it aborts instead of committing.
@@ -52,6 +53,7 @@ impl StreamThread {
                 self.unopened.push(at.clone());
             }
         }
+        self.check_topics()?;
         self.open_assigned()
     }
 
@@ -178,7 +180,8 @@ impl StreamThread {
                 Ok(()) => {}
                 Err(Halt::Fatal(error)) => return Err(error),
                 // What was not committed is processed again by whoever comes next.
-                Err(Halt::Recover(_, reason) | Halt::Rejoin(reason)) => {
+                Err(halt) => {
+                    let reason = halt.to_string();
                     self.options.telemetry.transaction_aborted(&self.name, AbortReason::Shutdown, &reason);
                 }
             }

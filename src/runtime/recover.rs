@@ -7,14 +7,15 @@
 use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
-use crate::error::{Dependency, FatalError};
+use crate::error::Dependency;
 use crate::kafka::ProduceError;
 use crate::position::{Offset, TaskId, TopicPartition};
 use crate::store::StoreError;
 use crate::telemetry::{AbortReason, RecycleReason};
 
+use super::halt::Halt;
 use super::restore::CaughtUp;
-use super::stream_thread::{Halt, StreamThread, create_producer};
+use super::stream_thread::{StreamThread, create_producer};
 
 /// How long a producer that takes over its id is waited for at a time, before the group is polled.
 const SLICE: Duration = Duration::from_millis(500);
@@ -38,7 +39,7 @@ impl StreamThread {
                         return Ok(());
                     }
                 }
-                Err(ProduceError::Fatal(reason)) => return Err(Halt::Fatal(FatalError::Authorisation(reason))),
+                Err(error @ (ProduceError::Fatal(_) | ProduceError::Denied(_))) => return Err(error.into()),
                 Err(error) => {
                     self.options.telemetry.dependency_away(&Dependency::Kafka, &error.to_string());
                     if self.pause_between_tries()? {
@@ -94,6 +95,7 @@ impl StreamThread {
         for (id, reason) in std::mem::take(&mut self.condemned) {
             self.quarantine(id, &reason)?;
         }
+        self.check_topics()?;
         self.rewind_input()
     }
 
@@ -121,9 +123,11 @@ impl StreamThread {
         if inputs.is_empty() {
             return Ok(());
         }
+        let beginnings = self.beginnings(&mut inputs, STEP)?;
         let committed = self.consumer.committed(&inputs, STEP);
         let committed = committed.map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
         let mut positions: Vec<(TopicPartition, Offset)> = Vec::with_capacity(committed.len());
+        positions.extend(beginnings.iter().cloned());
         for (at, next) in committed {
             let next = match next {
                 Some(next) => next,
@@ -135,7 +139,10 @@ impl StreamThread {
             };
             positions.push((at, next));
         }
-        self.consumer.seek(&positions, STEP).map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))
+        let sought = self.consumer.seek(&positions, STEP);
+        sought.map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
+        self.begun_anew(&beginnings);
+        Ok(())
     }
 
     /// Waits between two tries, keeping the membership; true when the shutdown was asked for meanwhile.

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use crate::error::FatalError;
 use crate::telemetry::AbortReason;
 
-use super::stream_thread::{Halt, StreamThread, create_producer, subscribe};
+use super::halt::Halt;
+use super::stream_thread::{StreamThread, create_producer, subscribe};
 
 /// Two processes under one name fence each other within the seconds that a join takes; a broker that hangs for longer than
 /// a session twice within this time looks the same.

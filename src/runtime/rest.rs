@@ -10,8 +10,9 @@ use crate::position::TopicPartition;
 use crate::record::RawRecord;
 use crate::telemetry::AbortReason;
 
+use super::halt::Halt;
 use super::options::Guarantee;
-use super::stream_thread::{GRACE, Halt, StreamThread};
+use super::stream_thread::{GRACE, StreamThread};
 use super::tasks::Rest;
 
 impl StreamThread {

@@ -17,7 +17,8 @@ use crate::store::{StoreError, StoreSpec, TaskState};
 use crate::task::{Limits, Task};
 use crate::telemetry::{AbortReason, Heartbeat};
 
-use super::stream_thread::{Halt, StreamThread};
+use super::halt::Halt;
+use super::stream_thread::StreamThread;
 use super::tasks::{Changelog, OwnedTask, Rest};
 
 /// Bytes of one restore batch (rule R-23).
@@ -42,6 +43,7 @@ enum RestoreError {
     Kafka(KafkaFailure),
     Store(StoreError),
     Fenced(String),
+    MadeAnew(String),
     Fatal(FatalError),
     Interrupted,
 }
@@ -72,6 +74,7 @@ impl Meanwhile<'_> {
                 self.consumer.seek(&[(at, raw.offset)], PUT_BACK)?;
             }
             Event::Error(ConsumerError::Fenced(reason)) => return Err(RestoreError::Fenced(reason)),
+            Event::Error(ConsumerError::MadeAnew(topic)) => return Err(RestoreError::MadeAnew(topic)),
             Event::Error(ConsumerError::Fatal(error)) => return Err(RestoreError::Fatal(error)),
             Event::Error(_) | Event::End(_) | Event::Idle => {}
         }
@@ -107,7 +110,8 @@ impl StreamThread {
         let names = self.store_names(id);
         self.options.telemetry.task_restored(id, &names, 0, started.elapsed());
         let limits = Limits { max_output_bytes: self.options.kafka.max_record_bytes };
-        let task = Task::new(&self.topology, &self.options.kafka.application_id, id, state, limits);
+        let mut task = Task::new(&self.topology, &self.options.kafka.application_id, id, state, limits);
+        self.lowered.iter().for_each(|(topic, bytes)| task.lower_limit(topic, *bytes));
         Ok(Some(OwnedTask { task, inputs: Vec::new(), changelogs, rest: None }))
     }
 
@@ -186,6 +190,7 @@ impl StreamThread {
             Err(RestoreError::Kafka(error)) => Err(Halt::Recover(AbortReason::Broker, error.to_string())),
             Err(RestoreError::Store(error)) => Err(self.store_failed(id, &error)),
             Err(RestoreError::Fenced(reason)) => Err(Halt::Rejoin(reason)),
+            Err(RestoreError::MadeAnew(topic)) => Err(Halt::MadeAnew(topic)),
             Err(RestoreError::Fatal(error)) => Err(Halt::Fatal(error)),
         }
     }

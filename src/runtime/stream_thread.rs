@@ -19,19 +19,22 @@ use crate::position::{Partition, Position, TaskId, TopicPartition};
 use crate::record::{Headers, RawRecord, Timestamp};
 use crate::store::StateDirectory;
 use crate::task::{Outcome, TaskFault};
-use crate::telemetry::{AbortReason, Heartbeat, ThreadMetrics};
+use crate::telemetry::{Heartbeat, ThreadMetrics};
 use crate::topology::Topology;
 
 use super::commit::Sealed;
+use super::halt::Halt;
 use super::options::{Guarantee, Options, Producer};
 use super::schema_loader::SchemaLoader;
 use super::tasks::{OwnedTask, Rest, Tasks};
 use super::watch::{Board, Reporter};
 
-/// Records processed in one turn before anything else is looked at.
-const RECORDS_PER_TURN: usize = 2_000;
+/// How long a turn processes records before anything else is looked at.
+const TURN: Duration = Duration::from_millis(4);
 /// Records between two looks at the clock: reading it took a fifteenth of the time of a small record.
-const RECORDS_PER_CLOCK: usize = 32;
+const RECORDS_PER_CLOCK: u32 = 32;
+/// A record that takes longer is worth a look at the clock of its own.
+const SLOW_RECORD: Duration = Duration::from_micros(50);
 /// Records of one transaction whose latency is observed.
 const LATENCY_SAMPLES: usize = 64;
 /// How long a turn waits for a first record.
@@ -51,34 +54,6 @@ enum Due {
     Soon,
     /// Before anything else is processed: it takes too much memory.
     Now,
-}
-
-/// Why a turn did not end well.
-pub(super) enum Halt {
-    /// Abort, make a new producer, read again from what is committed.
-    Recover(AbortReason, String),
-    /// The consumer is of no more use: the same, with a new one.
-    Rejoin(String),
-    /// Stop the application.
-    Fatal(FatalError),
-}
-
-impl From<FatalError> for Halt {
-    fn from(error: FatalError) -> Self {
-        Halt::Fatal(error)
-    }
-}
-
-impl From<ProduceError> for Halt {
-    fn from(error: ProduceError) -> Self {
-        match error {
-            ProduceError::Abort(reason) | ProduceError::Again(reason) | ProduceError::RecordTooLarge(reason) => {
-                Halt::Recover(AbortReason::Broker, reason)
-            }
-            ProduceError::Fenced(reason) => Halt::Recover(AbortReason::Fenced, reason),
-            ProduceError::Fatal(reason) => Halt::Fatal(FatalError::Authorisation(reason)),
-        }
-    }
 }
 
 pub(super) struct StreamThread {
@@ -105,6 +80,8 @@ pub(super) struct StreamThread {
     clock: Timestamp,
     /// When the last record was processed, or the last look at an end failed.
     pub(super) busy_at: Instant,
+    /// How many records are processed between two looks at the clock.
+    records_per_clock: u32,
     /// Since when records are in the open transaction.
     pub(super) open_since: Option<Instant>,
     /// The transaction on the wire.
@@ -117,6 +94,12 @@ pub(super) struct StreamThread {
     pub(super) initialising: Option<Instant>,
     /// Failures in a row, for the back-off.
     pub(super) failures: u32,
+    /// Inputs that were made anew, and are not read from their beginning yet.
+    pub(super) anew: BTreeSet<String>,
+    /// Whether the topics have to be looked at before anything else is read.
+    pub(super) check_topics: bool,
+    /// What topics take that have refused a record, in bytes of key + value + headers.
+    pub(super) lowered: BTreeMap<String, usize>,
     /// When this thread's membership was last fenced.
     pub(super) fenced_at: Option<Instant>,
     /// Set while the client has reported the cluster away: when it was last asked after.
@@ -164,12 +147,16 @@ impl StreamThread {
             ended: BTreeSet::new(),
             clock: now(),
             busy_at: Instant::now(),
+            records_per_clock: RECORDS_PER_CLOCK,
             open_since: None,
             sealed: None,
             blocked_since: None,
             resting: false,
             initialising: None,
             failures: 0,
+            anew: BTreeSet::new(),
+            check_topics: false,
+            lowered: BTreeMap::new(),
             fenced_at: None,
             kafka_away: None,
             latencies: Vec::with_capacity(LATENCY_SAMPLES),
@@ -195,6 +182,8 @@ impl StreamThread {
                     return Err(error);
                 }
                 Some(Halt::Recover(class, reason)) => halt = self.recover(class, &reason).err(),
+                Some(Halt::MadeAnew(topic)) => halt = self.made_anew(topic).err(),
+                Some(Halt::Refused(refused)) => halt = self.refused(&refused).err(),
                 Some(Halt::Rejoin(reason)) => halt = self.rejoin(&reason).err(),
                 None if self.shutdown.is_cancelled() => return self.shut_down(),
                 None => halt = self.turn().err(),
@@ -248,7 +237,7 @@ impl StreamThread {
 
     fn commit_due(&mut self) -> Due {
         let Some(since) = self.open_since else { return Due::NotYet };
-        let staged: usize = self.tasks.iter_mut().map(|owned| owned.task.state().staged_bytes()).sum();
+        let staged = self.staged_bytes();
         self.metrics.staged_bytes.set(i64::try_from(staged).unwrap_or(i64::MAX));
         match since.elapsed() >= self.options.commit_interval {
             _ if staged >= self.options.max_staged_bytes => Due::Now,
@@ -265,13 +254,16 @@ impl StreamThread {
             (None, None) => POLL_WAIT,
         };
         self.note_poll();
-        for turn in 0..RECORDS_PER_TURN {
-            match consumer.poll(if turn == 0 { wait } else { Duration::ZERO }) {
+        let (mut started, mut unseen) = (None, 0);
+        loop {
+            match consumer.poll(if started.is_none() { wait } else { Duration::ZERO }) {
                 Event::Record(fetched) => {
-                    if turn % RECORDS_PER_CLOCK == 0 {
-                        (self.clock, self.busy_at) = (now(), Instant::now());
-                    }
+                    let started = *started.get_or_insert_with(|| self.look_at_clock());
                     if !self.process(&fetched.record())? || !self.dispatcher.has_room() {
+                        return Ok(());
+                    }
+                    unseen += 1;
+                    if unseen >= self.records_per_clock && self.is_turn_over(started, std::mem::take(&mut unseen)) {
                         return Ok(());
                     }
                 }
@@ -284,7 +276,24 @@ impl StreamThread {
                 Event::Idle => return Ok(()),
             }
         }
-        Ok(())
+    }
+
+    fn look_at_clock(&mut self) -> Instant {
+        (self.clock, self.busy_at) = (now(), Instant::now());
+        self.busy_at
+    }
+
+    /// A turn is over by time, or by what is staged: however slow or large the records are, commits come when they are due.
+    fn is_turn_over(&mut self, started: Instant, records: u32) -> bool {
+        let before = self.busy_at;
+        let now = self.look_at_clock();
+        let slow = now.duration_since(before) > SLOW_RECORD * records;
+        self.records_per_clock = if slow { 1 } else { RECORDS_PER_CLOCK };
+        now.duration_since(started) >= TURN || self.staged_bytes() >= self.options.max_staged_bytes
+    }
+
+    fn staged_bytes(&mut self) -> usize {
+        self.tasks.iter_mut().map(|owned| owned.task.state().staged_bytes()).sum()
     }
 
     /// Processes one record; false when its partition was paused and will be read again from it.
@@ -318,7 +327,7 @@ impl StreamThread {
                 let id = owned.task.id();
                 Err(self.store_failed(id, &error))
             }
-            Err(fault @ (TaskFault::Unhandled { .. } | TaskFault::UnknownTopic(_))) => {
+            Err(fault @ (TaskFault::Unhandled { .. } | TaskFault::NoRoom(_) | TaskFault::UnknownTopic(_))) => {
                 Err(Halt::Fatal(FatalError::Environment(fault.to_string())))
             }
         }
@@ -396,8 +405,12 @@ impl StreamThread {
                 self.kafka_away.get_or_insert_with(Instant::now);
                 self.options.telemetry.dependency_away(&Dependency::Kafka, &reason);
             }
-            ConsumerError::MissingTopic(reason) => self.options.telemetry.topic_missing(&reason),
+            ConsumerError::MissingTopic(reason) => {
+                self.check_topics = true;
+                self.options.telemetry.topic_missing(&reason);
+            }
             ConsumerError::PollOverdue => self.options.telemetry.poll_overdue(&self.name),
+            ConsumerError::MadeAnew(topic) => return Err(Halt::MadeAnew(topic)),
             ConsumerError::Fenced(reason) => return Err(Halt::Rejoin(reason)),
             ConsumerError::Fatal(error) => return Err(Halt::Fatal(error)),
         }

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ahash::AHashMap;
-
 use crate::kafka::Slot;
 use crate::position::{Partition, TaskId, TopicPartition};
 use crate::store::StoreIndex;
@@ -44,6 +42,7 @@ pub(super) struct Changelog {
 }
 
 struct TopicEntry {
+    name: Arc<str>,
     source: usize,
     sub_topology: u32,
     records: u64,
@@ -53,15 +52,25 @@ struct TopicEntry {
 #[derive(Default)]
 pub(super) struct Tasks {
     owned: BTreeMap<TaskId, OwnedTask>,
-    by_topic: AHashMap<Arc<str>, TopicEntry>,
+    topics: Vec<TopicEntry>,
+    /// Which of the topics was looked for last.
+    last: usize,
     slots: Vec<(TaskId, StoreIndex)>,
 }
 
 impl Tasks {
     /// The task that processes this topic's partition.
     pub(super) fn find(&mut self, topic: &str, partition: Partition) -> Option<&mut OwnedTask> {
-        let sub_topology = self.by_topic.get(topic)?.sub_topology;
+        let sub_topology = self.topic(topic)?.sub_topology;
         self.owned.get_mut(&TaskId { sub_topology, partition })
+    }
+
+    /// Batches of a partition come in one piece, so the topic is mostly that of the record before.
+    fn topic(&mut self, name: &str) -> Option<&mut TopicEntry> {
+        if self.topics.get(self.last).is_none_or(|topic| *topic.name != *name) {
+            self.last = self.topics.iter().position(|topic| *topic.name == *name)?;
+        }
+        self.topics.get_mut(self.last)
     }
 
     pub(super) fn contains(&self, id: TaskId) -> bool {
@@ -106,21 +115,22 @@ impl Tasks {
         let mut sources = topology.sources().iter().enumerate();
         let (index, source) = sources.find(|(_, source)| source.topics.matches(&at.topic))?;
         let sub_topology = source.sub_topology;
-        let entry = TopicEntry { source: index, sub_topology, records: 0 };
-        self.by_topic.entry(Arc::clone(&at.topic)).or_insert(entry);
+        if self.topic(&at.topic).is_none() {
+            self.topics.push(TopicEntry { name: Arc::clone(&at.topic), source: index, sub_topology, records: 0 });
+        }
         Some(TaskId { sub_topology, partition: at.partition })
     }
 
     /// A record of this topic was processed.
     pub(super) fn count(&mut self, topic: &str) {
-        if let Some(entry) = self.by_topic.get_mut(topic) {
+        if let Some(entry) = self.topic(topic) {
             entry.records += 1;
         }
     }
 
     /// Records processed since the last call, by source.
     pub(super) fn take_counts<'a>(&mut self, topology: &'a Topology) -> Vec<(&'a str, u64)> {
-        let counted = self.by_topic.values_mut().filter(|entry| entry.records > 0);
+        let counted = self.topics.iter_mut().filter(|entry| entry.records > 0);
         counted
             .map(|entry| (topology.sources()[entry.source].name.as_str(), std::mem::take(&mut entry.records)))
             .collect()

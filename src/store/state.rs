@@ -40,12 +40,6 @@ pub(super) struct Slot {
     pub(super) bulk: Option<Bulk>,
 }
 
-impl Slot {
-    fn family(&self) -> String {
-        self.spec.name.clone()
-    }
-}
-
 /// A committed transaction on its way into the database.
 struct Applying {
     overlay: Arc<Overlay>,
@@ -109,7 +103,7 @@ impl TaskState {
             let memory = (spec.kind == StoreKind::Memory).then(MemoryStore::new);
             slots[spec.index.0] = Some(Slot { spec: spec.clone(), memory, bulk: None });
         }
-        let on_disk = |slot: &Option<Slot>| slot.as_ref().filter(|slot| slot.memory.is_none()).map(Slot::family);
+        let on_disk = |slot: &Option<Slot>| Some(slot.as_ref().filter(|slot| slot.memory.is_none())?.spec.name.clone());
         TaskState {
             families: slots.iter().map(on_disk).collect(),
             slots,

@@ -16,7 +16,7 @@ use rocksdb::WriteBatch;
 
 use super::error::StoreError;
 use super::meta::META;
-use super::overlay::Overlay;
+use super::overlay::{Order, Overlay};
 use super::rocks::Rocks;
 
 /// What a batch's entry weighs beside its key and value; only sizes the allocation.
@@ -33,7 +33,7 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    fn write(&self, order: &mut Vec<u32>) -> Result<(), StoreError> {
+    fn write(&self, order: &mut Order) -> Result<(), StoreError> {
         let rocks = &self.rocks;
         let family = |name: &Option<String>| name.as_deref().map(|name| rocks.family(name)).transpose();
         let families = self.families.iter().map(family).collect::<Result<Vec<_>, _>>()?;
@@ -84,20 +84,20 @@ impl Writer {
                 // The thread lives as long as this sender; should it have panicked, the end is never told, which is told.
                 _ = jobs.send((batch, done));
             }
-            None => finish(batch, &done, &mut Vec::new()),
+            None => finish(batch, &done, &mut Order::new()),
         }
         end
     }
 }
 
 fn run(jobs: &Receiver<Job>) {
-    let mut order = Vec::new();
+    let mut order = Order::new();
     for (batch, done) in jobs {
         finish(batch, &done, &mut order);
     }
 }
 
-fn finish(batch: Batch, done: &Sender<Result<(), StoreError>>, order: &mut Vec<u32>) {
+fn finish(batch: Batch, done: &Sender<Result<(), StoreError>>, order: &mut Order) {
     let result = batch.write(order);
     drop(batch);
     // Nobody waits for it if the task was dropped.
@@ -120,7 +120,7 @@ pub(super) struct HeldJobs(Receiver<Job>);
 impl HeldJobs {
     pub(super) fn write_next(&self) {
         if let Ok((batch, done)) = self.0.try_recv() {
-            finish(batch, &done, &mut Vec::new());
+            finish(batch, &done, &mut Order::new());
         }
     }
 

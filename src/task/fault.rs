@@ -22,6 +22,9 @@ pub enum TaskFault {
         /// Why it was refused.
         error: RecordError,
     },
+    /// The dead-letter topic takes not even what says where the record came from and why.
+    #[error("{0}")]
+    NoRoom(String),
     /// A record of a topic that no source of this task reads.
     #[error("no source of this task reads {0}")]
     UnknownTopic(String),

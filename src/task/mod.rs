@@ -9,25 +9,27 @@
 //! topology's policy, as an output like any other, so that it commits together with the position that skips it.
 
 mod fault;
+mod limits;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
 
 pub use fault::TaskFault;
+pub use limits::Limits;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-
-use ahash::AHashMap;
 
 use crate::codec::DecodeError;
 use crate::dead_letter::{Breaker, Policy, Provenance, append_provenance, names};
 use crate::error::{RecordError, Stage};
 use crate::position::{Offset, Partition, Position, TaskId, TopicPartition};
 use crate::processor::{Effects, Fault, Scope, SourceEntry, TopicIndex};
-use crate::record::{Headers, RawRecord, Timestamp};
+use crate::record::{RawRecord, Timestamp};
 use crate::store::TaskState;
 use crate::topology::{Topics, Topology};
+
+use limits::TopicLimits;
 
 /// What became of a record.
 #[derive(Debug)]
@@ -41,13 +43,6 @@ pub enum Outcome {
         /// True when so many were that the input should rest.
         tripped: bool,
     },
-}
-
-/// Limits that the broker sets and the task has to keep.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Largest key + value + headers of a produced record, in bytes.
-    pub max_output_bytes: usize,
 }
 
 struct Source {
@@ -66,12 +61,15 @@ pub struct Task {
     id: TaskId,
     application: Arc<str>,
     sources: Vec<Source>,
-    progress: AHashMap<Arc<str>, Progress>,
+    /// One for each topic that came by; most tasks read one.
+    progress: Vec<Progress>,
+    /// Which of them the last record was of: a look-up by name for each record would be felt.
+    last: usize,
     scope: Scope,
     dead_letters: Option<(TopicIndex, Policy)>,
     breaker: Breaker,
     refused: Vec<(Position, RecordError)>,
-    limits: Limits,
+    limits: TopicLimits,
 }
 
 impl Task {
@@ -87,12 +85,13 @@ impl Task {
             id,
             application: application.into(),
             sources: sources.collect(),
-            progress: AHashMap::new(),
+            progress: Vec::new(),
+            last: 0,
             scope,
             breaker: policy.breaker(),
             dead_letters,
             refused: Vec::new(),
-            limits,
+            limits: TopicLimits::new(topology.sink_topics(), limits),
         }
     }
 
@@ -109,9 +108,10 @@ impl Task {
         self.scope.now = now;
         self.scope.partition = raw.partition;
         self.scope.offset = raw.offset;
-        let source = self.source_of(raw.topic)?;
-        if let Some(progress) = self.progress.get(raw.topic) {
-            self.scope.topic = Arc::clone(&progress.name);
+        let own = self.progress_of(raw.topic)?;
+        let Progress { source, ref name, .. } = self.progress[own];
+        if !Arc::ptr_eq(&self.scope.topic, name) {
+            self.scope.topic = Arc::clone(name);
         }
         let error = match self.refusal(raw) {
             Some(error) => Some((error, 1)),
@@ -122,7 +122,7 @@ impl Task {
             Some((error, attempts)) => self.set_aside(raw, error, attempts)?,
         };
         self.scope.stream_time = self.scope.stream_time.max(raw.timestamp);
-        self.advance(raw.topic, raw.offset.next());
+        self.progress[own].next = Some(raw.offset.next());
         if matches!(outcome, Outcome::Processed) {
             self.breaker.count(false);
         }
@@ -182,20 +182,8 @@ impl Task {
         }
     }
 
-    /// What the broker would refuse for ever is the record's fault, and found before it is produced.
     fn too_large(&self, mark: crate::processor::Mark) -> Option<RecordError> {
-        let (largest, limit) = (self.scope.state.largest_record_write(), self.limits.max_output_bytes);
-        if largest > limit {
-            let reason = format!("a changelog record of {largest} bytes, limit {limit}");
-            return Some(RecordError::new(Stage::Produce, "state-too-large", reason));
-        }
-        let effects = &self.scope.effects;
-        effects.outputs_since(mark).iter().find_map(|output| {
-            let size = effects.size(output);
-            let reason = || format!("an output of {size} bytes, limit {}", self.limits.max_output_bytes);
-            (size > self.limits.max_output_bytes)
-                .then(|| RecordError::new(Stage::Produce, "output-too-large", reason()))
-        })
+        self.limits.exceeded(&self.scope.effects, mark, self.scope.state.largest_record_write())
     }
 
     fn set_aside(&mut self, raw: &RawRecord<'_>, error: RecordError, attempts: u32) -> Result<Outcome, TaskFault> {
@@ -205,35 +193,44 @@ impl Task {
         };
         let provenance = Provenance { application: &self.application, task: self.id, attempts };
         let mut headers = append_provenance(raw, &error, &provenance);
-        let fits = raw.size() + header_bytes(&headers) + OVERHEAD <= self.limits.max_output_bytes;
+        let limit = self.limits.of(topic);
+        let fits = raw.size() + headers.bytes() + OVERHEAD <= limit;
         if !fits {
             headers.push(names::CLAIM, raw.size().to_string());
         }
         let (key, value) = if fits { (raw.key, raw.value) } else { (raw.key.filter(|key| key.len() < 1024), None) };
-        if header_bytes(&headers) + key.map_or(0, <[u8]>::len) + OVERHEAD > self.limits.max_output_bytes {
+        let key_bytes = key.map_or(0, <[u8]>::len);
+        if headers.bytes() + key_bytes + OVERHEAD > limit {
             // The headers alone are too large: like the payload, they stand at the origin. Only ours remain.
             headers.0.drain(..raw.headers.0.len());
+        }
+        if headers.bytes() + key_bytes > limit {
+            let (position, topic) = (self.position_of(raw), self.limits.name(topic));
+            return Err(TaskFault::NoRoom(format!(
+                "{position}: {error}; its dead letter does not fit into {topic}, limit {limit} bytes: raise \
+                 max.message.bytes of the topic"
+            )));
         }
         self.scope.effects.output(topic, None, key, value, raw.timestamp, headers);
         let tripped = self.breaker.count(true);
         Ok(Outcome::SetAside { error, tripped })
     }
 
-    fn source_of(&mut self, topic: &str) -> Result<usize, TaskFault> {
-        if let Some(progress) = self.progress.get(topic) {
-            return Ok(progress.source);
+    /// The number of a topic's progress.
+    fn progress_of(&mut self, topic: &str) -> Result<usize, TaskFault> {
+        let is_it = |progress: &Progress| *progress.name == *topic;
+        if !self.progress.get(self.last).is_some_and(is_it) {
+            self.last = match self.progress.iter().position(is_it) {
+                Some(known) => known,
+                None => {
+                    let found = self.sources.iter().position(|source| source.topics.matches(topic));
+                    let source = found.ok_or_else(|| TaskFault::UnknownTopic(topic.to_owned()))?;
+                    self.progress.push(Progress { source, next: None, name: topic.into() });
+                    self.progress.len() - 1
+                }
+            };
         }
-        let found = self.sources.iter().position(|source| source.topics.matches(topic));
-        let source = found.ok_or_else(|| TaskFault::UnknownTopic(topic.to_owned()))?;
-        let name: Arc<str> = topic.into();
-        self.progress.insert(Arc::clone(&name), Progress { source, next: None, name });
-        Ok(source)
-    }
-
-    fn advance(&mut self, topic: &str, next: Offset) {
-        if let Some(progress) = self.progress.get_mut(topic) {
-            progress.next = Some(next);
-        }
+        Ok(self.last)
     }
 
     /// Moves the position past offsets that hold no record, such as transaction markers (rule R-7).
@@ -241,21 +238,25 @@ impl Task {
     /// # Errors
     /// No source reads the topic.
     pub fn skip_to(&mut self, topic: &str, next: Offset) -> Result<(), TaskFault> {
-        self.source_of(topic)?;
-        if let Some(progress) = self.progress.get_mut(topic).filter(|progress| progress.next < Some(next)) {
-            progress.next = Some(next);
-        }
+        let own = self.progress_of(topic)?;
+        let position = &mut self.progress[own].next;
+        *position = (*position).max(Some(next));
         Ok(())
     }
 
     /// The next position in a topic, if it has moved since the task was made or rewound.
     pub fn next(&self, topic: &str) -> Option<Offset> {
-        self.progress.get(topic)?.next
+        self.progress.iter().find(|progress| *progress.name == *topic)?.next
     }
 
     /// The topic's partition is not this task's any more.
     pub fn forget(&mut self, topic: &str) {
-        self.progress.remove(topic);
+        self.progress.retain(|progress| *progress.name != *topic);
+    }
+
+    /// A topic takes no record of more than this many bytes of key + value + headers: the broker has refused one.
+    pub fn lower_limit(&mut self, topic: &str, bytes: usize) {
+        self.limits.lower(topic, bytes);
     }
 
     /// Marks a record that an external target refused for good: it is set aside when it comes by again.
@@ -292,7 +293,7 @@ impl Task {
 
     /// Next position per topic, of those that moved since the task was made or rewound.
     pub fn positions(&self) -> Vec<(TopicPartition, Offset)> {
-        let moved = self.progress.values().filter_map(|progress| Some((progress, progress.next?)));
+        let moved = self.progress.iter().filter_map(|progress| Some((progress, progress.next?)));
         moved.map(|(progress, next)| (self.topic_partition(&progress.name), next)).collect()
     }
 
@@ -321,17 +322,13 @@ impl Task {
         self.scope.fault = None;
         self.scope.set_aside = None;
         self.scope.stream_time = self.scope.state.stream_time().unwrap_or(Timestamp::NONE);
-        self.progress.values_mut().for_each(|progress| progress.next = None);
+        self.progress.iter_mut().for_each(|progress| progress.next = None);
     }
 
     /// Gives the state back, to be closed.
     pub fn into_state(self) -> TaskState {
         self.scope.state
     }
-}
-
-fn header_bytes(headers: &Headers) -> usize {
-    headers.iter().map(|header| header.name.len() + header.value.as_ref().map_or(0, Vec::len)).sum()
 }
 
 /// What a record costs in a batch beyond key, value and headers, with room to spare.

@@ -84,7 +84,7 @@ catalogue! {
     transaction_open: Ages<1> = "headrace_transaction_open_seconds" ("seconds") ["thread"]
         "Age of a stream thread's open transaction; 0 if none is open." NO_BUCKETS;
     commit: Histograms<1> = "headrace_commit_seconds" ("seconds") ["phase"]
-        "Time of a commit's phases: flush, offsets, end, apply, external." STEPS;
+        "Time of a commit's phases: flush, offsets, end, apply (handing over to the stores' writer), external." STEPS;
     commits: Counters<0> = "headrace_commits_total" ("") []
         "Commits that succeeded." NO_BUCKETS;
     aborts: Counters<1> = "headrace_aborts_total" ("") ["reason"]
@@ -96,7 +96,7 @@ catalogue! {
     watchdog_fired: Counters<0> = "headrace_watchdog_fired_total" ("") []
         "Calls of the Kafka client that did not return within their deadline." NO_BUCKETS;
     staged: Gauges<1> = "headrace_staged_bytes" ("bytes") ["thread"]
-        "Store writes of a stream thread that wait for their transaction's commit." NO_BUCKETS;
+        "Store writes of a stream thread that wait for their transaction's commit, or for the stores' writer after it." NO_BUCKETS;
     poll_gap: Histograms<0> = "headrace_poll_gap_seconds" ("seconds") []
         "Time between two polls of a consumer; above max-poll-interval the member is thrown out." WAITS;
 

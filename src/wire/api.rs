@@ -46,6 +46,7 @@ requests! {
     InitProducerId: InitProducerIdRequest => InitProducerIdResponse, throttle_time_ms;
     TxnOffsetCommit: TxnOffsetCommitRequest => TxnOffsetCommitResponse, throttle_time_ms;
     EndTxn: EndTxnRequest => EndTxnResponse, throttle_time_ms;
+    DescribeTransactions: DescribeTransactionsRequest => DescribeTransactionsResponse, throttle_time_ms;
     OffsetFetch: OffsetFetchRequest => OffsetFetchResponse, throttle_time_ms;
     ListOffsets: ListOffsetsRequest => ListOffsetsResponse, throttle_time_ms;
     Fetch: FetchRequest => FetchResponse, throttle_time_ms;

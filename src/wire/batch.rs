@@ -260,6 +260,32 @@ pub(super) fn split(batch: &[u8]) -> Option<(Closed, Closed)> {
     Some((first.close(), second.close()))
 }
 
+/// Bytes of the keys, values and headers of a batch's records, without the lengths between them. Nothing if it is no batch.
+pub(super) fn payload_bytes(batch: &[u8]) -> Option<usize> {
+    let count = i32::from_be_bytes(batch.get(COUNT..HEADER)?.try_into().ok()?);
+    let plain = decompress(i16::from(*batch.get(ATTRIBUTES + 1)?) & 7, batch.get(HEADER..)?)?;
+    let (mut at, mut bytes) = (0, 0);
+    for _ in 0..count {
+        let length = usize::try_from(take_varlong(&plain, &mut at)?).ok()?;
+        let end = at + length;
+        at += 1; // attributes
+        take_varlong(&plain, &mut at)?; // time
+        take_varlong(&plain, &mut at)?; // offset
+        let mut field = |at: &mut usize| {
+            let length = usize::try_from(take_varlong(&plain, at)?.max(0)).ok()?;
+            (*at, bytes) = (*at + length, bytes + length);
+            Some(())
+        };
+        field(&mut at)?;
+        field(&mut at)?;
+        for _ in 0..2 * take_varlong(&plain, &mut at)? {
+            field(&mut at)?;
+        }
+        at = end;
+    }
+    Some(bytes)
+}
+
 /// Kafka's lengths are `int`; `max_request_bytes` keeps everything far below.
 #[inline]
 fn length<T>(bytes: &[T]) -> i32 {

@@ -156,6 +156,12 @@ fn n8_a_batch_that_is_too_large_is_cut_into_two_with_the_same_records() {
         let mut again = read(&first.bytes, first.records());
         again.extend(read(&second.bytes, second.records()));
         assert_eq!(again, records);
+        let sizes = [&first, &second].map(|half| payload_bytes(half.as_bytes()).unwrap());
+        let size = |read: &Read| {
+            let headers = read.headers.iter().map(|header| header.name.len());
+            read.key.as_ref().map_or(0, Vec::len) + read.value.as_ref().map_or(0, Vec::len) + headers.sum::<usize>()
+        };
+        assert_eq!(sizes.iter().sum::<usize>(), records.iter().map(size).sum::<usize>());
     }
     assert!(split(&build(&records[..1]).into_bytes()).is_none());
 }

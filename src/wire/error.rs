@@ -182,7 +182,7 @@ pub enum WireError {
         partition: Partition,
     },
     /// The user lacks a right.
-    #[error("{what}: {code}; `acls` lists the rights that are needed")]
+    #[error("{what}: {code}; allow it to the application's user")]
     NotAuthorised {
         /// What was to be done.
         what: String,

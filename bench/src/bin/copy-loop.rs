@@ -103,6 +103,7 @@ fn settings() -> Result<Settings, Failure> {
         fetch_max_bytes: 16 << 20,
         partition_fetch_bytes: 1 << 20,
         max_record_bytes: 964 << 10,
+        max_batch_bytes: None,
         co_partitioned: false,
         from_beginning: true,
         observer: Default::default(),

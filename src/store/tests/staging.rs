@@ -1,5 +1,6 @@
 //! Staged writes: what is seen, published, taken back and applied, and when.
 
+use super::super::overlay::Overlay;
 use super::super::{Bounds, Commit, TaskState};
 use super::{MEMORY, ROCKS, collect, contents, open, publish, specs};
 use crate::position::Offset;
@@ -112,4 +113,33 @@ fn r8_staged_bytes_grow_with_writes_and_vanish_with_commit() {
     publish(&mut state);
     state.commit(&Commit::default()).unwrap();
     assert_eq!(state.staged_bytes(), 0);
+}
+
+/// RocksDB refuses a file that is not in order; a memtable only gets slower. So the order itself is looked at.
+#[test]
+fn r17_writes_are_sorted_by_store_and_key_whatever_keys_have_in_common() {
+    let keys: [&[u8]; 9] = [
+        b"",
+        b"k",
+        b"key-0001",
+        b"key-0001\0",
+        b"key-0001\0\0",
+        b"key-00010000000000001",
+        b"key-00010000000000002",
+        b"key-1",
+        b"\xff",
+    ];
+    // From keys that share nothing to keys that share more than is looked at first.
+    for keys in [&keys[..], &keys[2..8], &keys[5..7]] {
+        let mut overlay = Overlay::new(3);
+        for store in [MEMORY, ROCKS] {
+            for key in keys.iter().rev() {
+                overlay.write(Overlay::hash(&Default::default(), store, key), store, key, None);
+            }
+        }
+        let expected: Vec<_> = [ROCKS, MEMORY].iter().flat_map(|store| keys.iter().map(|key| (*store, *key))).collect();
+        let mut order = Vec::new();
+        let sorted: Vec<_> = overlay.sorted_writes(&mut order).map(|write| (write.store, write.key)).collect();
+        assert_eq!(sorted, expected);
+    }
 }

@@ -17,10 +17,11 @@ pub(super) const CONCURRENT_TRANSACTIONS: i16 = 51;
 /// Codes that say: somebody newer is there. Invalid epoch, fenced producer, fenced static member, illegal generation,
 /// unknown member, stale member epoch (KIP-848).
 const FENCED: &[i16] = &[22, 25, 47, 82, 90, 113];
-/// Codes that only a human can mend: authorisation of topic, group, cluster, transactional id, delegation token; login;
-/// unsupported version or format; transaction time-out above the broker's limit; policy; record without key or with a time
-/// that the topic refuses.
-const FATAL: &[i16] = &[29, 30, 31, 32, 33, 34, 35, 43, 44, 50, 53, 58, 65, 76, 87];
+/// Authorisation of topic, group, cluster, transactional id, delegation token; login.
+const DENIED: &[i16] = &[29, 30, 31, 53, 58, 65];
+/// Other codes that only a human can mend: unsupported version or format; transaction time-out above the broker's limit;
+/// policy; record without key or with a time that the topic refuses.
+const FATAL: &[i16] = &[32, 33, 34, 35, 43, 44, 50, 76, 87];
 /// Loading, time-out, network, too few replicas, concurrent transactions, storage: the same place, a little later.
 const LATER: &[i16] = &[2, 7, 13, 14, 19, 20, 51];
 /// Unknown topic or partition, no leader, another leader or replica, no coordinator, another coordinator, storage error,
@@ -41,7 +42,8 @@ pub(super) enum Class {
     Abort,
     Fenced,
     Fatal,
-    RecordTooLarge,
+    Denied,
+    Missing,
 }
 
 impl Class {
@@ -51,7 +53,8 @@ impl Class {
             Class::Abort => ProduceError::Abort(text),
             Class::Fenced => ProduceError::Fenced(text),
             Class::Fatal => ProduceError::Fatal(text),
-            Class::RecordTooLarge => ProduceError::RecordTooLarge(text),
+            Class::Denied => ProduceError::Denied(text),
+            Class::Missing => ProduceError::Missing(text),
         }
     }
 }
@@ -60,8 +63,8 @@ impl Class {
 /// transaction that has timed out meanwhile (KAFKA-20785). TRANSACTION_ABORTABLE is 120 (KIP-1050).
 pub(super) fn meaning(code: i16) -> Meaning {
     match code {
-        MESSAGE_TOO_LARGE | RECORD_LIST_TOO_LARGE => Meaning::Dead(Class::RecordTooLarge),
         code if FENCED.contains(&code) => Meaning::Dead(Class::Fenced),
+        code if DENIED.contains(&code) => Meaning::Dead(Class::Denied),
         code if FATAL.contains(&code) => Meaning::Dead(Class::Fatal),
         code if LATER.contains(&code) => Meaning::Later,
         code if ELSEWHERE.contains(&code) => Meaning::Elsewhere,
@@ -85,6 +88,9 @@ mod tests {
             assert_eq!(meaning(code), Meaning::Dead(Class::Fenced), "{code}");
         }
         for code in [29, 30, 53] {
+            assert_eq!(meaning(code), Meaning::Dead(Class::Denied), "{code}");
+        }
+        for code in [35, 50, 87] {
             assert_eq!(meaning(code), Meaning::Dead(Class::Fatal), "{code}");
         }
         for code in [48, 49, 59, 120, -1, 9_999] {
@@ -94,7 +100,7 @@ mod tests {
 
     #[test]
     fn n3_no_code_has_two_meanings() {
-        let all = [FENCED, FATAL, LATER, ELSEWHERE].concat();
+        let all = [FENCED, DENIED, FATAL, LATER, ELSEWHERE].concat();
         let distinct: std::collections::BTreeSet<_> = all.iter().collect();
         assert_eq!(distinct.len(), all.len());
     }

@@ -13,25 +13,29 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use kafka_protocol::messages::{
-    ApiKey, EndTxnRequest, EndTxnResponse, InitProducerIdRequest, InitProducerIdResponse, ProduceRequest,
-    ProduceResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
+    ApiKey, DescribeTransactionsRequest, DescribeTransactionsResponse, EndTxnRequest, EndTxnResponse,
+    InitProducerIdRequest, InitProducerIdResponse, ProduceRequest, ProduceResponse, TxnOffsetCommitRequest,
+    TxnOffsetCommitResponse,
 };
 
-use super::engine::{Call, Engine, Leaders, Part};
+use super::engine::{Call, Engine, Part};
 use super::error::ProduceError;
 use super::handle::Producer;
+use super::leaders::Leaders;
 use super::reach::{leaders, whoever};
 use super::settings::ProducerSettings;
 use super::shared::Shared;
 use super::transaction::produce_request;
 use crate::wire::{
-    ApiName, BrokerId, Client, Connection, CoordinatorKind, Outgoing, Settings, TrySendError, WireError,
+    ApiName, BrokerId, Client, Connection, CoordinatorKind, Outgoing, Settings, TopicId, TrySendError, WireError,
 };
 
 /// Transactions v2 by version: they enlist by themselves, and EndTxn answers with the next identity.
 const PRODUCE_V2: i16 = 12;
 const OFFSETS_V2: i16 = 5;
 const END_V2: i16 = 5;
+/// The first Produce that names topics by id, so that nothing is written to one that was made anew under the name.
+const PRODUCE_BY_ID: i16 = 13;
 /// The oldest Produce of the encoding that is written here.
 const PRODUCE_OLDEST: i16 = 9;
 const INIT_OLDEST: i16 = 2;
@@ -47,6 +51,7 @@ enum Job {
     Initialise(InitProducerIdRequest),
     Offsets(TxnOffsetCommitRequest),
     End(EndTxnRequest),
+    Describe(DescribeTransactionsRequest),
 }
 
 enum Event {
@@ -58,6 +63,7 @@ enum Event {
     Initialised(u64, Result<InitProducerIdResponse, WireError>),
     Offsets(u64, Result<TxnOffsetCommitResponse, WireError>),
     Ended(u64, Result<EndTxnResponse, WireError>),
+    Described(u64, Result<DescribeTransactionsResponse, WireError>),
 }
 
 type Pending = Pin<Box<dyn Future<Output = Event>>>;
@@ -169,6 +175,11 @@ impl Driver {
             }
             Call::End { elsewhere } => self.end(self.engine.end_request(), elsewhere),
             Call::Abort { elsewhere } => self.end(self.engine.abort_request(), elsewhere),
+            Call::Describe => {
+                let id = self.engine.settings.transactional_id.clone().unwrap_or_default();
+                let request = self.engine.describe_request();
+                self.coordinated(CoordinatorKind::Transaction, id, Job::Describe(request), false);
+            }
         }
     }
 
@@ -229,6 +240,9 @@ impl Driver {
                 Job::Offsets(request) => Box::pin(async move {
                     Event::Offsets(session, connection.call(&request, OFFSETS_V2..=OFFSETS_V2).await)
                 }),
+                Job::Describe(request) => {
+                    Box::pin(async move { Event::Described(session, connection.call(&request, ..).await) })
+                }
                 Job::End(request) => {
                     Box::pin(async move { Event::Ended(session, connection.call(&request, END_V2..=END_V2).await) })
                 }
@@ -245,9 +259,11 @@ impl Driver {
         let settings = &self.engine.settings;
         let id = settings.transactional_id.as_deref();
         let oldest = if id.is_some() { PRODUCE_V2 } else { PRODUCE_OLDEST };
-        let version = connection.version::<ProduceRequest>(&(oldest..=PRODUCE_V2))?;
+        let known = parts.iter().all(|part| part.id != TopicId::default());
+        let newest = if known { PRODUCE_BY_ID } else { PRODUCE_V2 };
+        let version = connection.version::<ProduceRequest>(&(oldest..=newest))?;
         // The broker gives up on its replicas before the client gives up on the broker.
-        let body = produce_request(id, settings.request_timeout.mul_f64(0.75), parts);
+        let body = produce_request(id, settings.request_timeout.mul_f64(0.75), version >= PRODUCE_BY_ID, parts);
         let timeout = Some(settings.request_timeout);
         let request = Outgoing { key: ApiKey::Produce, version, body, timeout };
         let reply = connection.try_send(request).map_err(|error| match error {
@@ -281,7 +297,8 @@ impl Driver {
                 self.engine.offsets_answered(answer, now);
             }
             Event::Ended(session, answer) if session == self.engine.session => self.engine.ended(answer, now),
-            Event::Initialised(..) | Event::Offsets(..) | Event::Ended(..) => {}
+            Event::Described(session, answer) if session == self.engine.session => self.engine.described(answer, now),
+            Event::Initialised(..) | Event::Offsets(..) | Event::Ended(..) | Event::Described(..) => {}
         }
     }
 
@@ -314,6 +331,7 @@ impl Driver {
                 self.shared.hinder(hindrance);
             }
             Job::Offsets(_) => self.engine.offsets_answered(Err(error), now),
+            Job::Describe(_) => self.engine.described(Err(error), now),
             // It was not sent, so its outcome is known.
             Job::End(_) => self.engine.not_ended(&error, now),
         }

@@ -16,20 +16,23 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kafka_protocol::messages::ProduceResponse;
+use kafka_protocol::messages::produce_response::TopicProduceResponse;
 
 use super::closing::Closing;
 use super::codes::{self, Class, Meaning};
+use super::completing::Completing;
+use super::error::ProduceError;
 use super::lanes::{Lane, MAX_OUT, Pending, Verdict};
+use super::leaders::TopicState;
+use super::rights::Asked;
 use super::settings::ProducerSettings;
-use super::shared::{Command, Handed, Notice, Partitions};
+use super::shared::{Command, Handed, Notice};
+use super::too_large::TooLarge;
 use super::transaction::{Stage, Transaction};
 use crate::position::Offset;
 use crate::wire::compression::Compressor;
-use crate::wire::{BrokerId, Code, WireError};
+use crate::wire::{BrokerId, Code, TopicId, WireError};
 
-/// First and last wait between two looks at the metadata when a leader is missing.
-const METADATA_FIRST_WAIT: Duration = Duration::from_millis(20);
-const METADATA_LAST_WAIT: Duration = Duration::from_secs(1);
 /// Bytes of a Produce request around its batches, per batch: names, numbers, lengths.
 const PART_OVERHEAD: usize = 300;
 /// While anything is under way, deadlines are looked at this often.
@@ -46,6 +49,7 @@ pub(super) struct Identity {
 #[derive(Debug)]
 pub(super) struct Part {
     pub(super) topic: Arc<str>,
+    pub(super) id: TopicId,
     pub(super) partition: i32,
     pub(super) bytes: Bytes,
 }
@@ -74,19 +78,8 @@ pub(super) enum Call {
     Abort {
         elsewhere: bool,
     },
-}
-
-/// Leaders of one topic's partitions, in their order, or why there are none.
-pub(super) type Leaders = Result<Vec<Option<BrokerId>>, WireError>;
-
-struct TopicState {
-    name: Arc<str>,
-    /// Lanes by partition.
-    lanes: Vec<Option<usize>>,
-    leaders: Vec<Option<BrokerId>>,
-    known: bool,
-    /// A batch of this size was refused as too large.
-    too_large: Option<usize>,
+    /// Whether the transaction before is complete.
+    Describe,
 }
 
 struct Flight {
@@ -103,7 +96,7 @@ pub(super) struct Engine {
     pub(super) identity: Option<Identity>,
     pub(super) transaction: Transaction,
     compressor: Compressor,
-    topics: Vec<TopicState>,
+    pub(super) topics: Vec<TopicState>,
     pub(super) lanes: Vec<Lane>,
     /// Of the next transaction: not to be sent before this one has ended (rule N-5).
     held: VecDeque<Command>,
@@ -113,14 +106,17 @@ pub(super) struct Engine {
     out: HashMap<BrokerId, usize>,
     pub(super) notices: Vec<Notice>,
     /// Partitions that were not there when their topics were looked at.
-    sought: Vec<(Arc<str>, i32)>,
-    metadata_wanted: bool,
-    metadata_under_way: bool,
-    metadata_at: Instant,
-    metadata_tries: u32,
-    metadata_since: Instant,
-    metadata_max_age: Duration,
+    pub(super) sought: Vec<(Arc<str>, i32)>,
+    pub(super) metadata_wanted: bool,
+    pub(super) metadata_under_way: bool,
+    pub(super) metadata_at: Instant,
+    pub(super) metadata_tries: u32,
+    pub(super) metadata_since: Instant,
+    pub(super) metadata_max_age: Duration,
     pub(super) closing: Option<Closing>,
+    pub(super) completing: Option<Completing>,
+    /// Whether the coordinator answers to that.
+    pub(super) asks_completion: bool,
 }
 
 impl Engine {
@@ -147,6 +143,8 @@ impl Engine {
             metadata_since: now,
             metadata_max_age,
             closing: None,
+            completing: None,
+            asks_completion: true,
         }
     }
 
@@ -155,13 +153,7 @@ impl Engine {
             Command::Close => self.close(now),
             Command::Initialise => self.begin(now),
             Command::Topic(name) => {
-                self.topics.push(TopicState {
-                    name,
-                    lanes: Vec::new(),
-                    leaders: Vec::new(),
-                    known: false,
-                    too_large: None,
-                });
+                self.topics.push(TopicState::new(name));
                 self.want_metadata(now, true);
             }
             Command::Sought { topic, partition } => {
@@ -183,20 +175,12 @@ impl Engine {
         self.stage = Stage::Initialising { under_way: false, at: now, tries: 0 };
         self.transaction = Transaction::new(now);
         self.identity = None;
+        self.completing = None;
     }
 
     pub(super) fn forget(&mut self) {
         self.lanes.iter_mut().for_each(Lane::clear);
         self.held.clear();
-    }
-
-    /// The transaction is dead; the owner is told why.
-    pub(super) fn die(&mut self, class: Class, text: String) {
-        if self.stage != Stage::Dead {
-            self.stage = Stage::Dead;
-            self.forget();
-            self.notices.push(Notice::Failed(class.error(text)));
-        }
     }
 
     fn take(&mut self, handed: Handed, now: Instant) {
@@ -260,30 +244,12 @@ impl Engine {
                 self.stage = Stage::Initialising { under_way: true, at, tries };
                 Some(Call::Initialise)
             }
-            Stage::Ready if self.closing.is_none() => self.next_produce(now).or_else(|| self.next_step(now)),
+            Stage::Ready if self.closing.is_none() => match self.next_completing(now) {
+                Some(question) => question,
+                None => self.next_produce(now).or_else(|| self.next_step(now)),
+            },
             _ => self.next_close(now),
         }
-    }
-
-    fn next_metadata(&mut self, now: Instant) -> Option<Call> {
-        let old = now.duration_since(self.metadata_since) >= self.metadata_max_age;
-        let due = (self.metadata_wanted && self.metadata_at <= now) || old;
-        if self.metadata_under_way || !due || self.topics.is_empty() {
-            return None;
-        }
-        (self.metadata_wanted, self.metadata_under_way) = (false, true);
-        let lost = self.lanes.iter().filter(|lane| lane.leader.is_none());
-        let lost = lost.map(|lane| (Arc::clone(&self.topics[lane.topic].name), lane.partition));
-        let doubted = lost.chain(std::mem::take(&mut self.sought)).collect();
-        let topics = self.topics.iter().map(|topic| Arc::clone(&topic.name)).collect();
-        Some(Call::Metadata { topics, doubted })
-    }
-
-    fn want_metadata(&mut self, now: Instant, at_once: bool) {
-        if at_once {
-            (self.metadata_at, self.metadata_tries) = (now, 0);
-        }
-        self.metadata_wanted = true;
     }
 
     fn next_produce(&mut self, now: Instant) -> Option<Call> {
@@ -299,8 +265,8 @@ impl Engine {
             }
             let Some((bytes, sequence)) = lane.send(identity.id, identity.epoch, transactional) else { continue };
             size += bytes.len() + PART_OVERHEAD;
-            let topic = Arc::clone(&self.topics[lane.topic].name);
-            parts.push(Part { topic, partition: lane.partition, bytes });
+            let (topic, id) = (Arc::clone(&self.topics[lane.topic].name), self.topics[lane.topic].id);
+            parts.push(Part { topic, id, partition: lane.partition, bytes });
             batches.push((index, sequence));
         }
         parts.sort_by(|a: &Part, b: &Part| a.topic.cmp(&b.topic));
@@ -322,12 +288,11 @@ impl Engine {
         }
         match answer {
             Ok(response) => {
-                let answers = by_partition(&response);
+                let answers = by_partition(&response, &self.topics);
                 for (lane, sequence) in flight.batches {
                     let (topic, partition) = (self.lanes[lane].topic, self.lanes[lane].partition);
-                    let key = (&*self.topics[topic].name, partition);
                     // A partition without an answer is as one whose answer was lost.
-                    let (code, offset, text) = answers.get(&key).cloned().unwrap_or((13, -1, None));
+                    let (code, offset, text) = answers.get(&(topic, partition)).cloned().unwrap_or((13, -1, None));
                     self.batch_answered(lane, sequence, code, offset, text.as_deref(), now);
                 }
             }
@@ -339,7 +304,7 @@ impl Engine {
                 }
                 self.want_metadata(now, false);
             }
-            Err(error) => self.die(Class::Fatal, format!("produce: {error}")),
+            Err(error) => self.die(class(&error), format!("produce: {error}")),
         }
     }
 
@@ -362,10 +327,16 @@ impl Engine {
                 let known = &mut self.topics[at.topic].too_large;
                 *known = Some(known.map_or(bytes, |size| size.min(bytes)));
             }
+            Verdict::TooLarge(bytes) => {
+                let topic = self.topics[at.topic].name.to_string();
+                let reason = format!("partition {}: {}", at.partition, code_text(code));
+                self.fail(ProduceError::RecordTooLarge(TooLarge { topic, bytes, alone: true, reason }));
+            }
             Verdict::Dead(class) => {
                 let place = self.place(lane);
                 let reason = text.map_or_else(String::new, |text| format!(": {text}"));
-                self.die(class, format!("produce {place}: {}{reason}", code_text(code)));
+                let way_out = self.way_out(Asked::Produce, code);
+                self.die(class, format!("produce {place}: {}{reason}{way_out}", code_text(code)));
             }
         }
     }
@@ -389,52 +360,6 @@ impl Engine {
         format!("{}-{}", self.topics[self.lanes[lane].topic].name, self.lanes[lane].partition)
     }
 
-    /// What the cluster says about the topics that were asked for, in their order.
-    pub(super) fn metadata(&mut self, answers: Vec<(Arc<str>, Leaders)>, now: Instant) {
-        self.metadata_under_way = false;
-        self.metadata_since = now;
-        let wait = METADATA_FIRST_WAIT.saturating_mul(1 << self.metadata_tries.min(10)).min(METADATA_LAST_WAIT);
-        self.metadata_at = now + wait;
-        self.metadata_tries += 1;
-        let mut missing = false;
-        for (name, leaders) in answers {
-            let Some(index) = self.topics.iter().position(|topic| topic.name == name) else { continue };
-            match leaders {
-                Ok(leaders) => self.led(index, leaders),
-                Err(error) if error.is_retriable() => {
-                    missing |= !self.topics[index].known;
-                    if !self.topics[index].known {
-                        let partitions = Partitions::Unknown(error.to_string());
-                        self.notices.push(Notice::Topic { index, partitions });
-                    }
-                }
-                Err(error) => {
-                    let partitions = Partitions::Refused(error.to_string());
-                    self.notices.push(Notice::Topic { index, partitions });
-                }
-            }
-        }
-        if missing || self.lanes.iter().any(Lane::is_lost) {
-            self.metadata_wanted = true;
-        } else {
-            self.metadata_tries = 0;
-        }
-    }
-
-    fn led(&mut self, index: usize, leaders: Vec<Option<BrokerId>>) {
-        let topic = &mut self.topics[index];
-        for (partition, lane) in topic.lanes.iter().enumerate() {
-            if let Some(lane) = lane {
-                self.lanes[*lane].leader = leaders.get(partition).copied().flatten();
-            }
-        }
-        if !topic.known || topic.leaders.len() != leaders.len() {
-            let count = i32::try_from(leaders.len()).unwrap_or(i32::MAX);
-            self.notices.push(Notice::Topic { index, partitions: Partitions::Known(count) });
-        }
-        (topic.known, topic.leaders) = (true, leaders);
-    }
-
     /// Deadlines.
     pub(super) fn expire(&mut self, now: Instant) {
         if self.stage != Stage::Ready {
@@ -443,11 +368,9 @@ impl Engine {
         let patience = self.settings.delivery_timeout;
         let late = |lane: &Lane| lane.oldest().is_some_and(|since| now.duration_since(since) > patience);
         if let Some(lane) = self.lanes.iter().position(late) {
-            let reason = self.lanes[lane].hindrance.clone().unwrap_or_else(|| {
-                if self.lanes[lane].leader.is_none() { "it has no leader" } else { "no answer" }.to_owned()
-            });
+            let (class, reason) = self.overdue(&self.lanes[lane]);
             let place = self.place(lane);
-            self.die(Class::Abort, format!("produce {place}: not acknowledged within {patience:?}: {reason}"));
+            self.die(class, format!("produce {place}: not acknowledged within {patience:?}: {reason}"));
         }
         self.expire_step(now);
     }
@@ -461,15 +384,21 @@ impl Engine {
         let tick = busy.then_some(now + TICK);
         let age = (!self.topics.is_empty() && !self.metadata_under_way)
             .then_some(self.metadata_since + self.metadata_max_age);
-        [lanes, metadata, step, tick, age].into_iter().flatten().min()
+        [lanes, metadata, step, self.completing_wakes(now), tick, age].into_iter().flatten().min()
     }
 }
 
 type PartitionAnswer = (i16, i64, Option<String>);
 
-fn by_partition(response: &ProduceResponse) -> HashMap<(&str, i32), PartitionAnswer> {
-    let topics = response.responses.iter();
-    let partitions = topics.flat_map(|topic| topic.partition_responses.iter().map(|part| (&**topic.name, part)));
+/// Answers by the topic's number and the partition. From version 13 on an answer names its topic by id only.
+fn by_partition(response: &ProduceResponse, topics: &[TopicState]) -> HashMap<(usize, i32), PartitionAnswer> {
+    let number = |answer: &TopicProduceResponse| {
+        let by_id = |topic: &TopicState| answer.name.is_empty() && topic.id.0 == *answer.topic_id.as_bytes();
+        topics.iter().position(|topic| *topic.name == **answer.name || by_id(topic))
+    };
+    let answers = response.responses.iter().filter_map(|answer| Some((number(answer)?, answer)));
+    let partitions =
+        answers.flat_map(|(topic, answer)| answer.partition_responses.iter().map(move |part| (topic, part)));
     partitions
         .map(|(topic, part)| {
             let text = part.error_message.as_ref().map(ToString::to_string);
@@ -489,8 +418,14 @@ pub(super) fn fault(error: &WireError) -> Meaning {
         Some(code) => codes::meaning(code.number()),
         None if error.is_retriable() => Meaning::Elsewhere,
         None if error.is_connection() => Meaning::Elsewhere,
-        None => Meaning::Dead(Class::Fatal),
+        None => Meaning::Dead(class(error)),
     }
+}
+
+/// The class of an error after which no other try helps.
+pub(super) fn class(error: &WireError) -> Class {
+    let denied = matches!(error, WireError::Authentication { .. } | WireError::NotAuthorised { .. });
+    if denied { Class::Denied } else { Class::Fatal }
 }
 
 #[cfg(test)]

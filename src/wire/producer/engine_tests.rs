@@ -1,10 +1,13 @@
 //! The engine against the answers of a cluster that is made up, without a socket or a clock.
 
+use kafka_protocol::messages::describe_transactions_response::TransactionState;
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use kafka_protocol::messages::txn_offset_commit_response::{
     TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
 };
-use kafka_protocol::messages::{EndTxnResponse, InitProducerIdResponse, TxnOffsetCommitResponse};
+use kafka_protocol::messages::{
+    DescribeTransactionsResponse, EndTxnResponse, InitProducerIdResponse, TxnOffsetCommitResponse,
+};
 use kafka_protocol::protocol::StrBytes;
 
 use super::super::shared::Slot;
@@ -13,7 +16,13 @@ use crate::position::{Partition, TopicPartition};
 use crate::record::{Headers, Timestamp};
 use crate::wire::batch::{Entry, Open};
 use crate::wire::producer::ProduceError;
+use crate::wire::producer::leaders::Led;
 use crate::wire::producer::shared::{Committed, Member, Seal};
+
+/// A topic of this id with these leaders.
+fn led(id: u8, leaders: [i32; 2]) -> Led {
+    Led { id: TopicId([id; 16]), leaders: leaders.map(|leader| Some(BrokerId(leader))).to_vec() }
+}
 
 struct World {
     engine: Engine,
@@ -24,13 +33,14 @@ fn world() -> World {
     let now = Instant::now();
     let settings = ProducerSettings::new(Some("id".to_owned()));
     let mut world = World { engine: Engine::new(settings, Duration::from_secs(300), now), now };
+    world.engine.asks_completion = false;
     world.command(Command::Initialise);
     assert!(matches!(world.calls()[..], [Call::Initialise]));
     let response = InitProducerIdResponse::default().with_producer_id(7.into()).with_producer_epoch(32_766);
     assert_eq!(world.engine.initialised(Ok(response), now), None);
     world.command(Command::Topic("t".into()));
     assert!(matches!(world.calls()[..], [Call::Metadata { .. }]));
-    world.engine.metadata(vec![("t".into(), Ok(vec![Some(BrokerId(1)), Some(BrokerId(1))]))], now);
+    world.engine.metadata(vec![("t".into(), Ok(led(1, [1, 1])))], now);
     world
 }
 
@@ -243,7 +253,7 @@ fn n8_a_leader_that_moved_is_looked_up_and_gets_the_same_batch() {
     world.produced(flight, 0, 6);
     world.now += Duration::from_secs(1);
     assert!(matches!(world.calls()[..], [Call::Metadata { .. }]));
-    world.engine.metadata(vec![("t".into(), Ok(vec![Some(BrokerId(2)), Some(BrokerId(1))]))], world.now);
+    world.engine.metadata(vec![("t".into(), Ok(led(1, [2, 1])))], world.now);
     match &world.calls()[..] {
         [Call::Produce { broker: BrokerId(2), parts, .. }] => assert_eq!(parts[0].bytes, bytes),
         other => panic!("{other:?}"),
@@ -333,4 +343,105 @@ fn a_producer_that_is_closed_gives_up_on_a_silent_broker() {
     let end = world.engine.wakes(world.now + Duration::from_secs(60)).expect("an end");
     assert!(!world.engine.is_closed(world.now));
     assert!(world.engine.is_closed(end));
+}
+
+#[test]
+fn n8_a_topic_that_is_made_anew_ends_the_transaction() {
+    let mut world = world();
+    world.batch(0);
+    let (flight, _) = world.produce();
+    world.produced(flight, 0, 100);
+    world.engine.metadata(vec![("t".into(), Ok(led(1, [1, 1])))], world.now);
+    assert!(!world.engine.notices.iter().any(|notice| matches!(notice, Notice::Failed(_))), "it is the same one");
+    world.engine.metadata(vec![("t".into(), Ok(led(2, [1, 1])))], world.now);
+    let error = world.failure();
+    assert!(
+        matches!(&error, ProduceError::Abort(text) if text.contains("topic t was deleted and made anew")),
+        "{error}"
+    );
+}
+
+#[test]
+fn n8_a_topic_that_stays_away_is_named_as_missing() {
+    let mut world = world();
+    world.batch(0);
+    let (flight, _) = world.produce();
+    world.produced(flight, 0, 100);
+    let missing = || Err(WireError::UnknownTopic { topic: "t".to_owned() });
+    world.engine.metadata(vec![("t".into(), missing())], world.now);
+    let patience = world.engine.settings.delivery_timeout;
+    world.now += patience / 2;
+    world.engine.expire(world.now);
+    world.now += patience;
+    world.engine.expire(world.now);
+    let error = world.failure();
+    assert!(matches!(&error, ProduceError::Missing(text) if text.contains("topic t does not exist")), "{error}");
+}
+
+#[test]
+fn n8_answers_that_name_topics_by_id_are_understood() {
+    let mut world = world();
+    world.batch(1);
+    let (flight, _) = world.produce();
+    let part = PartitionProduceResponse::default().with_index(1).with_base_offset(40);
+    let topic = TopicProduceResponse::default().with_partition_responses(vec![part]);
+    let topic = topic.with_topic_id("01010101-0101-0101-0101-010101010101".parse().unwrap());
+    world.engine.produced(flight, Ok(ProduceResponse::default().with_responses(vec![topic])), world.now);
+    world.seal(false);
+    world.calls();
+    world.ended(7, 1);
+    assert_eq!(world.committed().unwrap().next_offsets, [(Slot(4), Offset(41))]);
+}
+
+fn described(world: &mut World, state: &'static str, code: i16) {
+    let state =
+        TransactionState::default().with_transaction_state(StrBytes::from_static_str(state)).with_error_code(code);
+    let response = DescribeTransactionsResponse::default().with_transaction_states(vec![state]);
+    world.engine.described(Ok(response), world.now);
+}
+
+/// A transaction that has ended, and a batch of the next one.
+fn between_two() -> World {
+    let mut world = world();
+    world.engine.asks_completion = true;
+    world.batch(0);
+    let (flight, _) = world.produce();
+    world.produced(flight, 0, 0);
+    world.seal(false);
+    assert!(matches!(world.calls()[..], [Call::End { .. }]));
+    world.ended(7, 32_767);
+    assert!(world.calls().is_empty(), "nobody is asked while there is nothing to be sent");
+    let later = world.now + Duration::from_millis(10);
+    assert!(world.engine.wakes(later).is_some_and(|wake| wake > later), "nor is the thread kept awake");
+    world.batch(0);
+    assert!(world.calls().is_empty(), "it can't be complete yet");
+    world.now += Duration::from_millis(1);
+    assert!(matches!(world.calls()[..], [Call::Describe]));
+    world
+}
+
+#[test]
+fn n5_the_next_transaction_begins_when_the_one_before_is_complete() {
+    let mut world = between_two();
+    described(&mut world, "PrepareCommit", 0);
+    assert!(world.calls().is_empty());
+    world.now += Duration::from_millis(1);
+    assert!(matches!(world.calls()[..], [Call::Describe]));
+    described(&mut world, "CompleteCommit", 0);
+    world.produce();
+}
+
+#[test]
+fn n5_the_next_transaction_begins_all_the_same_where_completion_is_not_told() {
+    for code in [0, 53] {
+        let mut world = between_two();
+        if code == 0 {
+            // No answer.
+            world.now += Duration::from_millis(60);
+        } else {
+            described(&mut world, "", code);
+            assert!(!world.engine.asks_completion, "not allowed once, not allowed again");
+        }
+        world.produce();
+    }
 }

@@ -1,5 +1,7 @@
 //! Why a transaction can't go on, named by what the owner does then.
 
+use super::too_large::TooLarge;
+
 /// An error of the producer. Each text names the step, the topic and partition where there is one, and Kafka's error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProduceError {
@@ -12,10 +14,16 @@ pub enum ProduceError {
     /// Somebody newer has the transactional id or the partitions.
     #[error("fenced: {0}")]
     Fenced(String),
-    /// A human has to change something: a right, a limit, a setting, the cluster's version.
+    /// A human has to change something: a limit, a setting, the cluster's version.
     #[error("{0}")]
     Fatal(String),
+    /// The user lacks a right, or can't log in. The text names the right.
+    #[error("{0}")]
+    Denied(String),
+    /// A topic or partition has not been there for the whole delivery time-out: a human has to make it.
+    #[error("{0}")]
+    Missing(String),
     /// One record is larger than the topic or a request allows; the others are not to blame.
-    #[error("record too large: {0}")]
-    RecordTooLarge(String),
+    #[error("{0}")]
+    RecordTooLarge(TooLarge),
 }

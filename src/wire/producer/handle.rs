@@ -7,6 +7,7 @@ use super::error::ProduceError;
 use super::open::Topics;
 use super::settings::ProducerSettings;
 use super::shared::{Command, Committed, Handed, Member, Partitions, Seal, Shared, Slot};
+use super::too_large::TooLarge;
 use crate::partitioner::partition_of;
 use crate::position::{Offset, Partition, TopicPartition};
 use crate::record::{Headers, Timestamp};
@@ -34,6 +35,13 @@ pub struct Outgoing<'a> {
     pub headers: &'a Headers,
     /// Set on changelog records: the partition's next offset is told in [`Committed`].
     pub slot: Option<Slot>,
+}
+
+impl Outgoing<'_> {
+    /// Bytes of key, value and headers.
+    pub fn bytes(&self) -> usize {
+        self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len) + self.headers.bytes()
+    }
 }
 
 /// Produces records and commits them together with input positions, or not at all. Used from one thread.
@@ -371,7 +379,7 @@ impl Producer {
             if let Some(error) = state.failure.clone() {
                 return Err(error);
             }
-            let reason = match state.topics.get(topic) {
+            let error = match state.topics.get(topic) {
                 Some(Partitions::Known(count)) if usize::try_from(*count).is_ok_and(|count| lane < count) => {
                     let known = &mut self.topics.all[topic];
                     let new = known.lanes.is_empty();
@@ -381,29 +389,32 @@ impl Producer {
                     }
                     return Ok(());
                 }
-                Some(Partitions::Known(count)) => format!("it has {count} partitions, there is no {lane}"),
-                Some(Partitions::Refused(reason)) => {
-                    let error = ProduceError::Fatal(format!("produce: topic {name}: {reason}"));
+                Some(Partitions::Known(count)) => {
+                    ProduceError::Missing(format!("produce: topic {name} has {count} partitions, there is no {lane}"))
+                }
+                Some(Partitions::Refused(error)) => {
+                    let error = error.clone();
                     return Err(shared.fail(state, error));
                 }
-                Some(Partitions::Unknown(reason)) => reason.clone(),
-                None => "no metadata yet".to_owned(),
+                Some(Partitions::Unknown(error)) => error.clone(),
+                None => ProduceError::Abort(format!("produce: topic {name}: no metadata yet")),
             };
             let (next, in_time) = shared.wait(state, deadline);
             state = next;
             if !in_time {
-                return Err(shared.fail(state, ProduceError::Abort(format!("produce: topic {name}: {reason}"))));
+                return Err(shared.fail(state, error));
             }
         }
     }
 
     #[cold]
     fn too_large(&self, record: &Outgoing<'_>, size: usize) -> ProduceError {
-        let partition = record.partition.map_or_else(String::new, |partition| format!("-{partition}"));
-        ProduceError::RecordTooLarge(format!(
-            "{}{partition}: {size} bytes do not fit into a request of {} bytes",
-            record.topic, self.settings.max_request_bytes
-        ))
+        ProduceError::RecordTooLarge(TooLarge {
+            topic: record.topic.to_owned(),
+            bytes: record.bytes(),
+            alone: true,
+            reason: format!("{size} bytes do not fit into a request of {}", self.settings.max_request_bytes),
+        })
     }
 
     #[cold]

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use super::codes::{self, Class, Meaning};
 use super::shared::Slot;
 use crate::wire::BrokerId;
-use crate::wire::batch::{Closed, Stamp, split};
+use crate::wire::batch::{Closed, Stamp, payload_bytes, split};
 use crate::wire::compression::Compressor;
 
 /// Requests, and so batches of one partition, that may be out (the broker's memory of a producer).
@@ -90,6 +90,16 @@ impl Pending {
         }
     }
 
+    /// Bytes of the keys, values and headers in it.
+    fn payload_bytes(&self) -> usize {
+        match &self.body {
+            Body::Waiting(batch, _) => payload_bytes(batch.as_bytes()),
+            Body::Stamped { bytes, .. } => payload_bytes(bytes),
+            Body::Nothing => None,
+        }
+        .unwrap_or_else(|| self.bytes())
+    }
+
     fn sequence(&self) -> Option<i32> {
         match self.body {
             Body::Stamped { sequence, .. } => Some(sequence),
@@ -116,6 +126,8 @@ pub(super) enum Verdict {
     Again { elsewhere: bool },
     /// Too large for its topic, though not by one record: cut into two, of at most this many bytes before.
     Cut(usize),
+    /// One record that is too large for its topic: key, value and headers have this many bytes.
+    TooLarge(usize),
     /// The transaction is dead.
     Dead(Class),
     /// Nothing of this lane: it was answered before.
@@ -245,9 +257,10 @@ impl Lane {
             let known = (code == 0 && offset >= 0).then_some(offset);
             return self.queue.remove(place).map_or(Verdict::Stale, |pending| Verdict::Acknowledged(pending, known));
         }
-        if (code == codes::MESSAGE_TOO_LARGE || code == codes::RECORD_LIST_TOO_LARGE)
-            && let Some((first, second)) = self.queue[place].split(compressor)
-        {
+        if code == codes::MESSAGE_TOO_LARGE || code == codes::RECORD_LIST_TOO_LARGE {
+            let Some((first, second)) = self.queue[place].split(compressor) else {
+                return Verdict::TooLarge(self.queue[place].payload_bytes());
+            };
             let bytes = self.queue[place].bytes();
             self.queue[place] = second;
             self.queue.insert(place, first);

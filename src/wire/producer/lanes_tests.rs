@@ -124,5 +124,5 @@ fn n8_one_record_that_is_too_large_is_told_apart() {
     let mut lane = lane(1, 1);
     send(&mut lane);
     let verdict = answer(&mut lane, 0, codes::MESSAGE_TOO_LARGE, -1, Instant::now());
-    assert!(matches!(verdict, Verdict::Dead(Class::RecordTooLarge)));
+    assert!(matches!(verdict, Verdict::TooLarge(_)));
 }

@@ -22,18 +22,23 @@
 
 mod closing;
 mod codes;
+mod completing;
 mod driver;
 mod engine;
 mod error;
 mod handle;
 mod lanes;
+mod leaders;
 mod open;
 mod reach;
+mod rights;
 mod settings;
 mod shared;
+mod too_large;
 mod transaction;
 
 pub use error::ProduceError;
 pub use handle::{Outgoing, Producer};
 pub use settings::ProducerSettings;
 pub use shared::{Committed, Member, Slot};
+pub use too_large::TooLarge;

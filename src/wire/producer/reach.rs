@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::engine::Leaders;
+use super::leaders::{Leaders, Led};
 use crate::position::Partition;
-use crate::wire::{BrokerId, Client, WireError};
+use crate::wire::{BrokerId, Client, TopicId, WireError};
 
 /// Leaders of these topics' partitions. What is doubted is not answered from what is known.
 pub(super) async fn leaders(
@@ -27,15 +27,18 @@ pub(super) async fn leaders(
 
 async fn leaders_of(client: &Client, topic: &str) -> Leaders {
     let count = client.partitions(topic).await?;
-    let mut leaders = Vec::with_capacity(count);
+    let (mut id, mut leaders) = (TopicId::default(), Vec::with_capacity(count));
     for partition in 0..i32::try_from(count).unwrap_or(i32::MAX) {
         leaders.push(match client.leader(topic, Partition(partition)).await {
-            Ok(leader) => Some(leader.broker),
+            Ok(leader) => {
+                id = leader.topic_id;
+                Some(leader.broker)
+            }
             Err(WireError::NoLeader { .. }) => None,
             Err(error) => return Err(error),
         });
     }
-    Ok(leaders)
+    Ok(Led { id, leaders })
 }
 
 /// Any broker, for a request that each of them answers.

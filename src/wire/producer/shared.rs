@@ -84,9 +84,10 @@ pub(super) enum Command {
 /// How many partitions a topic has, as far as is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Partitions {
-    Unknown(String),
+    /// With what to say if that stays so.
+    Unknown(ProduceError),
     Known(i32),
-    Refused(String),
+    Refused(ProduceError),
 }
 
 /// From the I/O thread.
@@ -188,7 +189,7 @@ impl Shared {
             match notice {
                 Notice::Topic { index, partitions } => {
                     if state.topics.len() <= index {
-                        state.topics.resize(index + 1, Partitions::Unknown(String::new()));
+                        state.topics.resize(index + 1, Partitions::Unknown(ProduceError::Abort(String::new())));
                     }
                     state.topics[index] = partitions;
                     state.topics_version += 1;

@@ -20,6 +20,8 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::codes::{self, Class, Meaning};
 use super::engine::{Call, Engine, Identity, code_text, fault};
+use super::error::ProduceError;
+use super::rights::Asked;
 use super::shared::{Committed, Notice, Seal, Slot};
 use crate::position::Offset;
 use crate::wire::WireError;
@@ -141,6 +143,20 @@ pub(super) fn wait(tries: u32) -> Duration {
 }
 
 impl Engine {
+    /// The transaction is dead; the owner is told why.
+    pub(super) fn die(&mut self, class: Class, text: String) {
+        self.fail(class.error(text));
+    }
+
+    /// The same, with an error of any class.
+    pub(super) fn fail(&mut self, error: ProduceError) {
+        if self.stage != Stage::Dead {
+            self.stage = Stage::Dead;
+            self.forget();
+            self.notices.push(Notice::Failed(error));
+        }
+    }
+
     /// The next request of the transaction's end, once all records are acknowledged.
     pub(super) fn next_step(&mut self, now: Instant) -> Option<Call> {
         let plain = self.settings.transactional_id.is_none();
@@ -191,7 +207,7 @@ impl Engine {
         }
     }
 
-    fn transactional_id(&self) -> TransactionalId {
+    pub(super) fn transactional_id(&self) -> TransactionalId {
         let id = self.settings.transactional_id.clone().unwrap_or_default();
         TransactionalId(StrBytes::from_string(id))
     }
@@ -261,18 +277,19 @@ impl Engine {
         now: Instant,
     ) -> Option<String> {
         let Stage::Initialising { tries, .. } = self.stage else { return None };
-        let (meaning, text) = match answer {
+        let (code, text) = match answer {
             Ok(response) if response.error_code == 0 => {
                 self.identity = Some(Identity { id: response.producer_id.0, epoch: response.producer_epoch });
                 self.stage = Stage::Ready;
                 self.notices.push(Notice::Initialised);
                 return None;
             }
-            Ok(response) => (codes::meaning(response.error_code), code_text(response.error_code)),
-            Err(error) => (fault(&error), error.to_string()),
+            Ok(response) => (Ok(response.error_code), code_text(response.error_code)),
+            Err(error) => (Err(fault(&error)), error.to_string()),
         };
-        if let Meaning::Dead(class) = meaning {
-            self.die(class, format!("initialise: {text}"));
+        if let Meaning::Dead(class) = code.map_or_else(|meaning| meaning, codes::meaning) {
+            let way_out = self.way_out(Asked::Initialise, code.unwrap_or(0));
+            self.die(class, format!("initialise: {text}{way_out}"));
             return None;
         }
         self.stage = Stage::Initialising { under_way: false, at: now + wait(tries), tries: tries + 1 };
@@ -294,7 +311,8 @@ impl Engine {
                         if worst.is_none() || graver || meaning == Meaning::Elsewhere && worst == Some(Meaning::Later) {
                             worst = Some(meaning);
                             let code = code_text(partition.error_code);
-                            text = format!("{}-{}: {code}", &**topic.name, partition.partition_index);
+                            let way_out = self.way_out(Asked::Offsets, partition.error_code);
+                            text = format!("{}-{}: {code}{way_out}", &**topic.name, partition.partition_index);
                         }
                     }
                 }
@@ -318,6 +336,7 @@ impl Engine {
         match answer {
             Ok(response) if response.error_code == 0 && response.producer_id.0 >= 0 => {
                 let next = Identity { id: response.producer_id.0, epoch: response.producer_epoch };
+                self.decided(now);
                 self.committed(Some(next), now);
             }
             Ok(response) if response.error_code == 0 => {
@@ -326,7 +345,10 @@ impl Engine {
             Ok(response) => {
                 let text = code_text(response.error_code);
                 match codes::meaning(response.error_code) {
-                    Meaning::Dead(class) => self.die(class, format!("commit: {text}")),
+                    Meaning::Dead(class) => {
+                        let way_out = self.way_out(Asked::End, response.error_code);
+                        self.die(class, format!("commit: {text}{way_out}"));
+                    }
                     meaning => self.transaction.again(meaning == Meaning::Elsewhere, text, now),
                 }
             }
@@ -368,10 +390,11 @@ pub(super) fn put_length(target: &mut Vec<u8>, length: usize) {
     target.push(rest as u8);
 }
 
-/// A Produce request (versions 9 to 12) in pieces: the batches are not copied.
+/// A Produce request (versions 9 to 12, or 13 with topics by id) in pieces: the batches are not copied.
 pub(super) fn produce_request(
     transactional_id: Option<&str>,
     timeout: Duration,
+    by_id: bool,
     parts: Vec<super::engine::Part>,
 ) -> Vec<Bytes> {
     let put_text = |target: &mut Vec<u8>, text: &str| {
@@ -394,7 +417,10 @@ pub(super) fn produce_request(
     for part in parts {
         if left == 0 {
             left = sizes.pop().unwrap_or(0);
-            put_text(&mut head, &part.topic);
+            match by_id {
+                true => head.extend_from_slice(&part.id.0),
+                false => put_text(&mut head, &part.topic),
+            }
             put_length(&mut head, left + 1);
         }
         head.extend_from_slice(&part.partition.to_be_bytes());

@@ -2,7 +2,12 @@
 //! writes is read by clients that know nothing of it: librdkafka, Java's console consumer, Python's client.
 
 mod commit;
+mod dropped;
 mod faults;
 mod fences;
+mod hanging;
+mod hung;
 mod interop;
 pub(crate) mod support;
+mod throttled;
+mod turns;

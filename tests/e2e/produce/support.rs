@@ -88,6 +88,12 @@ pub(crate) fn end(bench: &Bench, topic: &str, partition: i32) -> i64 {
     reader.fetch_watermarks(topic, partition, PATIENCE).unwrap().1
 }
 
+/// How far a committed reader of a partition gets: to the first open transaction, else to the end.
+pub(crate) fn stable(bench: &Bench, topic: &str, partition: i32) -> i64 {
+    let reader: BaseConsumer = bench.client().set("isolation.level", "read_committed").create().unwrap();
+    reader.fetch_watermarks(topic, partition, PATIENCE).unwrap().1
+}
+
 /// Waits until that is what a committed reader sees: a commit is decided before its markers are in every partition.
 #[track_caller]
 pub(crate) fn sees<S: AsRef<str>>(bench: &Bench, topic: &str, expected: &[S]) {

@@ -1,12 +1,13 @@
 //! Kill −9 under load: what is in the output, the stores, the changelog and the dead letters afterwards.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use testbed::wait;
 
 use super::child::{Kind, Process};
 use super::support::{Bench, PATIENCE, broker, quarantined};
+use crate::support::transactions::open_in;
 
 const KEYS: u64 = 200;
 const NUMBERS: u64 = 120_000;
@@ -23,7 +24,18 @@ fn run_killing(bench: &Bench, kind: Kind, directory: &Path, kills: u32) {
             more => Err(format!("{more} records")),
         })
         .expect("progress");
+        if kind == Kind::ExactlyOnce {
+            wait_open(bench);
+        }
         process.kill();
+    }
+}
+
+/// Until records of a transaction are in the output that has not ended: they are there for some milliseconds of each commit.
+fn wait_open(bench: &Bench) {
+    let started = Instant::now();
+    while open_in(&bench.servers, &bench.output()).expect("the broker's answer").is_empty() {
+        assert!(started.elapsed() < PATIENCE, "no transaction is ever open");
     }
 }
 

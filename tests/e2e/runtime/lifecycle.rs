@@ -211,6 +211,7 @@ fn r17_r22_lost_state_is_restored_before_the_first_record_and_readiness_waits_fo
     for name in ["headrace_restore_records_total", "headrace_commits_total", "headrace_records_in_total"] {
         assert!(second.metric(name) > 0.0, "R-30: {name}");
     }
+    assert_eq!(second.metric("headrace_producer_recycles_total"), 0.0, "R-11: a quiet network gives no suspicion");
     second.stop().expect("stopped");
     // Each key came twice; a store that had not been restored would count each from one again.
     assert_eq!(bench.violations(40_000, 20_000), Vec::<String>::new());

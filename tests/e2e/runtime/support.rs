@@ -29,6 +29,7 @@ use testbed::{Kafka, Testbed, wait};
 use tokio_util::sync::CancellationToken;
 
 use super::running::Running;
+use crate::support::transactions;
 
 /// Bound of whatever a test waits for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -69,7 +70,9 @@ fn kafka() -> &'static Kafka {
 fn bed() -> &'static Testbed {
     let start = || {
         let kafka = Kafka::builder().expect("builder").property("group.min.session.timeout.ms", "1000");
-        Testbed::builder().kafka_with(kafka).registry().redis().start().expect("testbed")
+        let bed = Testbed::builder().kafka_with(kafka).registry().redis().start().expect("testbed");
+        transactions::watch(bed.kafka().expect("kafka").bootstrap_servers(), transactions::PATIENCE);
+        bed
     };
     let bed = BED.get_or_init(start);
     bed.kafka().expect("kafka").start().expect("it runs, or is started again after a test that failed");
@@ -148,6 +151,7 @@ impl Bench {
             fetch_max_bytes: 4 << 20,
             partition_fetch_bytes: 1 << 20,
             max_record_bytes: 900 << 10,
+            max_batch_bytes: None,
             co_partitioned: false,
             from_beginning: true,
             observer: Default::default(),
@@ -214,7 +218,10 @@ impl Bench {
 
     /// Produces the numbers of a range, each under one of `keys` keys. A number that ends in 777 is poison.
     pub(crate) fn produce(&self, numbers: std::ops::Range<u64>, keys: u64) {
-        let producer: BaseProducer = self.client().set("linger.ms", "5").create().expect("producer");
+        // Idempotent: over a bad network the input must be there once, too.
+        let mut config = self.client();
+        config.set("linger.ms", "5").set("enable.idempotence", "true");
+        let producer: BaseProducer = config.create().expect("producer");
         for number in numbers {
             let (key, value) = (format!("key-{}", number % keys), value_of(number));
             let mut record = BaseRecord::to(self.leak_input()).key(&key).payload(&value);

@@ -4,9 +4,11 @@
 //! handler, which takes the servers out of the static and ends them in order, whatever the tests' outcome. Should the
 //! process be killed, the kernel kills the servers (PDEATHSIG), and the next testbed removes their directories.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 
 use testbed::{Kafka, Testbed, TestbedBuilder};
+
+use super::transactions;
 
 type Shared = Mutex<Option<Arc<Testbed>>>;
 
@@ -15,11 +17,14 @@ static SECURED: Shared = Mutex::new(None);
 
 /// The shared servers; the first call starts them, which takes about ten seconds.
 pub(crate) fn bed() -> Arc<Testbed> {
-    shared(&BED, || {
+    static WATCHED: Once = Once::new();
+    let bed = shared(&BED, || {
         // A killed member holds up its group until its session ends: that may be short here.
         let kafka = Kafka::builder().unwrap().property("group.min.session.timeout.ms", "1000");
         Testbed::builder().kafka_with(kafka).registry().redis().postgres().connect()
-    })
+    });
+    WATCHED.call_once(|| transactions::watch(bed.kafka().unwrap().bootstrap_servers(), transactions::PATIENCE));
+    bed
 }
 
 /// A shared broker with listeners for TLS and SASL, and an authorizer.
@@ -34,7 +39,9 @@ fn shared(bed: &Shared, builder: impl FnOnce() -> TestbedBuilder) -> Arc<Testbed
     }
     let builder = builder();
     let started = Arc::new(builder.start().unwrap_or_else(|error| panic!("the testbed does not start: {error}")));
-    end_with_the_process();
+    // Once, with the first bed: it ends all of them, and has to run after whoever looks at one of them at the end.
+    static ENDS: Once = Once::new();
+    ENDS.call_once(end_with_the_process);
     Arc::clone(bed.insert(started))
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod raw;
 pub(crate) mod records;
 pub(crate) mod script;
 pub(crate) mod session;
+pub(crate) mod transactions;
 
 use std::time::Duration;
 

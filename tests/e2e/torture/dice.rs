@@ -8,6 +8,9 @@ use crate::support::proxy::{
     TXN_OFFSET_COMMIT,
 };
 
+/// Odd, with bits all over: the golden ratio's.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// The faults of one run after the other.
 #[derive(Default)]
 pub(crate) struct Dice {
@@ -16,12 +19,19 @@ pub(crate) struct Dice {
     /// The run's first connection, so that a seed means the same in each of them.
     first: AtomicU64,
     done: AtomicU64,
+    /// Requests that something could have been done to.
+    thrown: AtomicU64,
 }
 
 impl Dice {
-    /// How many requests something was done to.
+    /// How many requests of transactions something was done to, Produce aside.
     pub(crate) fn done(&self) -> u64 {
         self.done.load(Ordering::Relaxed)
+    }
+
+    /// How many of them there were.
+    pub(crate) fn thrown(&self) -> u64 {
+        self.thrown.load(Ordering::Relaxed)
     }
 
     pub(crate) fn stop(&self) {
@@ -51,9 +61,11 @@ impl Plan for Dice {
             _ => return Action::Pass,
         };
         let connection = request.connection.wrapping_sub(self.first.load(Ordering::Relaxed));
-        let mut dice =
-            fastrand::Rng::with_seed(self.seed.load(Ordering::Relaxed) ^ (connection << 32) ^ request.number);
+        // Spread, or neighbouring seeds would only swap the fates of neighbouring requests.
+        let seed = self.seed.load(Ordering::Relaxed).wrapping_mul(SPREAD);
+        let mut dice = fastrand::Rng::with_seed(seed ^ (connection << 32) ^ request.number);
         let throw = dice.u32(0..1000);
+        self.thrown.fetch_add(u64::from(request.api != PRODUCE), Ordering::Relaxed);
         let below = |sum: u32| throw < sum;
         let action = match throw {
             _ if below(delay) => Action::Delay(Duration::from_millis(dice.u64(5..400))),
@@ -65,7 +77,10 @@ impl Plan for Dice {
             }
             _ => return Action::Pass,
         };
-        self.done.fetch_add(1, Ordering::Relaxed);
+        // Who produces the input writes too, and is none of the transactions' business.
+        if request.api != PRODUCE {
+            self.done.fetch_add(1, Ordering::Relaxed);
+        }
         action
     }
 }

@@ -1,0 +1,82 @@
+//! The moment between two transactions: what is answered to EndTxn is the decision, its markers are written afterwards.
+//!
+//! ```text
+//!  EndTxn ─ decided ─▶ answer ·· markers, 1 to 5 ms ·· ─ complete ─▶ the next may begin
+//!                        └ DescribeTransactions, each millisecond ┘
+//! ```
+//!
+//! A Produce that comes in between is not refused: the broker keeps it and tries again after 20 ms
+//! (`add.partitions.to.txn.retry.backoff.ms`), so that small transactions one after the other would take 25 ms each. So the
+//! coordinator is asked, and the first request of the next transaction goes when the one before is complete. It is for speed
+//! only: where the coordinator can't be asked, or does not come to an end, the request goes and the broker does as it does.
+
+use std::time::{Duration, Instant};
+
+use kafka_protocol::messages::{DescribeTransactionsRequest, DescribeTransactionsResponse};
+
+use super::engine::{Call, Engine};
+use crate::wire::WireError;
+
+/// The pause before each question.
+const PAUSE: Duration = Duration::from_millis(1);
+/// After that the next transaction begins all the same.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// A transaction that has been decided and may not be complete.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Completing {
+    at: Instant,
+    until: Instant,
+    under_way: bool,
+}
+
+impl Engine {
+    /// The transaction was decided just now.
+    pub(super) fn decided(&mut self, now: Instant) {
+        let completing = Completing { at: now + PAUSE, until: now + PATIENCE, under_way: false };
+        self.completing = self.asks_completion.then_some(completing);
+    }
+
+    /// Whether the next transaction has to wait, and the question that is due.
+    pub(super) fn next_completing(&mut self, now: Instant) -> Option<Option<Call>> {
+        self.completing = self.completing.filter(|completing| completing.until > now);
+        // Mostly none is, and then the lanes need no look.
+        self.completing.filter(|_| self.has_to_send(now))?;
+        let completing = self.completing.as_mut()?;
+        let due = !completing.under_way && completing.at <= now;
+        completing.under_way |= due;
+        Some(due.then_some(Call::Describe))
+    }
+
+    /// When to go on. While there is nothing to send, nobody has to be woken: that would be a loop without a rest.
+    pub(super) fn completing_wakes(&self, now: Instant) -> Option<Instant> {
+        let completing = self.completing.filter(|_| self.has_to_send(now));
+        completing.map(|completing| if completing.under_way { completing.until } else { completing.at })
+    }
+
+    fn has_to_send(&self, now: Instant) -> bool {
+        self.transaction.is_sealed() || self.lanes.iter().any(|lane| lane.sendable(now).is_some())
+    }
+
+    pub(super) fn describe_request(&self) -> DescribeTransactionsRequest {
+        DescribeTransactionsRequest::default().with_transactional_ids(vec![self.transactional_id()])
+    }
+
+    pub(super) fn described(&mut self, answer: Result<DescribeTransactionsResponse, WireError>, now: Instant) {
+        let state = match &answer {
+            Ok(response) => response.transaction_states.first().filter(|state| state.error_code == 0),
+            Err(_) => None,
+        };
+        match (state, &mut self.completing) {
+            (Some(state), Some(completing)) if state.transaction_state.starts_with("Prepare") => {
+                (completing.at, completing.under_way) = (now + PAUSE, false);
+            }
+            (Some(_), completing) => *completing = None,
+            (None, completing) => {
+                // Not allowed, not known, or the coordinator is away: this one is no place to find out why.
+                self.asks_completion = answer.is_err_and(|error| error.is_connection());
+                *completing = None;
+            }
+        }
+    }
+}
