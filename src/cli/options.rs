@@ -5,11 +5,11 @@ use std::sync::Arc;
 use crate::backoff::Backoff;
 use crate::codec::Schemas;
 use crate::codec::registry::{Auth, Registry};
-use crate::config::{self, ProducerKind, RuntimeConfig, Start};
+use crate::config::{self, ClientKind, RuntimeConfig, Start};
 use crate::error::FatalError;
 use crate::external::LaneOptions;
 use crate::kafka::Settings;
-use crate::runtime::{Guarantee, Options, Producer};
+use crate::runtime::{Guarantee, Implementation, Implementations, Options};
 use crate::store::{StoreOptions, StoreResources};
 use crate::telemetry::Telemetry;
 use crate::topology::Topology;
@@ -34,10 +34,9 @@ pub(super) fn from_config(
             config::Guarantee::ExactlyOnce => Guarantee::ExactlyOnce,
             config::Guarantee::AtLeastOnce => Guarantee::AtLeastOnce,
         },
-        producer: match config.processing.producer {
-            ProducerKind::Auto => Producer::Auto,
-            ProducerKind::Native => Producer::Native,
-            ProducerKind::Rdkafka => Producer::Librdkafka,
+        clients: Implementations {
+            producer: implementation(config.processing.producer),
+            fetcher: implementation(config.processing.fetcher),
         },
         commit_interval: processing.commit_interval.duration(),
         stream_threads: usize::from(processing.stream_threads),
@@ -117,4 +116,12 @@ fn registry(config: &RuntimeConfig, topology: &Topology) -> Result<Option<Arc<Re
 
 fn size(bytes: config::ByteSize) -> usize {
     usize::try_from(bytes.bytes()).unwrap_or(usize::MAX)
+}
+
+fn implementation(kind: ClientKind) -> Implementation {
+    match kind {
+        ClientKind::Auto => Implementation::Auto,
+        ClientKind::Native => Implementation::Native,
+        ClientKind::Rdkafka => Implementation::Librdkafka,
+    }
 }

@@ -29,8 +29,8 @@ pub use layers::{Layers, Loaded};
 pub use problem::{KeyPath, Origin, Problem};
 pub use properties::Properties;
 pub use runtime::{
-    Compression, DeadLettersConfig, ExternalConfig, Guarantee, HealthConfig, HttpConfig, InternalTopicsConfig,
-    LogConfig, LogFormat, MemoryConfig, MetricsConfig, ProcessingConfig, ProducerKind, RUNTIME_DEFAULTS, RuntimeConfig,
-    SchemaRegistryConfig, ShutdownConfig, Start, StateConfig,
+    ClientKind, Compression, DeadLettersConfig, ExternalConfig, Guarantee, HealthConfig, HttpConfig,
+    InternalTopicsConfig, LogConfig, LogFormat, MemoryConfig, MetricsConfig, ProcessingConfig, RUNTIME_DEFAULTS,
+    RuntimeConfig, SchemaRegistryConfig, ShutdownConfig, Start, StateConfig,
 };
 pub use value::{ByteSize, Secret, Span};

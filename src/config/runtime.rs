@@ -155,15 +155,15 @@ pub enum Guarantee {
     AtLeastOnce,
 }
 
-/// Which transactional producer commits.
+/// Whose code speaks to the brokers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum ProducerKind {
-    /// Native where the cluster has transactions v2, rdkafka's elsewhere.
+pub enum ClientKind {
+    /// Native where the cluster and the properties allow it, rdkafka's elsewhere.
     Auto,
-    /// Transactions v2 (KIP-890), or refuse to start.
+    /// Our own, or refuse to start.
     Native,
-    /// librdkafka's transactions v1.
+    /// librdkafka's.
     Rdkafka,
 }
 
@@ -210,8 +210,10 @@ pub struct ProcessingConfig {
     pub max_staged: ByteSize,
     /// After this the broker aborts an open transaction; readers of committed records wait so long for a dead owner.
     pub transaction_timeout: Span,
-    /// Which producer commits.
-    pub producer: ProducerKind,
+    /// Who commits: natively in transactions v2 (KIP-890), through librdkafka in v1.
+    pub producer: ClientKind,
+    /// Who fetches.
+    pub fetcher: ClientKind,
     /// Compression of produced batches.
     pub compression: Compression,
     /// Where a partition without a committed offset is read from.

@@ -1,170 +1,59 @@
 //! The consumer of one stream thread: records, and rebalances as events.
 //!
 //! The rebalance callback only notes what is asked (rule R-14): the stream thread commits or aborts first and then calls
-//! [`GroupConsumer::assign`] or [`GroupConsumer::unassign`], whose errors it sees. librdkafka waits for that call.
+//! [`GroupConsumer::assign`] or [`GroupConsumer::unassign`], whose errors it sees. librdkafka waits for that call. It is
+//! the member of the group in any case; who fetches is said by [`Fetching`].
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rdkafka::config::{FromClientConfigAndContext as _, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
+use rdkafka::config::FromClientConfigAndContext as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers as _};
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
-use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{ClientContext, Message as _};
 
 use crate::error::FatalError;
 use crate::position::{Offset, Partition, TopicPartition};
-use crate::record::{Header, Headers, RawRecord, Timestamp};
 
-use super::anew::Anew;
-use super::log;
+use super::event::{ConsumerError, Event, Fetched, Rebalance};
+use super::fetching::{Fetching, NativeFetching};
+use super::group_context::GroupContext;
 use super::membership::Membership;
 use super::producer::offset_list;
 use super::settings::Settings;
-
-/// What the group asks of this member.
-#[derive(Debug, Clone)]
-pub enum Rebalance {
-    /// Take these; answer with [`GroupConsumer::assign`].
-    Assigned(Vec<TopicPartition>),
-    /// Give these up; answer with [`GroupConsumer::unassign`].
-    Revoked {
-        /// Which.
-        partitions: Vec<TopicPartition>,
-        /// The membership is gone already: nothing of them can be committed any more.
-        lost: bool,
-    },
-}
-
-/// What a poll found.
-pub enum Event<'a> {
-    /// A record.
-    Record(Fetched<'a>),
-    /// A rebalance is to be answered.
-    Rebalance(Rebalance),
-    /// Something that librdkafka goes on after by itself, or not: see the text.
-    Error(ConsumerError),
-    /// All of a partition of this number has been read; of which topic, the client does not say.
-    End(Partition),
-    /// Nothing within the wait.
-    Idle,
-}
-
-/// An error that a poll found.
-#[derive(Debug)]
-pub enum ConsumerError {
-    /// librdkafka reconnects by itself.
-    Away(String),
-    /// A subscribed topic does not exist yet.
-    MissingTopic(String),
-    /// The member has not polled for too long and has left the group; polling again rejoins.
-    PollOverdue,
-    /// The static member was given to somebody else, or its session ran out while the broker hung. This client is of no
-    /// more use; a new one can join.
-    Fenced(String),
-    /// A subscribed topic was deleted and made anew under its name. What comes from now on is of the new one, and read from
-    /// positions of the old one: librdkafka does not reset them by itself.
-    MadeAnew(String),
-    /// Nothing that trying again would mend: authorisation, or what librdkafka calls fatal.
-    Fatal(FatalError),
-}
-
-#[derive(Default)]
-struct GroupContext {
-    rebalances: Mutex<VecDeque<(bool, Vec<TopicPartition>)>>,
-    /// Whether any is waiting: looked at before each record, so without the lock.
-    waiting: AtomicBool,
-    /// Topics that were made anew, and whether there are any.
-    anew: Anew,
-    /// Nobody answers rebalances any more.
-    closing: AtomicBool,
-}
-
-impl ClientContext for GroupContext {
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(target: "headrace::kafka", %error, reason, "consumer");
-    }
-
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.anew.look(facility, message);
-        log::forward("consumer", level, facility, message);
-    }
-}
-
-impl ConsumerContext for GroupContext {
-    fn rebalance(&self, client: &BaseConsumer<Self>, kind: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
-        if self.closing.load(Ordering::Acquire) {
-            // The last one, from within the drop, which waits for this answer for ever. A client that is being closed
-            // takes any assignment for none.
-            if let Err(error) = client.unassign() {
-                tracing::debug!(target: "headrace::kafka", %error, "giving up the last assignment");
-            }
-            return;
-        }
-        let assigned = kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-        let partitions = topic_partitions(partitions);
-        self.rebalances.lock().unwrap_or_else(PoisonError::into_inner).push_back((assigned, partitions));
-        self.waiting.store(true, Ordering::Release);
-    }
-}
-
-/// A fetched record, borrowed from the client.
-pub struct Fetched<'a> {
-    message: BorrowedMessage<'a>,
-    headers: Headers,
-}
-
-impl Fetched<'_> {
-    fn new(message: BorrowedMessage<'_>) -> Fetched<'_> {
-        let headers = message.headers().map_or_else(Headers::new, |headers| {
-            let header = |header: rdkafka::message::Header<'_, &[u8]>| Header {
-                name: header.key.to_owned(),
-                value: header.value.map(<[u8]>::to_vec),
-            };
-            Headers(headers.iter().map(header).collect())
-        });
-        Fetched { message, headers }
-    }
-
-    /// A view of it.
-    pub fn record(&self) -> RawRecord<'_> {
-        RawRecord {
-            topic: self.message.topic(),
-            partition: Partition(self.message.partition()),
-            offset: Offset(self.message.offset()),
-            timestamp: Timestamp(self.message.timestamp().to_millis().unwrap_or(Timestamp::NONE.0)),
-            key: self.message.key(),
-            value: self.message.payload(),
-            headers: &self.headers,
-        }
-    }
-}
 
 /// A member of the application's consumer group.
 pub struct GroupConsumer {
     client: BaseConsumer<GroupContext>,
     /// The rights that it needs, since librdkafka's refusals name nothing.
     rights: String,
+    /// Who fetches, if it is not librdkafka.
+    native: Option<NativeFetching>,
 }
 
 impl GroupConsumer {
     /// Joins the group with a subscription to names and `^patterns`.
     ///
     /// # Errors
-    /// librdkafka refuses the configuration or the subscription.
-    pub fn subscribe(settings: &Settings, thread: usize, topics: &[&str]) -> Result<Self, FatalError> {
-        let config = settings.consumer(thread);
+    /// librdkafka refuses the configuration or the subscription; the native fetcher refuses a property.
+    pub fn subscribe(
+        settings: &Settings,
+        thread: usize,
+        topics: &[&str],
+        fetching: Fetching,
+    ) -> Result<Self, FatalError> {
+        let config = settings.consumer(thread, fetching);
         let client = BaseConsumer::from_config_and_context(&config, GroupContext::default())
             .map_err(|error| FatalError::Config(format!("kafka.properties: consumer: {error}")))?;
         client
             .subscribe(topics)
             .map_err(|error| FatalError::Config(format!("topics: cannot subscribe to {topics:?}: {error}")))?;
         let rights = format!("Read on topic {} and on group {}", topics.join(", "), settings.application_id);
-        Ok(GroupConsumer { client, rights })
+        let native = match fetching {
+            Fetching::Native => Some(NativeFetching::start(settings, thread, &rights)?),
+            Fetching::Librdkafka => None,
+        };
+        Ok(GroupConsumer { client, rights, native })
     }
 
     /// The next event, waiting at most `wait`. Must be called for ever, also when everything is paused (rule R-4).
@@ -172,6 +61,15 @@ impl GroupConsumer {
         if let Some(rebalance) = self.next_rebalance() {
             return Event::Rebalance(rebalance);
         }
+        let Some(native) = &self.native else { return self.poll_member(wait) };
+        match self.poll_member(Duration::ZERO) {
+            // Fetched before the pause had reached the broker's thread; its turn comes below.
+            Event::Record(_) | Event::End(_) | Event::Idle => native.poll(wait),
+            event => event,
+        }
+    }
+
+    fn poll_member(&self, wait: Duration) -> Event<'_> {
         let polled = self.client.poll(wait);
         // Looked at after the poll: a record of the new topic comes later than the word of it.
         if let Some(topic) = self.client.context().anew.take() {
@@ -216,15 +114,7 @@ impl GroupConsumer {
     }
 
     fn next_rebalance(&self) -> Option<Rebalance> {
-        let context = self.client.context();
-        if !context.waiting.load(Ordering::Acquire) {
-            return None;
-        }
-        let mut rebalances = context.rebalances.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = rebalances.pop_front();
-        context.waiting.store(!rebalances.is_empty(), Ordering::Release);
-        drop(rebalances);
-        let (assigned, partitions) = next?;
+        let (assigned, partitions) = self.client.context().next_rebalance()?;
         Some(match assigned {
             true => Rebalance::Assigned(partitions),
             false => Rebalance::Revoked { partitions, lost: self.client.assignment_lost() },
@@ -236,12 +126,20 @@ impl GroupConsumer {
     /// # Errors
     /// librdkafka's error.
     pub fn assign(&self, partitions: &[TopicPartition]) -> Result<(), KafkaFailure> {
-        let list = list(partitions);
+        let mut list = list(partitions);
+        if self.native.is_some() {
+            // With an offset librdkafka does not look for one.
+            list.set_all_offsets(KafkaOffset::Offset(0))?;
+        }
         match self.client.rebalance_protocol() {
             RebalanceProtocol::Cooperative => self.client.incremental_assign(&list)?,
             _ => self.client.assign(&list)?,
         }
-        Ok(self.client.pause(&list)?)
+        self.client.pause(&list)?;
+        if let Some(native) = &self.native {
+            native.assign(partitions);
+        }
+        Ok(())
     }
 
     /// Gives partitions up.
@@ -249,6 +147,9 @@ impl GroupConsumer {
     /// # Errors
     /// librdkafka's error.
     pub fn unassign(&self, partitions: &[TopicPartition]) -> Result<(), KafkaFailure> {
+        if let Some(native) = &self.native {
+            native.unassign(partitions);
+        }
         match self.client.rebalance_protocol() {
             RebalanceProtocol::Cooperative => Ok(self.client.incremental_unassign(&list(partitions))?),
             _ => Ok(self.client.unassign()?),
@@ -260,7 +161,11 @@ impl GroupConsumer {
     /// # Errors
     /// librdkafka's error.
     pub fn pause(&self, partitions: &[TopicPartition]) -> Result<(), KafkaFailure> {
-        Ok(self.client.pause(&list(partitions))?)
+        match &self.native {
+            Some(native) => native.pause(partitions),
+            None => self.client.pause(&list(partitions))?,
+        }
+        Ok(())
     }
 
     /// Fetches again.
@@ -268,7 +173,11 @@ impl GroupConsumer {
     /// # Errors
     /// librdkafka's error.
     pub fn resume(&self, partitions: &[TopicPartition]) -> Result<(), KafkaFailure> {
-        Ok(self.client.resume(&list(partitions))?)
+        match &self.native {
+            Some(native) => native.resume(partitions),
+            None => self.client.resume(&list(partitions))?,
+        }
+        Ok(())
     }
 
     /// Moves to these positions; records that were buffered before are not seen again.
@@ -276,6 +185,10 @@ impl GroupConsumer {
     /// # Errors
     /// librdkafka's error, or that of one partition.
     pub fn seek(&self, positions: &[(TopicPartition, Offset)], deadline: Duration) -> Result<(), KafkaFailure> {
+        if let Some(native) = &self.native {
+            native.seek(positions);
+            return Ok(());
+        }
         for (at, next) in positions {
             match self.client.seek(&at.topic, at.partition.0, KafkaOffset::Offset(next.0), deadline) {
                 // Assigned a moment ago, not fetched from yet: it will start at what is committed.
@@ -369,6 +282,11 @@ impl GroupConsumer {
         element.is_some_and(|element| matches!(element.offset(), KafkaOffset::Offset(_)))
     }
 
+    /// The offset after all that was handed out, past the markers of transactions (rule R-7), if whoever fetches knows it.
+    pub fn position(&self, at: &TopicPartition) -> Option<Offset> {
+        self.native.as_ref()?.position(at)
+    }
+
     /// Whether any partition is assigned.
     pub fn has_assignment(&self) -> bool {
         self.client.assignment().is_ok_and(|assignment| assignment.count() > 0)
@@ -401,20 +319,4 @@ pub(super) fn list(partitions: &[TopicPartition]) -> TopicPartitionList {
         list.add_partition(&at.topic, at.partition.0);
     }
     list
-}
-
-fn topic_partitions(list: &TopicPartitionList) -> Vec<TopicPartition> {
-    let mut names: Vec<Arc<str>> = Vec::new();
-    let mut name = |topic: &str| match names.iter().find(|known| &***known == topic) {
-        Some(known) => Arc::clone(known),
-        None => {
-            names.push(topic.into());
-            names[names.len() - 1].clone()
-        }
-    };
-    let element = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| TopicPartition {
-        topic: name(element.topic()),
-        partition: Partition(element.partition()),
-    };
-    list.elements().into_iter().map(element).collect()
 }

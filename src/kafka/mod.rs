@@ -2,13 +2,16 @@
 //!
 //! This is the only place that names rdkafka. What it hands up is in Headrace's own terms: events of a
 //! [`GroupConsumer`], a [`TransactionalProducer`] behind a trait, changelogs read to their end. All of it runs on the
-//! stream thread that owns it (rule R-1); nothing here spawns a thread.
+//! stream thread that owns it (rule R-1), or beside it on the I/O threads of the native clients.
 
 mod admin;
 mod anew;
 mod changelog;
 mod consumer;
 mod ends;
+mod event;
+mod fetching;
+mod group_context;
 mod log;
 mod membership;
 mod native;
@@ -18,10 +21,12 @@ mod transaction;
 
 pub use admin::{Admin, TopicState, TopicWanted};
 pub use changelog::{Bounds, ChangelogReader};
-pub use consumer::{ConsumerError, Event, Fetched, GroupConsumer, KafkaFailure, Rebalance};
+pub use consumer::{GroupConsumer, KafkaFailure};
 pub use ends::EndOffsets;
+pub use event::{ConsumerError, Event, Fetched, Rebalance};
+pub use fetching::{Fetching, corrupt};
 pub use membership::Membership;
-pub use native::{NativeProducer, speaks_transactions_v2};
+pub use native::{NativeProducer, Offered, offered};
 pub use producer::LibrdkafkaProducer;
 pub use settings::Settings;
 pub use transaction::{Committed, Outgoing, ProduceError, Slot, TooLarge, TransactionalProducer};

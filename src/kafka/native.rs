@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use crate::position::{Offset, TopicPartition};
 use crate::wire::producer::{Producer, ProducerSettings};
-use crate::wire::{Client, Codec, WireError};
+use crate::wire::{Client, Codec, WireError, fetch};
 
+use super::fetching;
 use super::membership::Membership;
 use super::settings::Settings;
 use super::transaction::{Committed, Outgoing, ProduceError, TransactionalProducer};
@@ -81,13 +82,27 @@ impl TransactionalProducer for NativeProducer {
     }
 }
 
-/// Whether the cluster has finalized transactions v2 (feature `transaction.version`, level 2 or more).
+/// What a cluster offers to the native clients.
+#[derive(Debug, Clone)]
+pub struct Offered {
+    /// Transactions v2 (feature `transaction.version`, level 2 or more).
+    pub transactions: bool,
+    /// What the native fetcher asks for, or why it can't be had.
+    pub fetching: Result<(), WireError>,
+}
+
+/// What the cluster offers to the native clients, with these settings.
 ///
 /// # Errors
 /// The cluster is away, or a property can't be honoured natively ([`WireError::Property`]).
-pub async fn speaks_transactions_v2(settings: &Settings) -> Result<bool, WireError> {
+pub async fn offered(settings: &Settings) -> Result<Offered, WireError> {
     let client = Client::new(settings.wire("features")?);
-    Ok(client.transaction_version().await? >= 2)
+    let transactions = client.transaction_version().await? >= 2;
+    let fetching = match fetching::refusal(settings) {
+        Some(refusal) => Err(refusal),
+        None => fetch::is_offered(&client).await?,
+    };
+    Ok(Offered { transactions, fetching })
 }
 
 fn refused(error: WireError) -> ProduceError {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
+use super::fetching::Fetching;
 use crate::wire::{Observer, WireError};
 
 /// How to reach the cluster, and the limits that the process has set.
@@ -74,8 +75,13 @@ impl Settings {
         Ok(crate::wire::Settings { observer: self.observer.clone(), ..settings })
     }
 
+    /// A property as the user has set it.
+    pub(super) fn property(&self, name: &str) -> Option<&str> {
+        self.properties.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
     /// The consumer of one stream thread.
-    pub(super) fn consumer(&self, thread: usize) -> ClientConfig {
+    pub(super) fn consumer(&self, thread: usize, fetching: Fetching) -> ClientConfig {
         let mut config = self.fetching(&format!("consumer-{thread}"));
         for (key, value) in &self.member_properties {
             config.set(key, value);
@@ -86,8 +92,16 @@ impl Settings {
         config.set("group.instance.id", self.transactional_id(thread));
         config.set("partition.assignment.strategy", if self.co_partitioned { "range" } else { "cooperative-sticky" });
         config.set("auto.offset.reset", if self.from_beginning { "earliest" } else { "latest" });
-        // It tells of topics that were made anew in this part of its log only.
-        log_also(&mut config, super::anew::DEBUG);
+        match fetching {
+            // It tells of topics that were made anew in this part of its log only.
+            Fetching::Librdkafka => log_also(&mut config, super::anew::DEBUG),
+            // Its partitions are paused: what it may fetch in the moment before is not worth any memory.
+            Fetching::Native => {
+                config.set("queued.min.messages", "1");
+                config.set("queued.max.messages.kbytes", "64");
+                config.set("fetch.message.max.bytes", "1024");
+            }
+        }
         // Where a partition ends, positions have to pass the markers of transactions (rule R-7).
         config.set("enable.partition.eof", "true");
         // A pattern has to find a new table's topic soon, not within the default five minutes.

@@ -43,9 +43,9 @@ impl App {
             source: error.into(),
         })?);
         let prepared = prepare(&topology, &options, &shutdown).await?;
-        let Some(Prepared { max_record_bytes, producer }) = prepared else { return Ok(()) };
+        let Some(Prepared { max_record_bytes, clients }) = prepared else { return Ok(()) };
         options.kafka.max_record_bytes = options.kafka.max_record_bytes.min(max_record_bytes);
-        options.producer = producer;
+        options.clients = clients;
         run_threads(topology, options, directory, shutdown).await
     }
 }

@@ -26,12 +26,13 @@ pub(super) fn ask<T: Send + 'static>(
 }
 
 impl StreamThread {
-    /// Waits for the answer. `None`: there will be none, or the deadline or the shutdown came first.
+    /// Waits for the answer; the input rests meanwhile. `None`: there will be none, or the deadline or the shutdown came first.
     pub(super) fn await_answer<T>(
         &mut self,
         answered: &Receiver<T>,
         deadline: Option<Instant>,
     ) -> Result<Option<T>, Halt> {
+        self.rest()?;
         while !self.shutdown.is_cancelled() && deadline.is_none_or(|deadline| Instant::now() < deadline) {
             match answered.try_recv() {
                 Ok(answer) => return Ok(Some(answer)),

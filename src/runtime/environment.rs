@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use crate::codec::registry::{Registry, RegistryError};
 use crate::codec::{Binding, SchemaId};
 use crate::error::{Dependency, FatalError, Retriable};
-use crate::kafka::{Admin, KafkaFailure, TopicState, TopicWanted, speaks_transactions_v2};
+use crate::kafka::{Admin, KafkaFailure, TopicState, TopicWanted};
 use crate::topology::{CodecUse, Subject, Topology};
-use crate::wire::WireError;
 
-use super::options::{Options, Producer};
+use super::implementation::Implementations;
+use super::options::Options;
 use super::refused::record_bytes;
 
 /// Why the environment is not ready.
@@ -46,8 +46,8 @@ pub enum Plan {
 pub struct Prepared {
     /// The largest record that all topics take.
     pub max_record_bytes: usize,
-    /// Who commits; not [`Producer::Auto`].
-    pub producer: Producer,
+    /// Who commits and fetches; neither is [`Implementation::Auto`](super::Implementation::Auto).
+    pub clients: Implementations,
 }
 
 /// The topology's environment.
@@ -73,38 +73,7 @@ impl Environment {
         let max_record_bytes = checked
             .map_err(|error| FatalError::Other { context: "checking topics".into(), source: error.into() })??;
         self.bind_codecs().await?;
-        Ok(Prepared { max_record_bytes, producer: self.producer().await? })
-    }
-
-    /// Who commits: what the options say, if the cluster allows it.
-    async fn producer(&self) -> Result<Producer, Problem> {
-        let wanted = self.options.producer;
-        if wanted == Producer::Librdkafka {
-            return Ok(wanted);
-        }
-        match speaks_transactions_v2(&self.options.kafka).await {
-            Ok(true) => Ok(Producer::Native),
-            Ok(false) if wanted == Producer::Auto => Ok(Producer::Librdkafka),
-            Ok(false) => Err(Problem::Fatal(FatalError::Environment(
-                "processing.producer: native needs transaction.version 2 (KIP-890), which the cluster has not finalized; \
-                 run kafka-features.sh upgrade --feature transaction.version=2, or set \"auto\""
-                    .to_owned(),
-            ))),
-            // Kerberos, say: librdkafka knows more ways to log in.
-            Err(error @ WireError::Property { .. }) if wanted == Producer::Auto => {
-                tracing::info!(target: "headrace::runtime", %error, "transactions v1, through librdkafka");
-                Ok(Producer::Librdkafka)
-            }
-            Err(error @ WireError::Property { .. }) => {
-                Err(Problem::Fatal(FatalError::Config(format!("kafka.properties: {error}"))))
-            }
-            Err(error @ (WireError::Authentication { .. } | WireError::NotAuthorised { .. })) => {
-                Err(Problem::Fatal(FatalError::Authorisation(error.to_string())))
-            }
-            Err(error) => {
-                Err(Problem::Away(Retriable { dependency: Dependency::Kafka, reason: error.to_string() }))
-            }
-        }
+        Ok(Prepared { max_record_bytes, clients: self.options.clients.look_up(&self.options.kafka).await? })
     }
 
     /// All problems with topics and schemas, for `validate`; empty when `run` would start.

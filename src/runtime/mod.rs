@@ -15,6 +15,7 @@ mod aside;
 mod commit;
 mod environment;
 mod halt;
+mod implementation;
 mod options;
 mod quiet;
 mod rebalance;
@@ -30,4 +31,5 @@ mod watch;
 
 pub use app::App;
 pub use environment::{Environment, Plan, Problem};
-pub use options::{Guarantee, Options, Producer};
+pub use implementation::{Implementation, Implementations};
+pub use options::{Guarantee, Options};

@@ -11,6 +11,8 @@ use crate::kafka::Settings;
 use crate::store::StoreResources;
 use crate::telemetry::Telemetry;
 
+use super::implementation::Implementations;
+
 /// The processing guarantee.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guarantee {
@@ -20,17 +22,6 @@ pub enum Guarantee {
     AtLeastOnce,
 }
 
-/// Who commits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Producer {
-    /// Native where the cluster has transactions v2, librdkafka's elsewhere; looked up at the start.
-    Auto,
-    /// Transactions v2 (KIP-890) over connections of our own.
-    Native,
-    /// librdkafka's transactions v1.
-    Librdkafka,
-}
-
 /// How to run a topology.
 #[derive(Clone)]
 pub struct Options {
@@ -38,8 +29,8 @@ pub struct Options {
     pub kafka: Settings,
     /// The guarantee.
     pub guarantee: Guarantee,
-    /// Who commits.
-    pub producer: Producer,
+    /// Who commits, and who fetches.
+    pub clients: Implementations,
     /// Between two commits while records flow.
     pub commit_interval: Duration,
     /// Stream threads in this process.

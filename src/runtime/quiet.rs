@@ -46,6 +46,9 @@ impl StreamThread {
             None => self.consumer.committed(std::slice::from_ref(at), LOOKUP)?.into_iter().find_map(|(_, next)| next),
         };
         let Some(from) = from else { return Ok(None) };
+        if let Some(position) = self.consumer.position(at) {
+            return Ok((from < position).then_some(position));
+        }
         let (_, end) = self.consumer.bounds(at, LOOKUP)?;
         Ok((from < end && self.reader.is_empty(at, from, LOOKUP)?).then_some(end))
     }

@@ -110,6 +110,8 @@ impl StreamThread {
                 let back = consumer.seek(&[(at, raw.offset)], GRACE);
                 back.map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
             }
+            // Goes back by itself.
+            Event::Records(portion) => drop(portion),
             Event::Error(error) => self.consumer_error(error)?,
             Event::End(partition) => _ = self.ended.insert(partition),
             Event::Idle => {}

@@ -15,7 +15,7 @@ use crate::kafka::{Bounds, ConsumerError, Event, GroupConsumer, KafkaFailure, Re
 use crate::position::{Offset, TaskId, TopicPartition};
 use crate::store::{StoreError, StoreSpec, TaskState};
 use crate::task::{Limits, Task};
-use crate::telemetry::{AbortReason, Heartbeat};
+use crate::telemetry::{AbortReason, Heartbeat, Telemetry};
 
 use super::halt::Halt;
 use super::stream_thread::StreamThread;
@@ -59,6 +59,7 @@ struct Meanwhile<'a> {
     consumer: Arc<GroupConsumer>,
     pending: &'a mut VecDeque<Rebalance>,
     heartbeat: &'a Heartbeat,
+    telemetry: &'a Telemetry,
     shutdown: &'a CancellationToken,
 }
 
@@ -76,7 +77,12 @@ impl Meanwhile<'_> {
             Event::Error(ConsumerError::Fenced(reason)) => return Err(RestoreError::Fenced(reason)),
             Event::Error(ConsumerError::MadeAnew(topic)) => return Err(RestoreError::MadeAnew(topic)),
             Event::Error(ConsumerError::Fatal(error)) => return Err(RestoreError::Fatal(error)),
-            Event::Error(_) | Event::End(_) | Event::Idle => {}
+            // Natively fetched records go back by themselves.
+            Event::Records(_) | Event::End(_) | Event::Idle => {}
+            Event::Error(ConsumerError::OutOfRange { at, position, resumed }) => {
+                self.telemetry.out_of_range(&at, position, resumed);
+            }
+            Event::Error(_) => {}
         }
         match self.pending.is_empty() && !self.shutdown.is_cancelled() {
             true => Ok(()),
@@ -223,6 +229,7 @@ impl StreamThread {
             consumer: Arc::clone(&self.consumer),
             pending: &mut self.pending,
             heartbeat: &self.heartbeat,
+            telemetry: &self.options.telemetry,
             shutdown: &self.shutdown,
         };
         self.reader.settled_bounds(&changelog.at, deadline, |wait| meanwhile.look(wait))
@@ -242,6 +249,7 @@ impl StreamThread {
             consumer: Arc::clone(&self.consumer),
             pending: &mut self.pending,
             heartbeat: &self.heartbeat,
+            telemetry: &self.options.telemetry,
             shutdown: &self.shutdown,
         };
         let store = self.topology.stores()[changelog.store.0].spec.name.as_str();

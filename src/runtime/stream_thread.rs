@@ -4,6 +4,7 @@
 //! long, so the group membership is kept whatever is away.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,7 +14,7 @@ use crate::error::{Dependency, FatalError};
 use crate::external::Dispatcher;
 use crate::kafka::{
     ChangelogReader, ConsumerError, Event, GroupConsumer, LibrdkafkaProducer, NativeProducer, Outgoing, ProduceError,
-    Rebalance, TransactionalProducer,
+    Rebalance, TransactionalProducer, corrupt,
 };
 use crate::position::{Partition, Position, TaskId, TopicPartition};
 use crate::record::{Headers, RawRecord, Timestamp};
@@ -24,7 +25,8 @@ use crate::topology::Topology;
 
 use super::commit::Sealed;
 use super::halt::Halt;
-use super::options::{Guarantee, Options, Producer};
+use super::implementation::Implementation;
+use super::options::{Guarantee, Options};
 use super::schema_loader::SchemaLoader;
 use super::tasks::{OwnedTask, Rest, Tasks};
 use super::watch::{Board, Reporter};
@@ -54,6 +56,14 @@ enum Due {
     Soon,
     /// Before anything else is processed: it takes too much memory.
     Now,
+}
+
+/// Records that are processed in a row.
+#[derive(Default)]
+struct Turn {
+    started: Option<Instant>,
+    /// Records since the last look at the clock.
+    unseen: u32,
 }
 
 pub(super) struct StreamThread {
@@ -254,17 +264,21 @@ impl StreamThread {
             (None, None) => POLL_WAIT,
         };
         self.note_poll();
-        let (mut started, mut unseen) = (None, 0);
+        let mut turn = Turn::default();
         loop {
-            match consumer.poll(if started.is_none() { wait } else { Duration::ZERO }) {
+            match consumer.poll(if turn.started.is_none() { wait } else { Duration::ZERO }) {
                 Event::Record(fetched) => {
-                    let started = *started.get_or_insert_with(|| self.look_at_clock());
-                    if !self.process(&fetched.record())? || !self.dispatcher.has_room() {
+                    if self.take(&mut turn, &fetched.record())?.is_break() {
                         return Ok(());
                     }
-                    unseen += 1;
-                    if unseen >= self.records_per_clock && self.is_turn_over(started, std::mem::take(&mut unseen)) {
-                        return Ok(());
+                }
+                Event::Records(mut portion) => {
+                    while let Some(record) = portion.next_record() {
+                        let record = record.map_err(|unreadable| corrupt(&unreadable))?;
+                        if self.take(&mut turn, &record)?.is_break() {
+                            // What was not read comes again, first.
+                            return Ok(());
+                        }
                     }
                 }
                 Event::Rebalance(rebalance) => {
@@ -276,6 +290,19 @@ impl StreamThread {
                 Event::Idle => return Ok(()),
             }
         }
+    }
+
+    /// Processes a record within a turn; breaks when the turn is over.
+    #[inline]
+    fn take(&mut self, turn: &mut Turn, raw: &RawRecord<'_>) -> Result<ControlFlow<()>, Halt> {
+        let started = *turn.started.get_or_insert_with(|| self.look_at_clock());
+        if !self.process(raw)? || !self.dispatcher.has_room() {
+            return Ok(ControlFlow::Break(()));
+        }
+        turn.unseen += 1;
+        let over =
+            turn.unseen >= self.records_per_clock && self.is_turn_over(started, std::mem::take(&mut turn.unseen));
+        Ok(if over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
 
     fn look_at_clock(&mut self) -> Instant {
@@ -410,6 +437,9 @@ impl StreamThread {
                 self.options.telemetry.topic_missing(&reason);
             }
             ConsumerError::PollOverdue => self.options.telemetry.poll_overdue(&self.name),
+            ConsumerError::OutOfRange { at, position, resumed } => {
+                self.options.telemetry.out_of_range(&at, position, resumed);
+            }
             ConsumerError::MadeAnew(topic) => return Err(Halt::MadeAnew(topic)),
             ConsumerError::Fenced(reason) => return Err(Halt::Rejoin(reason)),
             ConsumerError::Fatal(error) => return Err(Halt::Fatal(error)),
@@ -426,7 +456,8 @@ pub(super) fn subscribe(
     thread: usize,
 ) -> Result<Arc<GroupConsumer>, FatalError> {
     let topics: Vec<&str> = topology.sources().iter().flat_map(|source| source.topics.iter()).collect();
-    Ok(Arc::new(GroupConsumer::subscribe(&options.kafka, thread, &topics)?))
+    let fetching = options.clients.fetcher.fetching();
+    Ok(Arc::new(GroupConsumer::subscribe(&options.kafka, thread, &topics, fetching)?))
 }
 
 pub(super) fn create_producer(
@@ -434,9 +465,13 @@ pub(super) fn create_producer(
     thread: usize,
 ) -> Result<Box<dyn TransactionalProducer + Send>, ProduceError> {
     let kafka = &options.kafka;
-    Ok(match (options.producer, options.guarantee) {
-        (Producer::Librdkafka, Guarantee::ExactlyOnce) => Box::new(LibrdkafkaProducer::transactional(kafka, thread)?),
-        (Producer::Librdkafka, Guarantee::AtLeastOnce) => Box::new(LibrdkafkaProducer::idempotent(kafka, thread)?),
+    Ok(match (options.clients.producer, options.guarantee) {
+        (Implementation::Librdkafka, Guarantee::ExactlyOnce) => {
+            Box::new(LibrdkafkaProducer::transactional(kafka, thread)?)
+        }
+        (Implementation::Librdkafka, Guarantee::AtLeastOnce) => {
+            Box::new(LibrdkafkaProducer::idempotent(kafka, thread)?)
+        }
         (_, Guarantee::ExactlyOnce) => Box::new(NativeProducer::transactional(kafka, thread)?),
         (_, Guarantee::AtLeastOnce) => Box::new(NativeProducer::idempotent(kafka, thread)?),
     })

@@ -93,6 +93,8 @@ catalogue! {
         "Producers that were replaced by new ones, by reason." NO_BUCKETS;
     fenced: Counters<0> = "headrace_fenced_total" ("") []
         "Times that another producer or generation took over from this process." NO_BUCKETS;
+    out_of_range: Counters<0> = "headrace_out_of_range_total" ("") []
+        "Positions that were not in the log any more: what was between them and where it goes on was not read." NO_BUCKETS;
     watchdog_fired: Counters<0> = "headrace_watchdog_fired_total" ("") []
         "Calls of the Kafka client that did not return within their deadline." NO_BUCKETS;
     staged: Gauges<1> = "headrace_staged_bytes" ("bytes") ["thread"]

@@ -12,7 +12,7 @@ use super::health::{Health, TaskState};
 use super::metrics::Metrics;
 use super::throttle::Throttle;
 use crate::error::{Dependency, FatalError, RecordError, Stage, TaskError};
-use crate::position::{Position, TaskId};
+use crate::position::{Offset, Position, TaskId, TopicPartition};
 
 /// One line about the same thing in so many seconds.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -196,6 +196,20 @@ impl Telemetry {
         if let Some(held_back) = self.admit("fenced", thread) {
             warn!(event = "fenced", thread, detail, held_back, "fenced: {detail}");
         }
+    }
+
+    /// A position was not in the log any more (retention, DeleteRecords), or beyond its end; the partition goes on elsewhere.
+    pub fn out_of_range(&self, at: &TopicPartition, position: Offset, resumed: Offset) {
+        self.metrics.out_of_range.with([]).inc();
+        let (topic, partition) = (&at.topic, at.partition.0);
+        error!(
+            event = "out-of-range",
+            %topic,
+            partition,
+            position = position.0,
+            resumed = resumed.0,
+            "{at}: offset {position} is not in the log; what was there is lost to this application, which goes on at {resumed}"
+        );
     }
 
     /// A call of the Kafka client didn't return; the process is about to exit with 70 (rule R-12).

@@ -240,9 +240,7 @@ pub(super) fn split(batch: &[u8]) -> Option<(Closed, Closed)> {
     if count < 2 {
         return None;
     }
-    let (codec, mut plain) = (i16::from(*batch.get(ATTRIBUTES + 1)?) & 7, Vec::new());
-    let unpacked = Decompressor::default().decompress(codec, batch.get(HEADER..)?, &mut plain, MAX_REQUEST_BYTES);
-    unpacked.ok()?;
+    let plain = plain(batch)?;
     let base_time = i64::from_be_bytes(batch.get(BASE_TIME..MAX_TIME)?.try_into().ok()?);
     let open = || Open { base_time, ..Open::new(Vec::new()) };
     let (mut first, mut second) = (open(), open());
@@ -260,10 +258,17 @@ pub(super) fn split(batch: &[u8]) -> Option<(Closed, Closed)> {
     Some((first.close(), second.close()))
 }
 
+/// A batch's records, uncompressed.
+fn plain(batch: &[u8]) -> Option<Vec<u8>> {
+    let (codec, mut plain) = (i16::from(*batch.get(ATTRIBUTES + 1)?) & 7, Vec::new());
+    let unpacked = Decompressor::default().decompress(codec, batch.get(HEADER..)?, &mut plain, MAX_REQUEST_BYTES);
+    unpacked.ok().map(|()| plain)
+}
+
 /// Bytes of the keys, values and headers of a batch's records, without the lengths between them. Nothing if it is no batch.
 pub(super) fn payload_bytes(batch: &[u8]) -> Option<usize> {
     let count = i32::from_be_bytes(batch.get(COUNT..HEADER)?.try_into().ok()?);
-    let plain = decompress(i16::from(*batch.get(ATTRIBUTES + 1)?) & 7, batch.get(HEADER..)?)?;
+    let plain = plain(batch)?;
     let (mut at, mut bytes) = (0, 0);
     for _ in 0..count {
         let length = usize::try_from(take_varlong(&plain, &mut at)?).ok()?;

@@ -274,7 +274,7 @@ impl Client {
     }
 
     /// A connection to any broker.
-    async fn any(&self) -> Result<Connection, WireError> {
+    pub(super) async fn any(&self) -> Result<Connection, WireError> {
         let open = self.slots().values().find_map(|slot| slot.current());
         if let Some(connection) = open {
             return Ok(connection);

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headrace::kafka::{
-    Event, GroupConsumer, NativeProducer, Outgoing, ProduceError, Rebalance, Settings, TransactionalProducer,
+    Event, Fetching, GroupConsumer, NativeProducer, Outgoing, ProduceError, Rebalance, Settings, TransactionalProducer,
 };
 use headrace::position::{Offset, TopicPartition};
+use headrace::record::RawRecord;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -35,48 +36,71 @@ fn producer(settings: &Settings) -> Result<Box<dyn TransactionalProducer>, Produ
     Ok(Box::new(NativeProducer::transactional(settings, 0)?))
 }
 
+/// What the open transaction has.
+struct Copying {
+    producer: Box<dyn TransactionalProducer>,
+    copies: String,
+    next: BTreeMap<i32, (TopicPartition, Offset)>,
+    open: Option<Instant>,
+}
+
+impl Copying {
+    fn copy(&mut self, record: &RawRecord<'_>) -> Result<(), ProduceError> {
+        self.open.get_or_insert_with(Instant::now);
+        self.producer.append(Outgoing {
+            topic: &self.copies,
+            partition: Some(record.partition),
+            key: record.key,
+            value: record.value,
+            timestamp: record.timestamp,
+            headers: record.headers,
+            slot: None,
+        })?;
+        let at = self.next.entry(record.partition.0).or_insert_with(|| {
+            let at = TopicPartition { topic: Arc::from(record.topic), partition: record.partition };
+            (at, record.offset)
+        });
+        at.1 = record.offset.next();
+        Ok(())
+    }
+}
+
 fn run() -> Result<(), Failure> {
     let settings = settings()?;
     let (events, copies) = (variable("EVENTS")?, variable("COPIES")?);
     let interval = Duration::from_millis(variable("COMMIT_MS")?.parse()?);
-    let consumer = GroupConsumer::subscribe(&settings, 0, &[&events])?;
-    let mut producer = producer(&settings)?;
-    producer.initialise(Instant::now() + TRANSACTION_TIMEOUT)?;
-    let mut next: BTreeMap<i32, (TopicPartition, Offset)> = BTreeMap::new();
-    let mut open: Option<Instant> = None;
+    let consumer = GroupConsumer::subscribe(&settings, 0, &[&events], Fetching::Native)?;
+    let mut copying = Copying { producer: producer(&settings)?, copies, next: BTreeMap::new(), open: None };
+    copying.producer.initialise(Instant::now() + TRANSACTION_TIMEOUT)?;
     let mut sealed = false;
     loop {
-        for turn in 0..RECORDS_PER_TURN {
-            match consumer.poll(if turn == 0 { POLL_WAIT.min(interval) } else { Duration::ZERO }) {
+        let mut copied = 0;
+        while copied < RECORDS_PER_TURN {
+            match consumer.poll(if copied == 0 { POLL_WAIT.min(interval) } else { Duration::ZERO }) {
                 Event::Record(fetched) => {
-                    let record = fetched.record();
-                    open.get_or_insert_with(Instant::now);
-                    producer.append(Outgoing {
-                        topic: &copies,
-                        partition: Some(record.partition),
-                        key: record.key,
-                        value: record.value,
-                        timestamp: record.timestamp,
-                        headers: record.headers,
-                        slot: None,
-                    })?;
-                    let at = next.entry(record.partition.0).or_insert_with(|| {
-                        let at = TopicPartition { topic: Arc::from(record.topic), partition: record.partition };
-                        (at, record.offset)
-                    });
-                    at.1 = record.offset.next();
+                    copying.copy(&fetched.record())?;
+                    copied += 1;
+                }
+                Event::Records(mut portion) => {
+                    while copied < RECORDS_PER_TURN
+                        && let Some(record) = portion.next_record()
+                    {
+                        copying.copy(&record?)?;
+                        copied += 1;
+                    }
                 }
                 Event::Rebalance(rebalance) => answer(&consumer, &rebalance)?,
                 Event::Error(error) => return Err(format!("{error:?}").into()),
                 Event::End(_) | Event::Idle => break,
             }
         }
-        producer.serve(Duration::ZERO)?;
-        sealed = sealed && producer.outcome(Duration::ZERO)?.is_none();
-        if !sealed && open.is_some_and(|since| since.elapsed() >= interval) {
-            let positions: Vec<_> = next.values().cloned().collect();
-            producer.seal(&positions, Some(&consumer.membership().ok_or("no group membership")?))?;
-            (open, sealed) = (None, true);
+        copying.producer.serve(Duration::ZERO)?;
+        sealed = sealed && copying.producer.outcome(Duration::ZERO)?.is_none();
+        if !sealed && copying.open.is_some_and(|since| since.elapsed() >= interval) {
+            let positions: Vec<_> = copying.next.values().cloned().collect();
+            let membership = consumer.membership().ok_or("no group membership")?;
+            copying.producer.seal(&positions, Some(&membership))?;
+            (copying.open, sealed) = (None, true);
         }
     }
 }

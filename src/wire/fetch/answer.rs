@@ -8,6 +8,7 @@ use kafka_protocol::messages::fetch_response::{FetchResponse, PartitionData};
 use super::codes::{Meaning, meaning};
 use super::engine::{Engine, Flight, Wanted};
 use super::event::{Event, Unreadable};
+use super::part::Whence;
 use super::shared::{Waiting, Weight};
 use super::sorting::sort;
 use crate::position::{Offset, Position};
@@ -19,7 +20,7 @@ impl Engine {
         self.landed(flight.broker);
         if let Some(code) = Code::new(response.error_code) {
             for wanted in &flight.wanted {
-                self.refused(wanted, flight, code, now);
+                self.refused(wanted, code, now);
             }
             return;
         }
@@ -38,7 +39,7 @@ impl Engine {
                 expected = found + 1;
                 let wanted = &flight.wanted[found];
                 match Code::new(data.error_code) {
-                    Some(code) => self.refused(wanted, flight, code, now),
+                    Some(code) => self.refused(wanted, code, now),
                     None => self.taken(wanted, data, weight),
                 }
             }
@@ -72,16 +73,16 @@ impl Engine {
             part.stopped = true;
             let offset = Offset(sorted.next);
             let at = Position { topic: Arc::clone(&part.at.topic), partition: part.at.partition, offset };
-            deliveries.push(Waiting::Event(Event::Unreadable(Unreadable { at, reason })));
+            deliveries.push(Waiting::Event(Box::new(Event::Unreadable(Unreadable { at, reason }))));
         } else if part.position >= data.last_stable_offset && part.ended != Some(part.position) {
             part.ended = Some(part.position);
             let end = Event::End { at: part.at.clone(), position: Offset(part.position) };
-            deliveries.push(Waiting::Event(end));
+            deliveries.push(Waiting::Event(Box::new(end)));
         }
         self.deliveries.extend(deliveries.into_iter().map(|waiting| (slot, ticket, waiting)));
     }
 
-    fn refused(&mut self, wanted: &Wanted, flight: &Flight, code: Code, now: Instant) {
+    fn refused(&mut self, wanted: &Wanted, code: Code, now: Instant) {
         let (slot, ticket) = (wanted.slot, wanted.ticket);
         let patience = self.settings.missing_patience;
         let Some(part) = self.part(slot, ticket) else { return };
@@ -95,8 +96,7 @@ impl Engine {
                 Event::Missing { at: part.at.clone(), reason: WireError::from_code(what, code).to_string() }
             }
             Meaning::Range => {
-                part.asking = true;
-                self.lost.push((wanted.clone(), flight.broker));
+                part.whence = Whence::OutOfRange;
                 return;
             }
             Meaning::Damaged => {
@@ -110,6 +110,6 @@ impl Engine {
                 return self.tell_fatal(WireError::from_code(what, code));
             }
         };
-        self.deliveries.push((slot, ticket, Waiting::Event(event)));
+        self.tell(slot, ticket, event);
     }
 }

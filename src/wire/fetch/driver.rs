@@ -15,6 +15,7 @@ use kafka_protocol::messages::{ApiKey, FetchResponse};
 
 use super::engine::{Call, Engine, Flight};
 use super::handle::Fetcher;
+use super::placing::Committed;
 use super::requests;
 use super::settings::FetcherSettings;
 use super::shared::{Shared, Weight};
@@ -30,6 +31,7 @@ type Found = Vec<(usize, u64, Result<Leader, WireError>)>;
 enum Event {
     Leaders(Found),
     Fetched(Flight, Option<Connection>, Result<(FetchResponse, Arc<Weight>), WireError>),
+    Committed(Vec<Committed>),
     Bounds(usize, u64, Result<(i64, i64), WireError>),
 }
 
@@ -150,6 +152,10 @@ impl Driver {
                     }
                 })
             }
+            Call::Committed(partitions) => {
+                let group = self.engine.settings.group.clone().unwrap_or_default();
+                Box::pin(async move { Event::Committed(requests::committed(&client, &group, partitions).await) })
+            }
             Call::Bounds(wanted, broker) => Box::pin(async move {
                 let found = requests::bounds(&client, broker, &wanted).await;
                 Event::Bounds(wanted.slot, wanted.ticket, found)
@@ -161,6 +167,7 @@ impl Driver {
     fn event(&mut self, event: Event, now: Instant) {
         match event {
             Event::Leaders(found) => self.engine.leaders(found, now),
+            Event::Committed(found) => self.engine.committed(found, now),
             Event::Bounds(slot, ticket, found) => self.engine.bounds(slot, ticket, found, now),
             Event::Fetched(flight, connection, answer) => {
                 if let Some(connection) = connection.filter(Connection::is_open) {

@@ -1,9 +1,9 @@
 //! What to fetch from whom, and what an answer means: decisions without sockets or clocks, so that each can be tried out.
 //!
 //! ```text
-//!  Assign, Seek, Pause, Freed ─▶ parts ─▶ next() ─▶ Leaders(topic)  Fetch(broker)  Bounds(partition)
-//!                                  ▲                     │               │              │
-//!  deliveries, news ◀──────────────┴───── leaders() ◀────┘   fetched() ◀─┘   bounds() ◀─┘
+//! Assign, Seek, Pause, Freed ─▶ parts ─▶ next() ─▶ Leaders(topic)  Committed  Bounds(partition)  Fetch(broker)
+//!                                  ▲                     │             │            │               │
+//!  deliveries, news ◀──────────────┴───── leaders() ◀────┘ committed() ┘   bounds() ┘   fetched() ◀─┘
 //! ```
 //!
 //! One fetch at a time is with each broker, so one that has no news holds up nobody else's. A partition whose share waits
@@ -20,7 +20,7 @@ use super::part::Part;
 use super::settings::FetcherSettings;
 use super::shared::{Command, Evicted, Waiting};
 use crate::backoff::{Backoff, Jitter};
-use crate::position::{Offset, Partition};
+use crate::position::{Partition, TopicPartition};
 use crate::wire::{BrokerId, Leader, TopicId, WireError};
 
 /// How long a broker waits for news while other partitions of it are left out for lack of room.
@@ -64,6 +64,8 @@ pub(super) enum Call {
         topic: Arc<str>,
         wanted: Vec<(usize, u64, Partition, bool)>,
     },
+    /// Slot, ticket and partition of those whose committed positions are wanted.
+    Committed(Vec<(usize, u64, TopicPartition)>),
     Fetch(Flight),
     /// Start and end of a partition whose position is not in the log.
     Bounds(Wanted, BrokerId),
@@ -90,7 +92,6 @@ pub(super) struct Engine {
     /// There would be something to ask if there were room.
     pub(super) hungry: bool,
     pub(super) closed: bool,
-    pub(super) lost: Vec<(Wanted, BrokerId)>,
     pub(super) deliveries: Vec<(usize, u64, Waiting)>,
     pub(super) news: Vec<Event>,
 }
@@ -107,7 +108,6 @@ impl Engine {
             held,
             hungry: false,
             closed: false,
-            lost: Vec::new(),
             deliveries: Vec::new(),
             news: Vec::new(),
         }
@@ -123,7 +123,7 @@ impl Engine {
             Command::Seek { slot, ticket, position } => {
                 if let Some(Some(part)) = self.parts.get_mut(slot) {
                     part.restart(ticket, position);
-                    (part.stopped, part.asking, part.id) = (false, false, None);
+                    (part.stopped, part.asking) = (false, false);
                 }
             }
             Command::Pause { slot, paused } => {
@@ -155,14 +155,13 @@ impl Engine {
 
     /// What is to be asked now; called until there is nothing.
     pub(super) fn next(&mut self, now: Instant) -> Option<Call> {
-        if let Some((wanted, broker)) = self.lost.pop() {
-            return Some(Call::Bounds(wanted, broker));
-        }
-        self.next_leaders(now).or_else(|| self.next_fetch(now))
+        let lookup = self.next_leaders(now).or_else(|| self.next_committed(now)).or_else(|| self.next_bounds(now));
+        lookup.or_else(|| self.next_fetch(now))
     }
 
     fn next_leaders(&mut self, now: Instant) -> Option<Call> {
-        let lacks = |part: &Part| part.leader.is_none() && part.is_wanted() && part.is_due(now);
+        // Of paused ones too: what the topic's id is has to be known before it can change.
+        let lacks = |part: &Part| part.leader.is_none() && part.is_free() && part.is_due(now);
         let topic = self.parts.iter().flatten().find(|part| lacks(part)).map(|part| Arc::clone(&part.at.topic))?;
         let mut wanted = Vec::new();
         for (slot, part) in self.parts.iter_mut().enumerate() {
@@ -249,15 +248,28 @@ impl Engine {
     fn led(&mut self, slot: usize, ticket: u64, leader: Leader) {
         self.away.remove(&None);
         let Some(part) = self.part(slot, ticket) else { return };
-        let none = TopicId::default();
-        let id = *part.id.get_or_insert(leader.topic_id);
-        if id != leader.topic_id && id != none && leader.topic_id != none {
-            part.stopped = true;
-            let at = part.at.clone();
-            self.deliveries.push((slot, ticket, Waiting::Event(Event::Gone { at })));
+        let topic = Arc::clone(&part.at.topic);
+        part.leader = Some(leader);
+        let new = leader.topic_id;
+        if new == TopicId::default() {
             return;
         }
-        part.leader = Some(leader);
+        let mut of_topic = self.parts.iter().flatten().filter(|part| part.at.topic == topic);
+        if of_topic.any(|part| part.id.is_some_and(|known| known != new)) {
+            self.made_anew(&topic, new);
+        } else if let Some(part) = self.part(slot, ticket) {
+            part.id = Some(new);
+        }
+    }
+
+    /// All of the topic's positions are void, also those that were just found: they may be of the old one.
+    fn made_anew(&mut self, topic: &Arc<str>, id: TopicId) {
+        for (slot, part) in self.parts.iter_mut().enumerate() {
+            let Some(part) = part.as_mut().filter(|part| part.at.topic == *topic) else { continue };
+            (part.id, part.stopped, part.leader, part.doubted) = (Some(id), true, None, true);
+            let event = Box::new(Event::Gone { at: part.at.clone() });
+            self.deliveries.push((slot, part.ticket, Waiting::Event(event)));
+        }
     }
 
     fn unled(&mut self, slot: usize, ticket: u64, error: WireError, now: Instant) {
@@ -267,7 +279,7 @@ impl Engine {
             WireError::UnknownTopic { .. } | WireError::UnknownPartition { .. } => {
                 if part.miss(now, patience) {
                     let missing = Event::Missing { at: part.at.clone(), reason: error.to_string() };
-                    self.deliveries.push((slot, ticket, Waiting::Event(missing)));
+                    self.tell(slot, ticket, missing);
                 }
             }
             error => {
@@ -275,27 +287,14 @@ impl Engine {
                 if matches!(error, WireError::NoLeader { .. }) {
                     return;
                 }
-                if error.is_retriable() { self.tell_away(None, error) } else { self.tell_fatal(error) }
+                self.tell_trouble(None, error);
             }
         }
     }
 
-    /// Start and end of a partition whose position is not within them.
-    pub(super) fn bounds(&mut self, slot: usize, ticket: u64, found: Result<(i64, i64), WireError>, now: Instant) {
-        let Some(part) = self.part(slot, ticket) else { return };
-        part.asking = false;
-        match found {
-            // Meanwhile it is: a new leader has caught up.
-            Ok((start, end)) if (start..=end).contains(&part.position) => part.doubt(now),
-            Ok((start, end)) => {
-                part.stopped = true;
-                let (at, position) = (part.at.clone(), Offset(part.position));
-                // A transaction that is open since before the start holds the stable end back further still.
-                let event = Event::OutOfRange { at, position, start: Offset(start), end: Offset(end.max(start)) };
-                self.deliveries.push((slot, ticket, Waiting::Event(event)));
-            }
-            Err(_) => part.doubt(now),
-        }
+    /// To the owner, in its place among the partition's records.
+    pub(super) fn tell(&mut self, slot: usize, ticket: u64, event: Event) {
+        self.deliveries.push((slot, ticket, Waiting::Event(Box::new(event))));
     }
 
     /// The fetch from a broker is over.
@@ -316,7 +315,7 @@ impl Engine {
                 (part.leader, part.doubted) = (None, true);
             }
         }
-        if error.is_retriable() { self.tell_away(Some(flight.broker), error) } else { self.tell_fatal(error) }
+        self.tell_trouble(Some(flight.broker), error);
     }
 
     /// A partition's turn.
@@ -325,8 +324,11 @@ impl Engine {
         self.turn
     }
 
-    fn tell_away(&mut self, who: Option<BrokerId>, error: WireError) {
-        if self.away.insert(who) {
+    /// A broker's failure, or that of whoever knows the leaders and positions.
+    pub(super) fn tell_trouble(&mut self, who: Option<BrokerId>, error: WireError) {
+        if !error.is_retriable() {
+            self.tell_fatal(error);
+        } else if self.away.insert(who) {
             self.news.push(Event::Away(error));
         }
     }

@@ -93,8 +93,11 @@ impl Bench {
         let lines = deliveries.map(|(slot, _, waiting)| match waiting {
             Waiting::Run(run, _) => format!("{slot} run {} to {}", run.from, run.next),
             Waiting::Skip(next) => format!("{slot} skip {next}"),
-            Waiting::Event(Event::End { position, .. }) => format!("{slot} end {position}"),
-            Waiting::Event(event) => format!("{slot} {event:?}"),
+            Waiting::Placed(position) => format!("{slot} placed {position}"),
+            Waiting::Event(event) => match *event {
+                Event::End { position, .. } => format!("{slot} end {position}"),
+                event => format!("{slot} {event:?}"),
+            },
         });
         let news = std::mem::take(&mut self.engine.news).into_iter().map(|event| format!("{event:?}"));
         lines.chain(news).collect()

@@ -7,6 +7,7 @@ use crate::wire::WireError;
 /// What a poll found. After one of [`OutOfRange`](Self::OutOfRange), [`Gone`](Self::Gone) and
 /// [`Unreadable`](Self::Unreadable) nothing more comes of that partition before a seek or another assignment.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is moved once per portion, and read in place")]
 pub enum Event {
     /// Records of one partition.
     Records(Portion),
@@ -18,13 +19,13 @@ pub enum Event {
         /// The offset after everything that was seen.
         position: Offset,
     },
-    /// The position is not in the log: retention or DeleteRecords has passed it, or it is after the end. The owner says
-    /// where to go on (rule R-3: nothing is skipped silently).
+    /// The position is not in the log: retention or DeleteRecords has passed it, or it is after the end. Or there is none,
+    /// since the group has committed nothing. The owner says where to go on (rule R-3: nothing is skipped silently).
     OutOfRange {
         /// Which.
         at: TopicPartition,
-        /// Where it was to be read.
-        position: Offset,
+        /// Where it was to be read; none if nothing was committed.
+        position: Option<Offset>,
         /// The first offset that is there.
         start: Offset,
         /// The offset after the last one that a committed reader can see.
@@ -38,7 +39,8 @@ pub enum Event {
         /// What the cluster said last.
         reason: String,
     },
-    /// The topic was deleted and made again under its name (KIP-516): the position means nothing any more.
+    /// The topic was deleted and made again under its name (KIP-516): the position means nothing any more. Each of its
+    /// partitions is told of, and can be sought within the new topic.
     Gone {
         /// Which.
         at: TopicPartition,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::event::Event;
 use super::settings::FetcherSettings;
-use super::shared::Shared;
+use super::shared::{Shared, UNPLACED};
 use crate::position::{Offset, TopicPartition};
 use crate::wire::WireError;
 
@@ -28,6 +28,13 @@ impl Fetcher {
     /// Begins to fetch a partition, from this offset on; one that is assigned already is sought there.
     pub fn assign(&self, at: &TopicPartition, position: Offset) {
         self.shared.assign(at, position.0);
+    }
+
+    /// Begins to fetch a partition from what the settings' group has committed, as soon as no transaction that is open may
+    /// still change it (KIP-447). Where nothing is committed, [`Event::OutOfRange`] asks the owner. One that is assigned
+    /// already begins anew.
+    pub fn assign_committed(&self, at: &TopicPartition) {
+        self.shared.assign(at, UNPLACED);
     }
 
     /// Gives a partition up; nothing of it is seen any more.
@@ -53,7 +60,7 @@ impl Fetcher {
     }
 
     /// The offset that is handed out next, past the markers of transactions (rule R-7); of records that are being read, the
-    /// first. `None` of a partition that is not assigned.
+    /// first. `None` of a partition that is not assigned, or whose committed position is not known yet.
     pub fn position(&self, at: &TopicPartition) -> Option<Offset> {
         self.shared.position(at)
     }

@@ -23,6 +23,10 @@
 //! for. A partition that has twice its share waiting is left out. What paused partitions hold is dropped, and fetched again
 //! later, if it takes the room that others need.
 //!
+//! **Beginnings.** A partition begins at an offset, or at what the group has committed, which is asked of its coordinator
+//! together with all others, again and again while a transaction that is open may change it. While a partition is paused its
+//! leader and position are looked up all the same: the topic is known by its id before anything of it is read.
+//!
 //! **Failures.** Leaders that move, brokers that restart and hang: looked up and tried again with back-off, and told once as
 //! [`Event::Away`] (rule N-8). What can't be settled by trying again is told as an event, and never passed over in silence.
 //!
@@ -38,6 +42,7 @@ mod event;
 mod golden;
 mod handle;
 mod part;
+mod placing;
 mod portion;
 mod requests;
 mod settings;
@@ -48,4 +53,5 @@ mod span;
 pub use event::{Event, Unreadable};
 pub use handle::Fetcher;
 pub use portion::Portion;
+pub use requests::is_offered;
 pub use settings::FetcherSettings;

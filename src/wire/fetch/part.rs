@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::shared::UNPLACED;
 use crate::backoff::{Backoff, Jitter};
 use crate::position::TopicPartition;
 use crate::wire::{Leader, TopicId};
@@ -10,6 +11,19 @@ use crate::wire::{Leader, TopicId};
 const AGAIN: Backoff =
     Backoff { initial: Duration::from_millis(50), max: Duration::from_secs(1), multiplier: 2.0, jitter: Jitter::Equal };
 
+/// Where a partition's position is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whence {
+    /// It was told, or has been found.
+    Known,
+    /// It is what the group has committed, which has to be asked for.
+    Committed,
+    /// The group has committed nothing. The owner says, once it has been told what there is.
+    Nowhere,
+    /// It is not in the log. The same.
+    OutOfRange,
+}
+
 /// A partition that is fetched.
 #[derive(Debug)]
 pub(super) struct Part {
@@ -17,10 +31,11 @@ pub(super) struct Part {
     pub(super) at: TopicPartition,
     /// Where the next fetch begins.
     pub(super) position: i64,
+    pub(super) whence: Whence,
     pub(super) leader: Option<Leader>,
     /// What is known of its leader was wrong.
     pub(super) doubted: bool,
-    /// Somebody is asking for its leader, or for its bounds.
+    /// Somebody is asking for its leader, its committed position, or its bounds.
     pub(super) asking: bool,
     pub(super) paused: bool,
     /// Nothing more before a seek.
@@ -45,6 +60,7 @@ impl Part {
             ticket,
             at,
             position,
+            whence: whence(position),
             leader: None,
             doubted: false,
             asking: false,
@@ -64,11 +80,17 @@ impl Part {
     /// From another position on, with nothing buffered.
     pub(super) fn restart(&mut self, ticket: u64, position: i64) {
         (self.ticket, self.position, self.buffered, self.ended) = (ticket, position, 0, None);
+        self.whence = whence(position);
+    }
+
+    /// Whether something can be asked for it.
+    pub(super) fn is_free(&self) -> bool {
+        !self.stopped && !self.asking
     }
 
     /// Whether it is to be fetched, room or not.
     pub(super) fn is_wanted(&self) -> bool {
-        !self.paused && !self.stopped && !self.asking
+        self.is_free() && !self.paused && self.whence == Whence::Known
     }
 
     pub(super) fn is_due(&self, now: Instant) -> bool {
@@ -77,7 +99,7 @@ impl Part {
 
     /// When it is due, if it waits.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.not_before.filter(|_| self.is_wanted())
+        self.not_before.filter(|_| self.is_free())
     }
 
     /// The next try comes later.
@@ -105,4 +127,8 @@ impl Part {
     pub(super) fn fetched(&mut self) {
         (self.failures, self.not_before, self.missing_since, self.told_missing) = (0, None, None, false);
     }
+}
+
+fn whence(position: i64) -> Whence {
+    if position == UNPLACED { Whence::Committed } else { Whence::Known }
 }

@@ -116,7 +116,7 @@ impl Portion {
             Ok(found) => found?,
             Err(reason) => return Some(Err(self.fail(reason))),
         };
-        let Some(batch) = self.batch.as_ref() else { return None };
+        let batch = self.batch.as_ref()?;
         let plain = records(batch, &self.run.bytes, self.start, &self.tools.plain);
         let headers = if span.header_count == 0 {
             &NO_HEADERS

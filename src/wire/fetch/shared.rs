@@ -70,13 +70,18 @@ pub(super) enum Command {
     Close,
 }
 
+/// The position of a partition that begins at what its group has committed.
+pub(super) const UNPLACED: i64 = -1;
+
 /// What waits in a partition's line.
 #[derive(Debug)]
 pub(super) enum Waiting {
+    /// The committed position was found. Nothing else waits then.
+    Placed(i64),
     Run(Run, Arc<Weight>),
     /// Nobody may see what was there.
     Skip(i64),
-    Event(Event),
+    Event(Box<Event>),
 }
 
 /// A partition's line.
@@ -165,7 +170,7 @@ impl Lane {
 
     fn is_evictable(&self) -> bool {
         let harmless =
-            |waiting: &Waiting| !matches!(waiting, Waiting::Event(event) if !matches!(event, Event::End { .. }));
+            |waiting: &Waiting| !matches!(waiting, Waiting::Event(event) if !matches!(**event, Event::End { .. }));
         self.paused && !self.out && !self.line.is_empty() && self.line.iter().all(harmless)
     }
 }
@@ -182,10 +187,10 @@ impl Shared {
     }
 
     pub(super) fn assign(&self, at: &TopicPartition, position: i64) {
-        if self.lock().index.contains_key(at) {
-            return self.seek(at, position);
-        }
         let mut state = self.lock();
+        if state.index.contains_key(at) {
+            return self.sought(state, at, position);
+        }
         let ticket = state.ticket();
         let slot = state.lanes.iter().position(Option::is_none).unwrap_or(state.lanes.len());
         let claim = Claim { slot, ticket, live: Arc::new(AtomicU64::new(Claim::live(ticket))) };
@@ -211,7 +216,10 @@ impl Shared {
     }
 
     pub(super) fn seek(&self, at: &TopicPartition, position: i64) {
-        let mut state = self.lock();
+        self.sought(self.lock(), at, position);
+    }
+
+    fn sought(&self, mut state: MutexGuard<'_, State>, at: &TopicPartition, position: i64) {
         let ticket = state.ticket();
         let Some((slot, lane)) = state.lane(at) else { return };
         lane.restart(ticket, position);
@@ -229,7 +237,8 @@ impl Shared {
     }
 
     pub(super) fn position(&self, at: &TopicPartition) -> Option<Offset> {
-        self.lock().lane(at).map(|(_, lane)| Offset(lane.position))
+        let position = self.lock().lane(at).map(|(_, lane)| lane.position);
+        position.filter(|position| *position != UNPLACED).map(Offset)
     }
 
     /// The next event, in turn over the partitions; none at the deadline. A wait of nothing asks no clock.
@@ -259,11 +268,11 @@ impl Shared {
             return None;
         }
         let event = match lane.line.pop_front()? {
-            Waiting::Skip(position) => {
+            Waiting::Placed(position) | Waiting::Skip(position) => {
                 lane.position = position;
                 None
             }
-            Waiting::Event(event) => Some(event),
+            Waiting::Event(event) => Some(*event),
             Waiting::Run(run, weight) => {
                 lane.out = true;
                 let (claim, at) = (lane.claim.clone(), lane.at.clone());
@@ -318,10 +327,13 @@ impl Shared {
         let mut state = self.lock();
         let something = !deliveries.is_empty() || !news.is_empty();
         for (slot, ticket, waiting) in deliveries.drain(..) {
-            if let Some(lane) = state.claimed(slot, ticket) {
-                lane.line.push_back(waiting);
-                state.list(slot);
+            match (state.claimed(slot, ticket), waiting) {
+                // At once: it holds while the partition is paused, too.
+                (Some(lane), Waiting::Placed(position)) => lane.position = position,
+                (Some(lane), waiting) => lane.line.push_back(waiting),
+                (None, _) => continue,
             }
+            state.list(slot);
         }
         state.news.extend(news.drain(..));
         state.hungry = hungry;

@@ -27,8 +27,8 @@ fn append(producer: &mut Producer, topic: &str, number: usize) {
     let record = Outgoing {
         topic,
         partition: Some(Partition(i32::try_from(number).unwrap() % PARTITIONS)),
-        key: (number % 5 > 0).then_some(key.as_bytes()),
-        value: (number % 7 > 0).then_some(value.as_slice()),
+        key: (!number.is_multiple_of(5)).then_some(key.as_bytes()),
+        value: (!number.is_multiple_of(7)).then_some(value.as_slice()),
         timestamp: Timestamp::NONE,
         headers: &headers,
         slot: None,
@@ -38,14 +38,14 @@ fn append(producer: &mut Producer, topic: &str, number: usize) {
 
 /// Several producers, one of each codec, with small batches: they take turns within each other's transactions, which end
 /// one way or the other. The last one's last transaction stays open until it is given back to be committed.
-fn interleaved(servers: &str, topic: &str) -> Producer {
+fn interleaved(bench: &Bench, topic: &str) -> Producer {
     let small = |codec: Codec| ProducerSettings {
         codec,
         batch_bytes: 2_000,
         transaction_timeout: std::time::Duration::from_secs(60),
         ..settings(&format!("{topic}-{codec:?}"))
     };
-    let mut producers: Vec<Producer> = CODECS.map(|codec| producer(servers, small(codec))).into();
+    let mut producers: Vec<Producer> = CODECS.map(|codec| producer(&bench.servers, small(codec))).into();
     let mut number = 0;
     for round in 0..ROUNDS {
         for producer in &mut producers {
@@ -63,13 +63,23 @@ fn interleaved(servers: &str, topic: &str) -> Producer {
         commit(producer).unwrap();
     }
     let mut open = producers.pop().unwrap();
+    let before = ends(bench, topic);
     append(&mut open, topic, number);
     append(&mut open, topic, number + 1);
-    open.serve(std::time::Duration::from_millis(20)).unwrap();
+    eventually("what stays open is there", || {
+        open.serve(std::time::Duration::from_millis(5)).unwrap();
+        let now = ends(bench, topic);
+        let grown = now.iter().zip(&before).all(|(now, before)| now > before);
+        if grown { Ok(()) } else { Err(format!("{before:?}, and now {now:?}")) }
+    });
     // Behind what is open: committed, and not to be seen yet.
     (0..200).for_each(|number| append(&mut producers[0], topic, number));
     commit(&mut producers[0]).unwrap();
     open
+}
+
+fn ends(bench: &Bench, topic: &str) -> Vec<i64> {
+    (0..PARTITIONS).map(|partition| end(bench, topic, partition)).collect()
 }
 
 /// Records with an end at the same place: librdkafka's reader, and ours in fresh and in small steps.
@@ -91,7 +101,7 @@ fn r3_r7_r22_it_reads_what_librdkafkas_committed_reader_reads() {
     let topics = Topics::new(&bench.servers);
     let topic = fresh("committed");
     topics.create(&topic, PARTITIONS);
-    let mut open = interleaved(&bench.servers, &topic);
+    let mut open = interleaved(&bench, &topic);
     let (count, ends) = alike(&fetcher(&bench.servers, &topic, PARTITIONS), &topics, &topic);
     assert!(count > 1_000, "{count}");
     for (partition, stable) in (0..).zip(&ends) {

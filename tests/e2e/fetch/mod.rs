@@ -2,6 +2,7 @@
 //! is held against what librdkafka's committed reader reads of the same topics.
 
 mod away;
+mod beginnings;
 mod committed;
 mod drain;
 mod order;

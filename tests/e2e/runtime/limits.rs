@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use headrace::error::FatalError;
-use headrace::runtime::Producer;
+use headrace::runtime::Implementation;
 
 use super::operator::{Operator, large, small};
 use super::support::{Bench, Read, broker};
@@ -29,12 +29,12 @@ fn dead(bench: &Bench) -> Vec<(u64, String)> {
 
 #[test]
 fn n8_r28_a_limit_lowered_in_mid_run_sets_aside_what_is_too_large_and_nothing_else() {
-    for producer in [Producer::Native, Producer::Librdkafka] {
+    for producer in [Implementation::Native, Implementation::Librdkafka] {
         let (kafka, _guard) = broker();
         let (bench, directory) = (Bench::new(kafka, "lowered"), tempfile::tempdir().expect("directory"));
         let operator = Operator::new(&bench);
         let mut options = bench.options("one", directory.path());
-        options.producer = producer;
+        options.clients.producer = producer;
         let running = bench.run(options);
         operator.send((0..100).map(small).chain([large(100, LARGE)]));
         bench.wait_drained();
@@ -63,13 +63,13 @@ fn n8_r28_a_limit_lowered_in_mid_run_sets_aside_what_is_too_large_and_nothing_el
 
 #[test]
 fn n8_a_limit_lowered_in_mid_run_ends_an_application_without_dead_letters_and_names_the_way_out() {
-    for producer in [Producer::Native, Producer::Librdkafka] {
+    for producer in [Implementation::Native, Implementation::Librdkafka] {
         let (kafka, _guard) = broker();
         let (bench, directory) = (Bench::new(kafka, "lowered-fatal"), tempfile::tempdir().expect("directory"));
         let operator = Operator::new(&bench);
         let options = || {
             let mut options = bench.options("one", directory.path());
-            options.producer = producer;
+            options.clients.producer = producer;
             options
         };
         let topology = || bench.topology(Duration::ZERO, false);
@@ -97,12 +97,12 @@ fn n8_a_limit_lowered_in_mid_run_ends_an_application_without_dead_letters_and_na
 
 #[test]
 fn n8_r21_a_changelog_that_is_narrowed_in_mid_run_sets_the_record_aside_with_its_write() {
-    for producer in [Producer::Native, Producer::Librdkafka] {
+    for producer in [Implementation::Native, Implementation::Librdkafka] {
         let (kafka, _guard) = broker();
         let (bench, directory) = (Bench::new(kafka, "lowered-log"), tempfile::tempdir().expect("directory"));
         let operator = Operator::new(&bench);
         let mut options = bench.options("one", directory.path());
-        options.producer = producer;
+        options.clients.producer = producer;
         let running = bench.run(options);
         operator.send((0..100).map(small));
         bench.wait_drained();

@@ -3,6 +3,7 @@
 mod child;
 mod exact;
 mod group;
+mod intake;
 mod lifecycle;
 mod limits;
 mod operator;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::{Offset, TopicPartitionList};
 use testbed::wait;
 use tokio::runtime::{Builder, Runtime};
 
@@ -58,6 +59,19 @@ impl<'a> Operator<'a> {
         })
         .expect("deleted");
         self.bench.create(topic, partitions);
+    }
+
+    /// The offset after a partition's last record.
+    pub(crate) fn end(&self, topic: &str, partition: i32) -> i64 {
+        self.admin.inner().fetch_watermarks(topic, partition, PATIENCE).expect("watermarks").1
+    }
+
+    /// Deletes the records of a partition before an offset, as retention does.
+    pub(crate) fn cut(&self, topic: &str, partition: i32, before: i64) {
+        let mut offsets = TopicPartitionList::new();
+        offsets.add_partition_offset(topic, partition, Offset::Offset(before)).expect("offset");
+        let deleted = self.runtime.block_on(self.admin.delete_records(&offsets, &AdminOptions::new()));
+        deleted.expect("answer").elements().iter().for_each(|element| element.error().expect("cut"));
     }
 
     /// Records in the input.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use headrace::codec::text;
 use headrace::error::FatalError;
 use headrace::partitioner::partition_of;
-use headrace::runtime::Producer;
+use headrace::runtime::Implementation;
 use headrace::topology::Topology;
 use testbed::wait;
 
@@ -53,7 +53,7 @@ fn n8_an_output_made_anew_with_fewer_partitions_is_gone_on_with_and_keys_go_by_t
     let operator = Operator::new(&bench);
     let mut options = bench.options("one", directory.path());
     // librdkafka names topics by their names: it would go on in the new one without a word.
-    options.producer = Producer::Native;
+    options.clients.producer = Implementation::Native;
     let running = bench.run_topology(bench.topology(PACE, true), options);
     operator.send((0..4_000).map(small));
     wait::until("it is at work", PATIENCE, || match bench.progress().0 {

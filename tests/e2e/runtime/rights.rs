@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use headrace::error::FatalError;
-use headrace::runtime::{Options, Producer};
+use headrace::runtime::{Implementation, Options};
 use testbed::{Kafka, Secured};
 
 use super::support::Bench;
@@ -68,11 +68,11 @@ impl<'a> Guarded<'a> {
     }
 
     /// Takes a right away in mid-run, looks how the application ends, gives it back, and looks whether it goes on.
-    fn lose(&self, producer: Producer, (operation, kind, name): &Right) {
+    fn lose(&self, producer: Implementation, (operation, kind, name): &Right) {
         let directory = tempfile::tempdir().expect("directory");
         let options = || {
             let mut options = self.options(directory.path(), "sasl_ssl", "SCRAM-SHA-512");
-            options.producer = producer;
+            options.clients.producer = producer;
             options
         };
         let running = self.bench.run(options());
@@ -99,11 +99,11 @@ impl<'a> Guarded<'a> {
 #[test]
 fn n8_the_whole_runtime_is_exact_over_tls_and_sasl_with_the_least_rights() {
     let bed = secured();
-    for producer in [Producer::Native, Producer::Librdkafka] {
+    for producer in [Implementation::Native, Implementation::Librdkafka] {
         let guarded = Guarded::new(bed.kafka().expect("kafka"), "over-tls");
         let directory = tempfile::tempdir().expect("directory");
         let mut options = guarded.options(directory.path(), "sasl_ssl", "SCRAM-SHA-512");
-        options.producer = producer;
+        options.clients.producer = producer;
         let running = guarded.bench.run(options);
         guarded.bench.produce(0..20_000, KEYS);
         guarded.bench.wait_drained();
@@ -144,7 +144,7 @@ fn n7_a_right_that_is_taken_away_ends_the_application_with_its_name_and_costs_no
     ];
     for right in rights {
         let guarded = Guarded::new(kafka, "denied");
-        guarded.lose(Producer::Native, &right(&guarded));
+        guarded.lose(Implementation::Native, &right(&guarded));
     }
 }
 
@@ -152,5 +152,5 @@ fn n7_a_right_that_is_taken_away_ends_the_application_with_its_name_and_costs_no
 fn r9_a_right_that_is_taken_away_ends_the_application_on_librdkafka_too() {
     let bed = secured();
     let guarded = Guarded::new(bed.kafka().expect("kafka"), "denied-v1");
-    guarded.lose(Producer::Librdkafka, &("Write", "--topic", guarded.bench.output()));
+    guarded.lose(Implementation::Librdkafka, &("Write", "--topic", guarded.bench.output()));
 }

@@ -15,7 +15,7 @@ use headrace::kafka::{Admin, Settings, TopicWanted};
 use headrace::position::{Partition, TaskId};
 use headrace::processor::{Context, Fault, Processor};
 use headrace::record::Record;
-use headrace::runtime::{App, Guarantee, Options, Producer};
+use headrace::runtime::{App, Guarantee, Implementation, Implementations, Options};
 use headrace::store::{StateDirectory, Store, StoreIndex, StoreOptions, StoreResources, StoreSpec, Stores};
 use headrace::telemetry::{Health, Metrics, Telemetry};
 use headrace::topology::Topology;
@@ -163,7 +163,7 @@ impl Bench {
         Options {
             kafka: self.settings(instance),
             guarantee: Guarantee::ExactlyOnce,
-            producer: producer(),
+            clients: clients(),
             commit_interval: Duration::from_millis(50),
             stream_threads: 1,
             max_staged_bytes: 16 << 20,
@@ -461,10 +461,14 @@ impl Processor for Count {
 }
 
 /// Native, as by default with these brokers; `make test` runs the same tests on librdkafka's once more.
-fn producer() -> Producer {
-    match std::env::var("HEADRACE_E2E_PRODUCER").as_deref() {
-        Ok("librdkafka") => Producer::Librdkafka,
-        _ => Producer::Native,
+fn clients() -> Implementations {
+    Implementations { producer: client("HEADRACE_E2E_PRODUCER"), fetcher: client("HEADRACE_E2E_FETCHER") }
+}
+
+fn client(variable: &str) -> Implementation {
+    match std::env::var(variable).as_deref() {
+        Ok("librdkafka") => Implementation::Librdkafka,
+        _ => Implementation::Native,
     }
 }
 

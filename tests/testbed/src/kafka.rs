@@ -263,6 +263,11 @@ impl Kafka {
         self.node_id
     }
 
+    /// Where a partition's log segments are.
+    pub fn log_of(&self, topic: &str, partition: i32) -> PathBuf {
+        self.planned.dir.join("data").join(format!("{topic}-{partition}"))
+    }
+
     /// Its listeners for TLS and SASL.
     ///
     /// # Errors
