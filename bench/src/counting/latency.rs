@@ -1,4 +1,7 @@
 //! From the producer's timestamp until a committed reader has the output, at a given load.
+//!
+//! Load and reader are native clients: librdkafka's took more than half of two cores at a few hundred thousand records a
+//! second, and what was observed was their queue.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -6,13 +9,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use count_topology::Events;
 use hdrhistogram::Histogram;
-use rdkafka::error::KafkaError;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-use rdkafka::{ClientConfig, Message as _};
+use headrace::position::{Offset, Partition, TopicPartition};
+use headrace::record::{Headers, Timestamp};
+use headrace::wire::Settings;
+use headrace::wire::fetch::{Event, Fetcher, FetcherSettings};
+use headrace::wire::producer::{Outgoing, Producer, ProducerSettings};
 
 use super::arm::{Arm, Setting};
 use super::session::Session;
-use super::{KEYS, verify};
+use super::{KEYS, PARTITIONS};
 use crate::Failure;
 
 /// Load before anything is observed.
@@ -24,7 +29,9 @@ const TICK: Duration = Duration::from_millis(1);
 /// For the last outputs to come.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the broker may hold back a fetch: it answers as soon as there is something.
-const FETCH_WAIT_MS: u32 = 10;
+const FETCH_WAIT: Duration = Duration::from_millis(10);
+
+static NO_HEADERS: Headers = Headers::new();
 
 /// What was observed. Timestamps are whole milliseconds.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +51,7 @@ pub(crate) fn end_to_end(session: &mut Session, setting: &Setting, rate: f64) ->
     let shared =
         Shared { seen: AtomicU64::new(0), observe_from: AtomicI64::new(i64::MAX), stop: AtomicBool::new(false) };
     let shared = Arc::new(shared);
-    let reader = verify::reader(&servers, &place.counts, FETCH_WAIT_MS)?;
+    let reader = reader(&servers, &place.counts)?;
     let reading = {
         let shared = Arc::clone(&shared);
         std::thread::spawn(move || read(&reader, &shared).map_err(|error| error.to_string()))
@@ -77,18 +84,53 @@ fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// The load's producer: at-least-once, each record as soon as it is there.
+struct Load {
+    producer: Producer,
+    topic: String,
+    events: Events,
+}
+
+impl Load {
+    fn new(servers: &str, topic: &str) -> Result<Self, Failure> {
+        let settings = ProducerSettings { linger: TICK, ..ProducerSettings::new(None) };
+        let mut producer = Producer::start(&Settings::new(servers, [])?, settings)?;
+        producer.initialise(Instant::now() + PATIENCE)?;
+        Ok(Load { producer, topic: topic.to_owned(), events: Events::new(KEYS) })
+    }
+
+    fn send(&mut self, timestamp: i64) -> Result<(), Failure> {
+        self.events.advance();
+        Ok(self.producer.append(&Outgoing {
+            topic: &self.topic,
+            partition: None,
+            key: Some(self.events.key()),
+            value: Some(self.events.value()),
+            timestamp: Timestamp(timestamp),
+            headers: &NO_HEADERS,
+            slot: None,
+        })?)
+    }
+
+    /// Waits until all is acknowledged.
+    fn flush(&mut self) -> Result<(), Failure> {
+        self.producer.seal(&[], None)?;
+        let deadline = Instant::now() + PATIENCE;
+        while self.producer.outcome(TICK)?.is_none() {
+            if Instant::now() > deadline {
+                return Err(format!("the load is not acknowledged within {PATIENCE:?}").into());
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Sends evenly; gives the number of records to be observed, and their rate.
 fn load(servers: &str, topic: &str, rate: f64, shared: &Shared) -> Result<(u64, f64), Failure> {
-    let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", servers)
-        .set("partitioner", "murmur2_random")
-        .set("linger.ms", "1")
-        .create()?;
-    let mut events = Events::new(KEYS);
+    let mut load = Load::new(servers, topic)?;
     // The load begins when ours is at work: what piles up while it starts would be observed for a long time.
-    events.advance();
-    producer.send(BaseRecord::to(topic).key(events.key()).payload(events.value())).map_err(|(error, _)| error)?;
-    producer.flush(PATIENCE)?;
+    load.send(now_ms())?;
+    load.flush()?;
     let deadline = Instant::now() + PATIENCE;
     while shared.seen.load(Ordering::Acquire) == 0 {
         if Instant::now() > deadline {
@@ -108,39 +150,49 @@ fn load(servers: &str, topic: &str, rate: f64, shared: &Shared) -> Result<(u64, 
         let due = (start.elapsed().as_secs_f64() * rate) as u64;
         let timestamp = now_ms();
         while sent < due {
-            events.advance();
-            let mut record = BaseRecord::to(topic).key(events.key()).payload(events.value()).timestamp(timestamp);
-            while let Err((_, back)) = producer.send(record) {
-                record = back;
-                producer.poll(TICK);
-            }
+            load.send(timestamp)?;
             sent += 1;
             observed += u64::from(observing.is_some());
         }
-        producer.poll(TICK);
+        load.producer.serve(Duration::ZERO)?;
+        std::thread::sleep(TICK);
     }
     let elapsed = observing.map_or(OBSERVED, |since| since.elapsed());
-    producer.flush(PATIENCE)?;
+    load.flush()?;
     Ok((observed, observed as f64 / elapsed.as_secs_f64()))
 }
 
+/// A committed reader of all of a topic.
+fn reader(servers: &str, topic: &str) -> Result<Fetcher, Failure> {
+    let settings = FetcherSettings { max_wait: FETCH_WAIT, ..FetcherSettings::default() };
+    let reader = Fetcher::start(&Settings::new(servers, [])?, settings)?;
+    for partition in 0..PARTITIONS {
+        reader.assign(&TopicPartition { topic: topic.into(), partition: Partition(partition) }, Offset(0));
+    }
+    Ok(reader)
+}
+
 /// Reads until the load has ended and nothing has come for a while.
-fn read(reader: &rdkafka::consumer::BaseConsumer, shared: &Shared) -> Result<Histogram<u32>, Failure> {
+fn read(reader: &Fetcher, shared: &Shared) -> Result<Histogram<u32>, Failure> {
     let mut histogram = Histogram::<u32>::new(3)?;
     let mut last = Instant::now();
     loop {
-        match reader.poll(Duration::from_millis(10)) {
-            Some(Ok(record)) => {
+        match reader.poll(FETCH_WAIT) {
+            Event::Records(mut portion) => {
                 last = Instant::now();
-                shared.seen.fetch_add(1, Ordering::Release);
-                let timestamp = record.timestamp().to_millis().unwrap_or(0);
-                if timestamp >= shared.observe_from.load(Ordering::Acquire) {
-                    histogram.record(u64::try_from(now_ms() - timestamp).unwrap_or(0))?;
+                let (now, observe_from) = (now_ms(), shared.observe_from.load(Ordering::Acquire));
+                let mut seen = 0;
+                while let Some(record) = portion.next_record() {
+                    let timestamp = record?.timestamp.0;
+                    seen += 1;
+                    if timestamp >= observe_from {
+                        histogram.record(u64::try_from(now - timestamp).unwrap_or(0))?;
+                    }
                 }
+                shared.seen.fetch_add(seen, Ordering::Release);
             }
-            Some(Err(KafkaError::PartitionEOF(_))) => {}
-            Some(Err(error)) => return Err(error.into()),
-            None => {}
+            Event::End { .. } | Event::Idle => {}
+            other => return Err(format!("{other:?}").into()),
         }
         if shared.stop.load(Ordering::Acquire) && last.elapsed() > Duration::from_secs(3) {
             return Ok(histogram);

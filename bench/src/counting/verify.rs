@@ -15,7 +15,7 @@ use crate::Failure;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A reader of all committed records of a topic, from its beginning.
-pub(crate) fn reader(servers: &str, topic: &str, fetch_wait_ms: u32) -> Result<BaseConsumer, Failure> {
+fn reader(servers: &str, topic: &str) -> Result<BaseConsumer, Failure> {
     let client: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", servers)
         .set("group.id", "bench-reader")
@@ -23,7 +23,6 @@ pub(crate) fn reader(servers: &str, topic: &str, fetch_wait_ms: u32) -> Result<B
         .set("isolation.level", "read_committed")
         .set("enable.partition.eof", "true")
         .set("fetch.queue.backoff.ms", "10")
-        .set("fetch.wait.max.ms", fetch_wait_ms.to_string())
         .create()?;
     let mut list = TopicPartitionList::new();
     list.add_partition_range(topic, 0, PARTITIONS - 1);
@@ -34,7 +33,7 @@ pub(crate) fn reader(servers: &str, topic: &str, fetch_wait_ms: u32) -> Result<B
 
 /// Whether the output has exactly one record per input, and, if `counted`, each key's counts are 1, 2, 3 … in order.
 pub(crate) fn output(servers: &str, topic: &str, expected: &[u32], counted: bool) -> Result<(), Failure> {
-    let reader = reader(servers, topic, 100)?;
+    let reader = reader(servers, topic)?;
     let (mut seen, mut ended, mut last) = (vec![0_u32; expected.len()], 0, Instant::now());
     while ended < PARTITIONS {
         match reader.poll(Duration::from_millis(100)) {
