@@ -238,16 +238,12 @@ pub struct StateConfig {
 pub struct MemoryConfig {
     /// What all bounded parts may take together; the start is refused if they add up to more.
     pub budget: ByteSize,
-    /// Fetched but not yet processed bytes per consumer (`queued.max.messages.kbytes`).
+    /// Fetched but not yet processed bytes per consumer (`queued.max.messages.kbytes`, rule R-4).
     pub consumer_queue: ByteSize,
-    /// Fetched but not yet processed records per consumer at which fetching stops (`queued.min.messages`).
-    pub queued_records: u32,
     /// Largest answer to one fetch (`fetch.max.bytes`).
     pub fetch_max: ByteSize,
     /// Largest part of an answer that is of one partition (`fetch.message.max.bytes`); a larger record still passes.
     pub partition_fetch: ByteSize,
-    /// Pause of fetching when the queue is full (`fetch.queue.backoff.ms`, rule N-9).
-    pub fetch_backoff: Span,
 }
 
 /// `[http]`

@@ -181,12 +181,6 @@ impl RuntimeConfig {
             },
             "lower it, or raise the other",
         );
-        rules.check(
-            (1..=10_000_000).contains(&memory.queued_records),
-            "memory.queued-records",
-            || format!("{} is not between 1 and 10000000, librdkafka's limits", memory.queued_records),
-            "100_000 suits most",
-        );
     }
 
     fn validate_kafka(&self, rules: &mut Rules<'_>) {
