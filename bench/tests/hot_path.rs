@@ -7,10 +7,10 @@
 use std::path::Path;
 use std::process::Command;
 
-/// Instructions per record: 20 % above what was measured, since compilers and C libraries differ.
-const INSTRUCTIONS: f64 = 3_700.0;
-/// Allocations per record: key and value as decoded, and the key that is forwarded. The goal is one.
-const ALLOCATIONS: f64 = 3.1;
+/// Instructions per record: 15 % above what was measured, since compilers and C libraries differ.
+const INSTRUCTIONS: f64 = 3_200.0;
+/// Allocations per record: the key that is forwarded.
+const ALLOCATIONS: f64 = 1.1;
 
 /// Records of the shorter run, and how many more the longer has. Both are whole commits.
 const SHORT: u64 = 10_000;

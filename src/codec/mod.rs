@@ -106,6 +106,12 @@ pub trait Codec<T>: Debug + Send + Sync + 'static {
 
     /// The value of these bytes.
     fn decode(&self, bytes: Option<&[u8]>) -> Result<T, DecodeError>;
+
+    /// The same in place of another value, whose memory a codec may reuse. After an error `value` is any value of its type.
+    fn decode_into(&self, bytes: Option<&[u8]>, value: &mut T) -> Result<(), DecodeError> {
+        *value = self.decode(bytes)?;
+        Ok(())
+    }
 }
 
 /// Decodes a whole record: key, value and what else the format spreads over them and the headers.
@@ -120,6 +126,12 @@ pub trait RecordCodec<K, V>: Debug + Send + Sync + 'static {
 
     /// The record's key and value.
     fn decode(&self, record: &RawRecord<'_>) -> Result<(K, V), DecodeError>;
+
+    /// The same in place of those of another record, as [`Codec::decode_into`].
+    fn decode_into(&self, record: &RawRecord<'_>, key: &mut K, value: &mut V) -> Result<(), DecodeError> {
+        (*key, *value) = self.decode(record)?;
+        Ok(())
+    }
 }
 
 impl<K, V, KC, VC> RecordCodec<K, V> for (KC, VC)
@@ -140,5 +152,10 @@ where
 
     fn decode(&self, record: &RawRecord<'_>) -> Result<(K, V), DecodeError> {
         Ok((self.0.decode(record.key)?, self.1.decode(record.value)?))
+    }
+
+    fn decode_into(&self, record: &RawRecord<'_>, key: &mut K, value: &mut V) -> Result<(), DecodeError> {
+        self.0.decode_into(record.key, key)?;
+        self.1.decode_into(record.value, value)
     }
 }

@@ -44,4 +44,12 @@ where
     fn decode(&self, bytes: Option<&[u8]>) -> Result<Option<T>, DecodeError> {
         bytes.map(|bytes| self.0.decode(Some(bytes))).transpose()
     }
+
+    fn decode_into(&self, bytes: Option<&[u8]>, value: &mut Option<T>) -> Result<(), DecodeError> {
+        if let (Some(_), Some(value)) = (bytes, &mut *value) {
+            return self.0.decode_into(bytes, value);
+        }
+        *value = self.decode(bytes)?;
+        Ok(())
+    }
 }

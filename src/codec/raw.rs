@@ -26,6 +26,12 @@ impl Codec<Vec<u8>> for Raw {
     fn decode(&self, bytes: Option<&[u8]>) -> Result<Vec<u8>, DecodeError> {
         Ok(bytes.ok_or(DecodeError::Null)?.to_vec())
     }
+
+    fn decode_into(&self, bytes: Option<&[u8]>, value: &mut Vec<u8>) -> Result<(), DecodeError> {
+        value.clear();
+        value.extend_from_slice(bytes.ok_or(DecodeError::Null)?);
+        Ok(())
+    }
 }
 
 /// See [`text`].
@@ -48,12 +54,19 @@ impl Codec<String> for Text {
     }
 
     fn decode(&self, bytes: Option<&[u8]>) -> Result<String, DecodeError> {
-        let bytes = bytes.ok_or(DecodeError::Null)?;
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Ok(text.to_owned()),
-            Err(error) => Err(DecodeError::Malformed(format!("not UTF-8 at byte {}", error.valid_up_to()))),
-        }
+        checked(bytes).map(str::to_owned)
     }
+
+    fn decode_into(&self, bytes: Option<&[u8]>, value: &mut String) -> Result<(), DecodeError> {
+        value.clear();
+        value.push_str(checked(bytes)?);
+        Ok(())
+    }
+}
+
+fn checked(bytes: Option<&[u8]>) -> Result<&str, DecodeError> {
+    let text = std::str::from_utf8(bytes.ok_or(DecodeError::Null)?);
+    text.map_err(|error| DecodeError::Malformed(format!("not UTF-8 at byte {}", error.valid_up_to())))
 }
 
 #[cfg(test)]
@@ -71,6 +84,24 @@ mod tests {
         assert!(
             matches!(text().decode(Some(&[b'a', 255])), Err(DecodeError::Malformed(text)) if text == "not UTF-8 at byte 1")
         );
+    }
+
+    /// Over what another record has left, an error included.
+    #[test]
+    fn what_is_decoded_in_place_is_what_is_decoded_anew() {
+        fn same<T: Clone + PartialEq + std::fmt::Debug + 'static>(codec: &impl Codec<T>, mut value: T) {
+            for bytes in [Some(&b"long enough"[..]), Some(b"a"), None, Some(&[255]), Some(b""), None, Some(b"b")] {
+                match (codec.decode(bytes), codec.decode_into(bytes, &mut value)) {
+                    (Ok(anew), Ok(())) => assert_eq!(value, anew),
+                    (Err(anew), Err(in_place)) => assert_eq!(in_place.to_string(), anew.to_string()),
+                    (anew, in_place) => panic!("{anew:?} and {in_place:?} of {bytes:?}"),
+                }
+            }
+        }
+        same(&raw(), vec![7; 3]);
+        same(&text(), "left over".to_owned());
+        same(&nullable(raw()), None);
+        same(&nullable(text()), Some("left over".to_owned()));
     }
 
     #[test]

@@ -30,25 +30,43 @@ pub trait SourceEntry: Send {
 /// The children of an edge.
 pub type Bound<K, V> = Vec<Box<dyn Receive<K, V>>>;
 
+/// A record of up to this size keeps its memory for the next one.
+const KEPT_BYTES: usize = 64 << 10;
+
 /// Decodes and forwards.
 pub struct SourceNode<K, V> {
     codec: Arc<dyn RecordCodec<K, V>>,
+    /// The last record, over which the next one is decoded: nodes are lent a record, so nobody has kept it.
+    record: Option<Record<K, V>>,
     children: Bound<K, V>,
 }
 
 impl<K, V> SourceNode<K, V> {
     /// A source over its children.
     pub fn new(codec: Arc<dyn RecordCodec<K, V>>, children: Bound<K, V>) -> Self {
-        SourceNode { codec, children }
+        SourceNode { codec, record: None, children }
     }
 }
 
-impl<K: 'static, V: 'static> SourceEntry for SourceNode<K, V> {
+impl<K: Send + 'static, V: Send + 'static> SourceEntry for SourceNode<K, V> {
     fn accept(&mut self, raw: &RawRecord<'_>, scope: &mut Scope) -> Result<(), DecodeError> {
-        let (key, value) = self.codec.decode(raw)?;
-        let record = Record { key, value, timestamp: raw.timestamp, headers: raw.headers.clone() };
+        let record = match &mut self.record {
+            Some(record) => {
+                self.codec.decode_into(raw, &mut record.key, &mut record.value)?;
+                record.timestamp = raw.timestamp;
+                record.headers.0.clone_from(&raw.headers.0);
+                record
+            }
+            none => {
+                let (key, value) = self.codec.decode(raw)?;
+                none.insert(Record { key, value, timestamp: raw.timestamp, headers: raw.headers.clone() })
+            }
+        };
         for child in &mut self.children {
-            child.receive(&record, scope);
+            child.receive(record, scope);
+        }
+        if raw.size() + raw.headers.bytes() > KEPT_BYTES {
+            self.record = None;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::ops::{Bound, RangeBounds};
 use rocksdb::{DB, DBRawIteratorWithThreadMode};
 
 use super::error::StoreError;
-use super::overlay::Scan;
+use super::journal::Scan;
 
 /// A key's and a value's bytes.
 pub type KeyValue<'a> = (&'a [u8], &'a [u8]);
@@ -102,7 +102,7 @@ impl<'a> Base<'a> {
     }
 }
 
-/// One overlay's part of a scan, with the item in front.
+/// One journal's part of a scan, with the item in front.
 struct Layer<'a> {
     rest: Scan<'a>,
     front: Option<(&'a [u8], Option<&'a [u8]>)>,

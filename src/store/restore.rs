@@ -5,8 +5,8 @@
 use rocksdb::WriteBatch;
 
 use super::error::StoreError;
+use super::journal::{Journal, Transaction};
 use super::meta::{self, META};
-use super::overlay::Overlay;
 use super::spec::StoreIndex;
 use super::state::{TaskState, apply};
 use crate::position::Offset;
@@ -30,7 +30,7 @@ const SETTLED_FILES: u64 = 10;
 /// A bulk restore under way: what is collected for the next file, of each key the last write.
 #[derive(Debug)]
 pub(super) struct Bulk {
-    collected: Overlay,
+    collected: Journal,
     next: Option<Offset>,
 }
 
@@ -50,6 +50,7 @@ impl TaskState {
     ) -> Result<(), StoreError> {
         assert!(self.is_clean(), "a restore under staged writes");
         self.finish_applying()?;
+        self.table.clear();
         let (Some(Some(slot)), rocks) = (self.slots.get_mut(store.0), &self.rocks) else {
             panic!("store {} is not one of this task's", store.0)
         };
@@ -61,11 +62,9 @@ impl TaskState {
             }
             (None, None) => return Ok(()),
             (None, Some(rocks)) => {
-                self.cache.clear();
                 if let Some(bulk) = &mut slot.bulk {
                     for (key, value) in records {
-                        let hash = Overlay::hash(&self.hasher, store, key);
-                        bulk.collected.write(hash, store, key, value);
+                        bulk.collected.push(store, key, value, None);
                     }
                     bulk.next = Some(next);
                 } else {
@@ -102,7 +101,7 @@ impl TaskState {
         };
         let Some(next) = bulk.next.take() else { return Ok(()) };
         rocks.ingest(&slot.spec.name, bulk.collected.sorted_writes(&mut Vec::new()))?;
-        bulk.collected.clear();
+        bulk.collected.restart(Transaction::FIRST);
         self.write_restored(store, WriteBatch::default(), next)
     }
 
@@ -122,7 +121,7 @@ impl TaskState {
         rocks.set_options(&name, &BULK_OPTIONS)?;
         let stores = self.slots.len();
         if let Some(Some(slot)) = self.slots.get_mut(store.0) {
-            slot.bulk = Some(Bulk { collected: Overlay::new(stores), next: None });
+            slot.bulk = Some(Bulk { collected: Journal::new(stores), next: None });
         }
         Ok(true)
     }

@@ -12,9 +12,9 @@ use rocksdb::{
 };
 
 use super::error::{Format, StoreError};
+use super::journal::StagedWrite;
 use super::meta::{self, META, Meta};
 use super::options::StoreResources;
-use super::overlay::StagedWrite;
 use super::range::{Base, Bounds};
 use super::spec::{StoreIndex, StoreKind, StoreSpec};
 

@@ -1,9 +1,11 @@
 //! The state of one task: its stores, the staged writes of up to two transactions above them, and the meta data.
 //!
 //! ```text
-//!  write ─▶ current overlay  (transaction n+1, the record in hand can be taken back)
-//!  read  ─▶ current ─▶ sealed overlay (n, on the wire) ─▶ read cache ─▶ overlay being applied (n−1) ─▶ RocksDB │ memory
-//!  commit: oldest overlay + positions ─▶ writer thread ─▶ ONE WriteBatch      drop_staged: current and sealed go
+//!  read  ─▶ table: of each key the newest value ─▶ RocksDB │ memory
+//!             ▲
+//!  write ─────┴─▶ current journal (transaction n+2; the record in hand, and all of it, can be taken back from its end)
+//!  seal:    current ─▶ sealed journal (n+1, on the wire)                      drop_staged: current and sealed go
+//!  commit:  oldest journal (n) + positions ─▶ writer thread ─▶ ONE WriteBatch; then its values may leave the table
 //! ```
 //!
 //! Kafka is the arbiter: nothing of a transaction touches the base before Kafka has committed it (rule R-17).
@@ -12,18 +14,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use ahash::RandomState;
-
-use super::cache::ReadCache;
 use super::error::StoreError;
+use super::journal::{Journal, StagedWrite};
 use super::lock::TaskLock;
 use super::meta::{Commit, Meta};
 use super::options::StoreResources;
-use super::overlay::{Overlay, StagedWrite};
 use super::range::{Base, Bounds, RangeScan, after_prefix};
 use super::restore::Bulk;
 use super::rocks::Rocks;
 use super::spec::{StoreIndex, StoreKind, StoreSpec};
+use super::table::Table;
 use super::writer::{Batch, Done, Writer};
 use crate::position::{Offset, TopicPartition};
 use crate::record::Timestamp;
@@ -42,7 +42,7 @@ pub(super) struct Slot {
 
 /// A committed transaction on its way into the database.
 struct Applying {
-    overlay: Arc<Overlay>,
+    journal: Arc<Journal>,
     done: Done,
 }
 
@@ -55,15 +55,15 @@ pub struct TaskState {
     families: Arc<[Option<String>]>,
     writer: Option<Writer>,
     pub(super) meta: Meta,
-    pub(super) cache: ReadCache,
-    pub(super) hasher: RandomState,
-    current: Overlay,
+    /// Above the database and the stores in memory.
+    pub(super) table: Table,
+    current: Journal,
     /// The transaction on the wire, below `current`.
-    sealed: Option<Overlay>,
+    sealed: Option<Journal>,
     /// The last committed transaction, until it is in the database.
     applying: Option<Applying>,
-    /// Emptied overlays, kept for their memory.
-    spare: Vec<Overlay>,
+    /// Journals whose transaction is over, kept for their memory.
+    spare: Vec<Journal>,
     /// Stores whose bulk restore is over but not yet compacted.
     pub(super) settling: Vec<StoreIndex>,
     /// Buffers of the typed layer.
@@ -96,7 +96,6 @@ impl TaskState {
     ) -> Self {
         let cache_bytes = rocks.as_ref().map_or(0, |(_, resources)| resources.options.read_cache_bytes);
         let writer = rocks.as_ref().map(|(_, resources)| resources.writer.clone());
-        let hasher = RandomState::new();
         let count = meta.changelog_next.len();
         let mut slots: Vec<Option<Slot>> = (0..count).map(|_| None).collect();
         for spec in specs {
@@ -110,12 +109,11 @@ impl TaskState {
             rocks: rocks.map(|(rocks, _)| Arc::new(rocks)),
             writer,
             meta,
-            cache: ReadCache::new(cache_bytes),
-            current: Overlay::new(count),
+            table: Table::new(cache_bytes),
+            current: Journal::new(count),
             sealed: None,
             applying: None,
             spare: Vec::new(),
-            hasher,
             settling: Vec::new(),
             scratch: Default::default(),
             _lock: lock,
@@ -145,11 +143,8 @@ impl TaskState {
         key: &[u8],
         show: impl FnOnce(Option<&[u8]>) -> R,
     ) -> Result<R, StoreError> {
-        let hash = Overlay::hash(&self.hasher, store, key);
-        for overlay in [Some(&self.current), self.sealed.as_ref()].into_iter().flatten() {
-            if let Some(value) = overlay.read(hash, store, key) {
-                return Ok(show(value));
-            }
+        if let Some(place) = self.table.find(store, key) {
+            return Ok(show(self.table.value(place)));
         }
         let slot = match self.slots.get(store.0) {
             Some(Some(slot)) => slot,
@@ -158,16 +153,9 @@ impl TaskState {
         if let Some(memory) = &slot.memory {
             return Ok(show(memory.get(key).map(|value| &**value)));
         }
-        if let Some(value) = self.cache.read(hash, store, key) {
-            return Ok(show(value));
-        }
-        // The cache has not kept it: it may be in the database, or be about to.
-        if let Some(value) = self.applying.as_ref().and_then(|applying| applying.overlay.read(hash, store, key)) {
-            return Ok(show(value));
-        }
         let Some(rocks) = &self.rocks else { return Ok(show(None)) };
         let value = rocks.read(&slot.spec.name, key)?;
-        self.cache.insert(hash, store, key, value.as_deref());
+        self.table.keep(store, key, value.as_deref(), staged_heap_bytes(&self.current, &self.sealed, &self.applying));
         Ok(show(value.as_deref()))
     }
 
@@ -182,8 +170,10 @@ impl TaskState {
     /// Stages a write; `None` deletes.
     pub fn write(&mut self, store: StoreIndex, key: &[u8], value: Option<&[u8]>) {
         debug_assert!(self.slot(store).bulk.is_none(), "a store that is being restored can't be written");
-        let hash = Overlay::hash(&self.hasher, store, key);
-        self.current.write(hash, store, key, value);
+        let place = self.table.find_again(store, key);
+        let write = self.current.next_id();
+        self.current.push(store, key, value, place.and_then(|place| self.table.staged(place)));
+        self.table.put(place, store, key, value, write);
     }
 
     /// The keys within bounds in order of their bytes, staged writes included.
@@ -191,10 +181,10 @@ impl TaskState {
     /// # Errors
     /// The database could not be read.
     pub fn range(&mut self, store: StoreIndex, bounds: Bounds<'_>) -> Result<RangeScan<'_>, StoreError> {
-        // A scan has two overlays above the database, not three.
+        // A scan has two journals above the database, not three.
         self.finish_applying()?;
-        for overlay in [Some(&mut self.current), self.sealed.as_mut()].into_iter().flatten() {
-            overlay.order(store);
+        for journal in [Some(&mut self.current), self.sealed.as_mut()].into_iter().flatten() {
+            journal.order(store);
         }
         let slot = self.slot(store);
         let base = match (&slot.memory, &self.rocks) {
@@ -203,8 +193,8 @@ impl TaskState {
             (None, Some(rocks)) => rocks.scan(&slot.spec.name, bounds)?,
             (None, None) => Base::Empty,
         };
-        let overlays = [Some(&self.current), self.sealed.as_ref()].into_iter().flatten();
-        Ok(RangeScan::new(overlays.map(|overlay| overlay.scan(store, bounds)), base))
+        let journals = [Some(&self.current), self.sealed.as_ref()].into_iter().flatten();
+        Ok(RangeScan::new(journals.map(|journal| journal.scan(store, bounds)), base))
     }
 
     /// The keys that start with `prefix` in order of their bytes, staged writes included.
@@ -236,7 +226,10 @@ impl TaskState {
 
     /// The record's writes are taken back.
     pub fn rollback_record(&mut self) {
-        self.current.rollback_record();
+        for _ in 0..self.current.abandon_record() {
+            let below = [self.sealed.as_ref(), self.applying.as_ref().map(|applying| &*applying.journal)];
+            undo_last(&mut self.table, &mut self.current, below);
+        }
     }
 
     /// Hands over the writes of the current transaction that were not yet, to be produced to the changelogs in the same
@@ -254,14 +247,12 @@ impl TaskState {
 
     /// Bytes that writes take which are not in the database yet (rule R-8).
     pub fn staged_bytes(&self) -> usize {
-        let applying = self.applying.as_ref().map(|applying| &*applying.overlay);
-        let others = [self.sealed.as_ref(), applying].into_iter().flatten().map(Overlay::staged_bytes);
-        self.current.staged_bytes() + others.sum::<usize>()
+        journals(&self.current, &self.sealed, &self.applying).map(Journal::staged_bytes).sum()
     }
 
     /// Whether nothing is staged.
     pub fn is_clean(&self) -> bool {
-        self.current.is_empty() && self.sealed.as_ref().is_none_or(Overlay::is_empty)
+        self.current.is_empty() && self.sealed.as_ref().is_none_or(Journal::is_empty)
     }
 
     /// Whether a sealed transaction waits for its [`commit`](Self::commit).
@@ -280,14 +271,10 @@ impl TaskState {
         self.sealed = Some(self.take_current());
     }
 
-    fn take_current(&mut self) -> Overlay {
-        let next = self.spare.pop().unwrap_or_else(|| Overlay::new(self.slots.len()));
+    fn take_current(&mut self) -> Journal {
+        let mut next = self.spare.pop().unwrap_or_else(|| Journal::new(self.slots.len()));
+        next.restart(self.current.transaction().next());
         std::mem::replace(&mut self.current, next)
-    }
-
-    fn keep(&mut self, mut emptied: Overlay) {
-        emptied.clear();
-        self.spare.push(emptied);
     }
 
     fn assert_complete(&self) {
@@ -307,34 +294,41 @@ impl TaskState {
     /// As [`seal`](Self::seal).
     pub fn commit(&mut self, commit: &Commit<'_>) -> Result<(), StoreError> {
         self.finish_applying()?;
-        let overlay = match self.sealed.take() {
+        let journal = match self.sealed.take() {
             Some(sealed) => sealed,
             None => {
                 self.assert_complete();
                 self.take_current()
             }
         };
-        for write in overlay.writes() {
-            let Some(Some(slot)) = self.slots.get_mut(write.store.0) else { continue };
-            match &mut slot.memory {
-                Some(memory) => apply(memory, write.key, write.value),
-                None => {
-                    let hash = Overlay::hash(&self.hasher, write.store, write.key);
-                    self.cache.update(hash, write.store, write.key, write.value);
-                }
+        if self.slots.iter().flatten().any(|slot| slot.memory.is_some()) {
+            for write in journal.writes() {
+                let memory = self.slots[write.store.0].as_mut().and_then(|slot| slot.memory.as_mut());
+                memory.into_iter().for_each(|memory| apply(memory, write.key, write.value));
             }
         }
         self.meta.apply(commit);
         match (&self.rocks, &self.writer) {
             (Some(rocks), Some(writer)) => {
-                let (rocks, overlay) = (Arc::clone(rocks), Arc::new(overlay));
+                let (rocks, journal) = (Arc::clone(rocks), Arc::new(journal));
                 let meta = commit.entries(&self.families);
-                let batch = Batch { rocks, overlay: Arc::clone(&overlay), families: Arc::clone(&self.families), meta };
-                self.applying = Some(Applying { overlay, done: writer.write(batch) });
+                let batch = Batch { rocks, journal: Arc::clone(&journal), families: Arc::clone(&self.families), meta };
+                self.applying = Some(Applying { journal, done: writer.write(batch) });
             }
-            _ => self.keep(overlay),
+            _ => self.release(Arc::new(journal)),
         }
         self.settle()
+    }
+
+    /// The transaction is where it belongs: the table need not hold its values any more.
+    fn release(&mut self, journal: Arc<Journal>) {
+        let transaction = journal.transaction();
+        // The writer's thread has dropped its own before it told the end.
+        if let Ok(mut journal) = Arc::try_unwrap(journal) {
+            journal.restart(transaction);
+            self.spare.push(journal);
+        }
+        self.table.applied(transaction, staged_heap_bytes(&self.current, &self.sealed, &self.applying));
     }
 
     /// Looks, without waiting, whether the last commit has reached the database.
@@ -350,11 +344,9 @@ impl TaskState {
 
     /// Waits until the last commit is in the database.
     pub(super) fn finish_applying(&mut self) -> Result<(), StoreError> {
-        let Some(Applying { overlay, done }) = self.applying.take() else { return Ok(()) };
+        let Some(Applying { journal, done }) = self.applying.take() else { return Ok(()) };
         let result = done.recv();
-        if let Ok(overlay) = Arc::try_unwrap(overlay) {
-            self.keep(overlay);
-        }
+        self.release(journal);
         match (result, &self.rocks) {
             (Ok(result), _) => result,
             (Err(_), Some(rocks)) => Err(rocks.failed("the writer thread has ended")),
@@ -364,10 +356,23 @@ impl TaskState {
 
     /// Forgets every staged write, sealed or not, as after an aborted transaction.
     pub fn drop_staged(&mut self) {
-        self.current.clear();
-        if let Some(sealed) = self.sealed.take() {
-            self.keep(sealed);
+        let first = self.sealed.as_ref().unwrap_or(&self.current).transaction();
+        while !self.current.is_empty() {
+            let below = [self.sealed.as_ref(), self.applying.as_ref().map(|applying| &*applying.journal)];
+            undo_last(&mut self.table, &mut self.current, below);
         }
+        if let Some(mut sealed) = self.sealed.take() {
+            while !sealed.is_empty() {
+                undo_last(
+                    &mut self.table,
+                    &mut sealed,
+                    [None, self.applying.as_ref().map(|applying| &*applying.journal)],
+                );
+            }
+            sealed.restart(first);
+            self.spare.push(sealed);
+        }
+        self.current.restart(first);
     }
 
     /// Next changelog offset of a store: where a restore has to go on. `None`: from the beginning.
@@ -384,6 +389,37 @@ impl TaskState {
     pub fn stream_time(&self) -> Option<Timestamp> {
         self.meta.stream_time
     }
+}
+
+/// Takes the last write of a journal back: the table says again what it said before, as far as a journal knows it. What
+/// none of them knows is in the database, or in memory.
+fn undo_last(table: &mut Table, journal: &mut Journal, below: [Option<&Journal>; 2]) {
+    let Some((undone, earlier)) = journal.last() else { return };
+    let place = table.find(undone.store, undone.key);
+    let journals = [below[0], below[1], Some(&*journal)].into_iter().flatten();
+    let holder =
+        |write: super::journal::WriteId| journals.into_iter().find(|known| known.transaction() == write.transaction);
+    let known = earlier.and_then(|write| Some((write, holder(write)?)));
+    match (place, known) {
+        (Some(_), Some((write, known))) => table.put(place, undone.store, undone.key, known.value(write.number), write),
+        (Some(place), None) => table.forget(place),
+        (None, _) => debug_assert!(false, "a staged write had left the table"),
+    }
+    journal.undo_last();
+}
+
+/// The journals of writes that the database does not have.
+fn journals<'a>(
+    current: &'a Journal,
+    sealed: &'a Option<Journal>,
+    applying: &'a Option<Applying>,
+) -> impl Iterator<Item = &'a Journal> {
+    let applying = applying.as_ref().map(|applying| &*applying.journal);
+    [Some(current), sealed.as_ref(), applying].into_iter().flatten()
+}
+
+fn staged_heap_bytes(current: &Journal, sealed: &Option<Journal>, applying: &Option<Applying>) -> usize {
+    journals(current, sealed, applying).map(Journal::heap_bytes).sum()
 }
 
 fn has_changelog(slots: &[Option<Slot>], store: StoreIndex) -> bool {

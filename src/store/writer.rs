@@ -1,8 +1,8 @@
 //! Committed transactions on their way into RocksDB, off the stream thread.
 //!
 //! ```text
-//!  TaskState::commit ─▶ Batch { overlay n, positions } ─▶ writer thread ─▶ sort ─▶ ONE WriteBatch
-//!        └─ reads go through the overlay until the write is done
+//!  TaskState::commit ─▶ Batch { journal n, positions } ─▶ writer thread ─▶ sort ─▶ ONE WriteBatch
+//!        └─ its values stay in the table until the write is done
 //! ```
 //!
 //! Kafka has committed what comes here, so a crash before the write costs no more than its replay from the changelog
@@ -15,8 +15,8 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use rocksdb::WriteBatch;
 
 use super::error::StoreError;
+use super::journal::{Journal, Order};
 use super::meta::META;
-use super::overlay::{Order, Overlay};
 use super::rocks::Rocks;
 
 /// What a batch's entry weighs beside its key and value; only sizes the allocation.
@@ -25,7 +25,7 @@ const BATCH_ENTRY_BYTES: usize = 16;
 /// What one commit writes.
 pub(super) struct Batch {
     pub(super) rocks: Arc<Rocks>,
-    pub(super) overlay: Arc<Overlay>,
+    pub(super) journal: Arc<Journal>,
     /// Column families by store number; `None` for a store that is not in the database.
     pub(super) families: Arc<[Option<String>]>,
     /// Keys and values that go with the data.
@@ -37,8 +37,8 @@ impl Batch {
         let rocks = &self.rocks;
         let family = |name: &Option<String>| name.as_deref().map(|name| rocks.family(name)).transpose();
         let families = self.families.iter().map(family).collect::<Result<Vec<_>, _>>()?;
-        let mut batch = WriteBatch::with_capacity_bytes(self.overlay.staged_bytes() + BATCH_ENTRY_BYTES);
-        for write in self.overlay.sorted_writes(order) {
+        let mut batch = WriteBatch::with_capacity_bytes(self.journal.staged_bytes() + BATCH_ENTRY_BYTES);
+        for write in self.journal.sorted_writes(order) {
             match (families[write.store.0], write.value) {
                 (Some(family), Some(value)) => batch.put_cf(family, write.key, value),
                 (Some(family), None) => batch.delete_cf(family, write.key),
@@ -76,7 +76,7 @@ impl Writer {
         Writer { jobs: started.ok().map(|_| sender) }
     }
 
-    /// Writes a batch; the result comes when it is done, and by then nobody else holds the overlay.
+    /// Writes a batch; the result comes when it is done, and by then nobody else holds the journal.
     pub(super) fn write(&self, batch: Batch) -> Done {
         let (done, end) = bounded(1);
         match &self.jobs {

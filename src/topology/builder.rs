@@ -86,7 +86,7 @@ impl Builder {
     }
 
     /// Reads topics. `codec` decodes a whole record: a pair `(key codec, value codec)` or an envelope.
-    pub fn source<K: 'static, V: 'static>(
+    pub fn source<K: Send + 'static, V: Send + 'static>(
         &mut self,
         name: &str,
         topics: impl Into<Topics>,

@@ -1,4 +1,4 @@
-//! The path of a record through the count topology, without a broker: bytes ─▶ task ─▶ staged overlay ─▶ changelog and
+//! The path of a record through the count topology, without a broker: bytes ─▶ task ─▶ staged writes ─▶ changelog and
 //! output. For callgrind, which counts the instructions, and for a count of allocations.
 //!
 //! `count-path RECORDS [careless]` prints the allocations of the path. What is counted in the state is kept in memory:
@@ -17,7 +17,7 @@ use headrace::topology::Topology;
 
 type Failure = Box<dyn std::error::Error>;
 
-/// Few enough to be hot: nine of ten reads find their key in the overlay.
+/// Few enough to be hot: nine of ten reads find their key staged.
 const KEYS: u32 = 1_000;
 /// What 100 ms bring at 100,000 records a second.
 const RECORDS_PER_COMMIT: usize = 10_000;

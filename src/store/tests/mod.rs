@@ -7,10 +7,12 @@ mod handle;
 mod model;
 mod restore;
 mod staging;
+mod table;
 mod writing;
 
 use std::path::Path;
 
+use super::writer::{HeldJobs, Writer};
 use super::{Bounds, StateDirectory, StoreIndex, StoreKind, StoreOptions, StoreResources, StoreSpec, TaskState};
 use crate::position::{Partition, TaskId};
 
@@ -38,6 +40,15 @@ fn resources() -> StoreResources {
 
 fn open(root: &Path) -> TaskState {
     StateDirectory::open(root, "app").unwrap().open_task(TASK, &specs(), TOPOLOGY, &resources()).unwrap()
+}
+
+/// With a writer that writes when the test says so.
+fn open_held(root: &Path) -> (TaskState, HeldJobs) {
+    let mut resources = resources();
+    let (writer, jobs) = Writer::held();
+    resources.writer = writer;
+    let directory = StateDirectory::open(root, "app").unwrap();
+    (directory.open_task(TASK, &specs(), TOPOLOGY, &resources).unwrap(), jobs)
 }
 
 /// The whole of a store, staged writes included.

@@ -1,12 +1,16 @@
 //! Random sequences of operations against a plain map: whatever the layers, a store must answer as the map does.
+//!
+//! The read cache is tiny, so that what is not pinned is evicted all the time, and a commit reaches the database when the
+//! sequence says so, or has to wait for it.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use proptest::prelude::*;
 
+use super::super::writer::HeldJobs;
 use super::super::{Bounds, Commit, StoreIndex, TaskState};
-use super::{MEMORY, Published, ROCKS, collect, contents, open, publish, specs};
+use super::{MEMORY, Published, ROCKS, collect, contents, open_held, publish, specs};
 use crate::position::{Offset, Partition, TopicPartition};
 use crate::record::Timestamp;
 
@@ -16,6 +20,8 @@ type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 enum Op {
     Write(StoreIndex, Vec<u8>, Option<Vec<u8>>),
     Read(StoreIndex, Vec<u8>),
+    /// Reads every key there can be.
+    ReadAll(StoreIndex),
     Range(StoreIndex, Bound<Vec<u8>>, Bound<Vec<u8>>),
     Prefix(StoreIndex, Vec<u8>),
     BeginRecord,
@@ -25,8 +31,13 @@ enum Op {
     Seal,
     Commit,
     DropStaged,
+    /// The commit under way reaches the database.
+    Arrive,
+    Restore(StoreIndex, Vec<Write>),
     Reopen,
 }
+
+type Write = (Vec<u8>, Option<Vec<u8>>);
 
 /// What the stores should hold, at each of the levels that an abort can fall back to.
 #[derive(Debug, Clone, Default)]
@@ -39,7 +50,11 @@ struct Model {
     changelog: [Map; 2],
     sealed_changelog: Option<Vec<Published>>,
     current_changelog: Vec<Published>,
-    commits: i64,
+    /// Commits and restores.
+    steps: i64,
+    /// Up to which changelog offset the store on disk is.
+    restored_to: Option<Offset>,
+    position: Option<Offset>,
 }
 
 fn number(store: StoreIndex) -> usize {
@@ -53,9 +68,32 @@ fn put(maps: &mut [Map; 2], store: StoreIndex, key: &[u8], value: Option<&[u8]>)
     }
 }
 
+/// Few keys, with common prefixes and the bytes at which bounds go wrong.
+const KEY_BYTES: [u8; 5] = [0, 1, b'a', 0xfe, 0xff];
+const LONGEST_KEY: usize = 3;
+
 fn key() -> impl Strategy<Value = Vec<u8>> {
-    // Few keys, with common prefixes and the bytes at which bounds go wrong.
-    prop::collection::vec(prop::sample::select(vec![0u8, 1, b'a', 0xfe, 0xff]), 0..4)
+    prop::collection::vec(prop::sample::select(KEY_BYTES.to_vec()), 0..=LONGEST_KEY)
+}
+
+fn all_keys() -> Vec<Vec<u8>> {
+    let mut keys = vec![Vec::new()];
+    let mut from = 0;
+    for _ in 0..LONGEST_KEY {
+        let shorter = keys.split_off(from);
+        from += shorter.len();
+        let longer = shorter.iter().flat_map(|key| KEY_BYTES.map(|byte| [key.as_slice(), &[byte]].concat()));
+        let longer: Vec<_> = longer.collect();
+        keys.extend(shorter);
+        keys.extend(longer);
+    }
+    keys
+}
+
+/// Values that fit into a slot of the table, that don't, and that are too large for the cache.
+fn value() -> impl Strategy<Value = Option<Vec<u8>>> {
+    let bytes = prop_oneof![8 => 0..6usize, 2 => 40..60usize, 2 => 60..256usize, 1 => 256..6000usize];
+    prop::option::weighted(0.7, bytes.prop_flat_map(|bytes| any::<u8>().prop_map(move |byte| vec![byte; bytes])))
 }
 
 fn store() -> impl Strategy<Value = StoreIndex> {
@@ -67,11 +105,11 @@ fn bound() -> impl Strategy<Value = Bound<Vec<u8>>> {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let value = prop::option::weighted(0.7, prop::collection::vec(any::<u8>(), 0..6));
     prop_oneof![
-        12 => (store(), key(), value).prop_map(|(store, key, value)| Op::Write(store, key, value)),
+        16 => (store(), key(), value()).prop_map(|(store, key, value)| Op::Write(store, key, value)),
         8 => (store(), key()).prop_map(|(store, key)| Op::Read(store, key)),
-        3 => (store(), bound(), bound()).prop_map(|(store, start, end)| Op::Range(store, start, end)),
+        1 => store().prop_map(Op::ReadAll),
+        2 => (store(), bound(), bound()).prop_map(|(store, start, end)| Op::Range(store, start, end)),
         2 => (store(), key()).prop_map(|(store, key)| Op::Prefix(store, key)),
         3 => Just(Op::BeginRecord),
         2 => Just(Op::CommitRecord),
@@ -80,6 +118,8 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(Op::Seal),
         3 => Just(Op::Commit),
         1 => Just(Op::DropStaged),
+        2 => Just(Op::Arrive),
+        1 => (store(), prop::collection::vec((key(), value()), 0..8)).prop_map(|(store, writes)| Op::Restore(store, writes)),
         1 => Just(Op::Reopen),
     ]
 }
@@ -98,6 +138,12 @@ fn step(state: &mut TaskState, model: &mut Model, op: &Op) {
         Op::Read(store, key) => {
             let expected = model.current[number(*store)].get(key).cloned();
             assert_eq!(state.read(*store, key).unwrap(), expected);
+        }
+        Op::ReadAll(store) => {
+            for key in all_keys() {
+                let expected = model.current[number(*store)].get(&key).map(Vec::as_slice);
+                state.read_with(*store, &key, |value| assert_eq!(value, expected)).unwrap();
+            }
         }
         Op::Range(store, start, end) => {
             let bounds = Bounds { start: start.as_ref().map(Vec::as_slice), end: end.as_ref().map(Vec::as_slice) };
@@ -128,9 +174,9 @@ fn step(state: &mut TaskState, model: &mut Model, op: &Op) {
         Op::DropStaged => {
             state.drop_staged();
             abort(model);
-            state.finish_applying().unwrap();
-            assert!(state.is_clean() && state.staged_bytes() == 0);
+            assert!(state.is_clean());
         }
+        Op::Arrive => state.check().unwrap(),
         _ if model.before_record.is_none() => transaction_step(state, model, op),
         _ => {}
     }
@@ -148,14 +194,15 @@ fn transaction_step(state: &mut TaskState, model: &mut Model, op: &Op) {
             if model.sealed.is_none() {
                 model.current_changelog.extend(publish(state));
             }
-            model.commits += 1;
-            let next = Offset(model.commits);
+            model.steps += 1;
+            let next = Offset(model.steps);
             let commit = Commit {
                 changelog_next: &[(ROCKS, next), (MEMORY, next)],
                 positions: &[(input(), next)],
-                stream_time: Some(Timestamp(model.commits)),
+                stream_time: Some(Timestamp(model.steps)),
             };
             state.commit(&commit).unwrap();
+            (model.restored_to, model.position) = (Some(next), Some(next));
             let published = match model.sealed_changelog.take() {
                 Some(published) => published,
                 None => std::mem::take(&mut model.current_changelog),
@@ -165,7 +212,29 @@ fn transaction_step(state: &mut TaskState, model: &mut Model, op: &Op) {
             // Restoring from the changelog must give what was committed.
             assert_eq!(model.changelog, model.committed);
         }
+        Op::Restore(store, writes) if state.is_clean() => {
+            model.steps += 1;
+            let records = writes.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
+            state.restore(*store, records, Offset(model.steps)).unwrap();
+            if *store == ROCKS {
+                model.restored_to = Some(Offset(model.steps));
+            }
+            for (key, value) in writes {
+                for maps in [&mut model.committed, &mut model.current, &mut model.changelog] {
+                    put(maps, *store, key, value.as_deref());
+                }
+            }
+            // Nothing is staged, but an empty transaction may be sealed.
+            model.sealed = model.sealed.take().map(|_| model.current.clone());
+        }
         _ => {}
+    }
+}
+
+/// What waits for the database would wait for ever.
+fn let_arrive(jobs: &HeldJobs, op: &Op) {
+    if matches!(op, Op::Range(..) | Op::Prefix(..) | Op::Commit | Op::Arrive | Op::Restore(..) | Op::Reopen) {
+        jobs.write_next();
     }
 }
 
@@ -183,11 +252,11 @@ fn abort(model: &mut Model) {
 fn restart(state: &mut TaskState, model: &mut Model) {
     abort(model);
     assert_eq!(state.changelog_next(MEMORY), None);
-    assert_eq!(state.changelog_next(ROCKS), (model.commits > 0).then_some(Offset(model.commits)));
-    assert_eq!(state.position(&input()), (model.commits > 0).then_some(Offset(model.commits)));
-    assert_eq!(state.stream_time(), (model.commits > 0).then_some(Timestamp(model.commits)));
+    assert_eq!(state.changelog_next(ROCKS), model.restored_to);
+    assert_eq!(state.position(&input()), model.position);
+    assert_eq!(state.stream_time(), model.position.map(|next| Timestamp(next.0)));
     let records = model.changelog[1].iter().map(|(key, value)| (key.as_slice(), Some(value.as_slice())));
-    state.restore(MEMORY, records, Offset(model.commits)).unwrap();
+    state.restore(MEMORY, records, Offset(model.steps)).unwrap();
 }
 
 fn compare(state: &mut TaskState, model: &Model) {
@@ -202,19 +271,21 @@ proptest! {
 
     #[test]
     fn r17_stores_answer_as_a_map_through_records_transactions_aborts_and_restarts(
-        ops in prop::collection::vec(op(), 1..120)
+        ops in prop::collection::vec(op(), 1..250)
     ) {
         let root = tempfile::tempdir().unwrap();
-        let mut state = open(root.path());
+        let (mut state, mut jobs) = open_held(root.path());
         let mut model = Model::default();
         for op in &ops {
+            let_arrive(&jobs, op);
             if matches!(op, Op::Reopen) {
                 drop(state);
-                state = open(root.path());
+                (state, jobs) = open_held(root.path());
                 restart(&mut state, &mut model);
             }
             step(&mut state, &mut model, op);
         }
+        jobs.write_next();
         compare(&mut state, &model);
     }
 
