@@ -159,6 +159,12 @@ impl RuntimeConfig {
             let reason = || format!("{size} is below 1 MiB, where each record would wait for the one before");
             rules.check(size.bytes() >= mebibyte, key, reason, "raise it");
         }
+        rules.check(
+            processing.max_staged.bytes() <= 1 << 30,
+            "processing.max-staged",
+            || format!("{} is above 1 GiB, which no transaction should have", processing.max_staged),
+            "64 MiB suits most",
+        );
         for (key, size) in [("memory.fetch-max", memory.fetch_max), ("memory.partition-fetch", memory.partition_fetch)]
         {
             let reason = || format!("{size} is not between 1 kB and 1 GB, librdkafka's limits");

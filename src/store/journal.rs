@@ -36,6 +36,15 @@ impl Transaction {
         Transaction(self.0.saturating_add(1))
     }
 
+    /// How many transactions it is above another one.
+    fn above(self, other: Transaction) -> u64 {
+        self.0.get() - other.0.get()
+    }
+
+    fn below(self, distance: u64) -> Option<Self> {
+        NonZeroU64::new(self.0.get() - distance).map(Transaction)
+    }
+
     pub(super) fn modulo(self, count: usize) -> usize {
         (self.0.get() % count as u64) as usize
     }
@@ -52,25 +61,39 @@ pub(super) struct WriteId {
 #[derive(Debug)]
 struct Entry {
     /// Where the key starts; the value follows it.
-    at: usize,
+    at: u32,
     key_bytes: u32,
     /// [`DELETES`], or the value's length.
     value_bytes: u32,
-    /// The staged write that this one hides: in this transaction, or in one below it.
-    earlier: Option<WriteId>,
-    store: u32,
+    /// The number of the staged write that this one hides, in the transaction that `hides` says.
+    earlier: u32,
+    store: u16,
+    hides: Hides,
     /// A later write of the same key in this transaction makes this one worthless for changelog and commit.
     superseded: bool,
 }
 
+/// In which transaction the staged write lies that a write hides: three are pinned at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hides {
+    Nothing,
+    SameTransaction,
+    OneBelow,
+    TwoBelow,
+}
+
 impl Entry {
+    fn start(&self) -> usize {
+        self.at as usize
+    }
+
     fn key(&self) -> Range<usize> {
-        self.at..self.at + self.key_bytes as usize
+        self.start()..self.start() + self.key_bytes as usize
     }
 
     /// `None` deletes.
     fn value(&self) -> Option<Range<usize>> {
-        let start = self.at + self.key_bytes as usize;
+        let start = self.start() + self.key_bytes as usize;
         (self.value_bytes != DELETES).then(|| start..start + self.value_bytes as usize)
     }
 
@@ -85,7 +108,7 @@ impl Entry {
     }
 
     fn store(&self) -> StoreIndex {
-        StoreIndex(self.store as usize)
+        StoreIndex(usize::from(self.store))
     }
 }
 
@@ -107,7 +130,7 @@ pub struct StagedWrite<'a> {
 }
 
 /// The order of writes: store, bytes of the key that decide mostly, and the entry's number.
-pub(super) type Order = Vec<(u32, u64, u32)>;
+pub(super) type Order = Vec<(u16, u64, u32)>;
 
 /// How many bytes two keys have in common at their beginning.
 fn common(one: &[u8], other: &[u8]) -> usize {
@@ -189,12 +212,20 @@ impl Journal {
             Some(hidden) => self.entries[hidden].superseded = true,
             None => self.keys += 1,
         }
+        let hides = match earlier.map(|write| self.transaction.above(write.transaction)) {
+            None => Hides::Nothing,
+            Some(0) => Hides::SameTransaction,
+            Some(1) => Hides::OneBelow,
+            Some(2) => Hides::TwoBelow,
+            Some(distance) => panic!("a staged write of {distance} transactions ago is pinned"),
+        };
         let entry = Entry {
-            at: self.bytes.len(),
+            at: small(self.bytes.len()),
             key_bytes: small(key.len()),
             value_bytes: value.map_or(DELETES, |value| small(value.len())),
-            earlier,
-            store: small(store.0),
+            earlier: earlier.map_or(0, |write| write.number),
+            store: store.0 as u16,
+            hides,
             superseded: false,
         };
         self.large_bytes += entry.large_bytes();
@@ -214,16 +245,27 @@ impl Journal {
         id.filter(|id| id.transaction == self.transaction).map(|id| id.number as usize)
     }
 
+    /// The staged write that an entry hides.
+    fn earlier(&self, entry: &Entry) -> Option<WriteId> {
+        let distance = match entry.hides {
+            Hides::Nothing => return None,
+            Hides::SameTransaction => 0,
+            Hides::OneBelow => 1,
+            Hides::TwoBelow => 2,
+        };
+        Some(WriteId { transaction: self.transaction.below(distance)?, number: entry.earlier })
+    }
+
     /// The last write, and the one that it hides.
     pub(super) fn last(&self) -> Option<(StagedWrite<'_>, Option<WriteId>)> {
         let entry = self.entries.last()?;
-        Some((self.write(entry), entry.earlier))
+        Some((self.write(entry), self.earlier(entry)))
     }
 
     /// Takes the last write back.
     pub(super) fn undo_last(&mut self) {
         let Some(entry) = self.entries.pop() else { return };
-        let hidden = self.in_this(entry.earlier);
+        let hidden = self.in_this(self.earlier(&entry));
         match hidden {
             Some(hidden) => self.entries[hidden].superseded = false,
             None => self.keys -= 1,
@@ -236,7 +278,7 @@ impl Journal {
             }
         }
         self.large_bytes -= entry.large_bytes();
-        self.bytes.truncate(entry.at);
+        self.bytes.truncate(entry.start());
         self.published = self.published.min(self.entries.len());
     }
 
@@ -292,7 +334,7 @@ impl Journal {
         });
         order.clear();
         order.extend(last.map(|(index, entry)| (entry.store, number(&key(entry)[same..]), small(index))));
-        let by_number = |one: &(u32, u64, u32), other: &(u32, u64, u32)| {
+        let by_number = |one: &(u16, u64, u32), other: &(u16, u64, u32)| {
             let rest = || key(&self.entries[one.2 as usize]).cmp(key(&self.entries[other.2 as usize]));
             (one.0, one.1).cmp(&(other.0, other.1)).then_with(rest)
         };
@@ -371,5 +413,13 @@ impl<'a> Iterator for Scan<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         let (key, index) = self.keys.as_mut()?.next()?;
         Some((key, self.journal.value(*index)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn an_entry_is_a_third_of_a_cache_line() {
+        assert_eq!(super::ENTRY_BYTES, 20);
     }
 }

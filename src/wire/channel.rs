@@ -180,7 +180,7 @@ impl Reader {
             if let Some(frame) = self.take()? {
                 return Ok(frame);
             }
-            self.buffer.reserve(self.room());
+            self.make_room();
             let read = self.half.read_buf(&mut self.buffer).await.map_err(|error| self.failed(&error))?;
             if read == 0 {
                 return Err(self.closed("closed by the broker".to_owned()));
@@ -188,12 +188,19 @@ impl Reader {
         }
     }
 
-    /// How much more is made ready to be read: what is missing of the frame, as far as the bytes that are there vouch for
-    /// it. So a large frame is moved to larger memory a few times only, and takes little more than its size.
-    fn room(&self) -> usize {
-        let Some(length) = self.length() else { return READ_BYTES };
-        let missing = (LENGTH_BYTES + length).saturating_sub(self.buffer.len());
-        missing.min(READ_BYTES.max(self.buffer.len().saturating_mul(GROWTH)))
+    /// Makes room for what is missing of the frame, as far as the bytes that are there vouch for it. So a large frame is moved
+    /// to larger memory a few times only, and takes its size: [`BytesMut::reserve`] by itself would double.
+    fn make_room(&mut self) {
+        let there = self.buffer.len();
+        let missing = self.length().map_or(READ_BYTES, |length| (LENGTH_BYTES + length).saturating_sub(there));
+        let room = missing.min(READ_BYTES.max(there.saturating_mul(GROWTH)));
+        if there + room <= 2 * READ_BYTES {
+            self.buffer.reserve(room);
+        } else if self.buffer.capacity() - there < room {
+            let mut larger = BytesMut::with_capacity(there + room);
+            larger.extend_from_slice(&self.buffer);
+            self.buffer = larger;
+        }
     }
 
     /// What the frame's first bytes say, once they are there.

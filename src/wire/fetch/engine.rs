@@ -25,8 +25,6 @@ use crate::wire::{BrokerId, Leader, TopicId, WireError};
 
 /// How long a broker waits for news while other partitions of it are left out for lack of room.
 const BUSY_WAIT: Duration = Duration::from_millis(10);
-/// Shares of [`FetcherSettings::partition_bytes`] that may wait before a partition is left out.
-const SHARES: usize = 2;
 /// A fetch for less than this part of what it could bring waits for more room.
 const WORTHWHILE: usize = 4;
 /// Fatal errors that are remembered, so that each is told once.
@@ -187,7 +185,7 @@ impl Engine {
         if line.reserved.is_some() || line.not_before.is_some_and(|time| time > now) {
             return None;
         }
-        let share = self.settings.partition_bytes.saturating_mul(SHARES);
+        let share = self.settings.partition_bytes;
         let led = |part: &&(usize, &Part)| part.1.leader.is_some_and(|leader| leader.broker == broker);
         let due = |part: &&(usize, &Part)| part.1.is_wanted() && part.1.is_due(now);
         let parts = self.parts.iter().enumerate().filter_map(|(slot, part)| Some((slot, part.as_ref()?)));

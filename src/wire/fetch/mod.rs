@@ -20,7 +20,7 @@
 //! assignment and each seek has a ticket, and what is of an older one is dropped wherever it is met (rule R-10).
 //!
 //! **Memory** (rule R-4). An answer is counted for as long as any of it is held, and no fetch asks for more than there is room
-//! for. A partition that has twice its share waiting is left out. What paused partitions hold is dropped, and fetched again
+//! for. A partition that has its share waiting is left out. What paused partitions hold is dropped, and fetched again
 //! later, if it takes the room that others need.
 //!
 //! **Beginnings.** A partition begins at an offset, or at what the group has committed, which is asked of its coordinator

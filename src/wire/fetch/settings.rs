@@ -11,8 +11,8 @@ pub struct FetcherSettings {
     pub min_bytes: usize,
     /// Largest answer to one fetch, in bytes (`fetch.max.bytes`). A batch that is larger still comes, alone (KIP-74).
     pub max_bytes: usize,
-    /// The same for one partition's part of it (`fetch.message.max.bytes`). A partition that has twice as much waiting is
-    /// left out of the next fetch.
+    /// The same for one partition's part of it (`fetch.message.max.bytes`). A partition that has as much waiting is left
+    /// out of the next fetch.
     pub partition_bytes: usize,
     /// All answers that are held together, in bytes (rule R-4): those on their way, those that wait, and those that the
     /// stream thread is reading. Exceeded by at most one batch per broker, where a single batch is larger than the room.

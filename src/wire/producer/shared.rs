@@ -15,7 +15,7 @@ use crate::position::{Offset, TopicPartition};
 use crate::wire::batch::Closed;
 
 /// Buffers that wait to become batches again.
-const SPARES: usize = 64;
+const SPARES: usize = 16;
 
 /// Marks a changelog partition, so that the producer can say how far it has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
