@@ -11,9 +11,9 @@ use crate::wire::fetch::Portion;
 /// What the group asks of this member.
 #[derive(Debug, Clone)]
 pub enum Rebalance {
-    /// Take these; answer with [`GroupConsumer::assign`].
+    /// Take these; answer with [`GroupConsumer::assign`](super::GroupConsumer::assign).
     Assigned(Vec<TopicPartition>),
-    /// Give these up; answer with [`GroupConsumer::unassign`].
+    /// Give these up; answer with [`GroupConsumer::unassign`](super::GroupConsumer::unassign).
     Revoked {
         /// Which.
         partitions: Vec<TopicPartition>,

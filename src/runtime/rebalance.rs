@@ -189,6 +189,8 @@ impl StreamThread {
         self.open_since = None;
         self.sealed = None;
         self.dispatcher.abandon();
+        // Nothing is read any more. What can't be paused is about to go.
+        _ = self.rest();
         self.consumer.unsubscribe();
         while !self.tasks.is_empty() && Instant::now() < deadline {
             _ = self.keep_membership(Duration::from_millis(50));
