@@ -36,6 +36,7 @@ mod driver;
 mod error;
 pub mod fetch;
 mod handshake;
+mod io_thread;
 mod lengths;
 mod metadata;
 mod observer;

@@ -21,7 +21,7 @@ use super::settings::FetcherSettings;
 use super::shared::{Shared, Weight};
 use crate::position::Partition;
 use crate::wire::channel::{decode, encode};
-use crate::wire::{BrokerId, Client, Connection, Leader, Outgoing, Settings, WireError};
+use crate::wire::{BrokerId, Client, Connection, Leader, Outgoing, Settings, WireError, io_thread};
 
 /// How long the I/O thread sleeps at most when nothing is to be done.
 const IDLE: Duration = Duration::from_secs(60);
@@ -52,25 +52,10 @@ impl Fetcher {
     /// The system gives no thread or no runtime.
     pub fn start(cluster: &Settings, settings: FetcherSettings) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (cluster, inner, own) = (cluster.clone(), Arc::clone(&shared), settings.clone());
-        let thread = std::thread::Builder::new().name("headrace-fetch".to_owned());
-        thread.spawn(move || {
-            let _leave = Leave(Arc::clone(&inner));
-            runtime.block_on(Driver::new(inner, cluster, own).run());
-            // Connections say goodbye by themselves; nobody waits for that.
-            runtime.shutdown_background();
-        })?;
+        let leaving = Arc::clone(&shared);
+        io_thread::start("headrace-fetch", move || Driver::new(inner, cluster, own).run(), move || leaving.leave())?;
         Ok(Fetcher::new(shared, settings))
-    }
-}
-
-/// Says that the thread is over, however it ended.
-struct Leave(Arc<Shared>);
-
-impl Drop for Leave {
-    fn drop(&mut self) {
-        self.0.leave();
     }
 }
 

@@ -28,6 +28,7 @@ use super::shared::Shared;
 use super::transaction::produce_request;
 use crate::wire::{
     ApiName, BrokerId, Client, Connection, CoordinatorKind, Outgoing, Settings, TopicId, TrySendError, WireError,
+    io_thread,
 };
 
 /// Transactions v2 by version: they enlist by themselves, and EndTxn answers with the next identity.
@@ -92,26 +93,15 @@ impl Producer {
     pub fn start(cluster: &Settings, settings: ProducerSettings) -> Result<Self, ProduceError> {
         let refused = |error: std::io::Error| ProduceError::Fatal(format!("producer: no I/O thread: {error}"));
         let shared = Arc::new(Shared::default());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(refused)?;
         let (cluster, inner, own) = (cluster.clone(), Arc::clone(&shared), settings.clone());
-        let thread = std::thread::Builder::new().name("headrace-produce".to_owned());
-        let run = move || {
-            let _leave = Leave(Arc::clone(&inner));
-            runtime.block_on(Driver::new(inner, cluster, own).run());
-            // Connections say goodbye by themselves; nobody waits for that.
-            runtime.shutdown_background();
-        };
-        thread.spawn(run).map_err(refused)?;
+        let leaving = Arc::clone(&shared);
+        let started = io_thread::start(
+            "headrace-produce",
+            move || Driver::new(inner, cluster, own).run(),
+            move || leaving.leave(),
+        );
+        started.map_err(refused)?;
         Ok(Producer::new(shared, settings))
-    }
-}
-
-/// Says that the thread is over, however it ended.
-struct Leave(Arc<Shared>);
-
-impl Drop for Leave {
-    fn drop(&mut self) {
-        self.0.leave();
     }
 }
 
