@@ -93,7 +93,6 @@ impl Bench {
         let lines = deliveries.map(|(slot, _, waiting)| match waiting {
             Waiting::Run(run, _) => format!("{slot} run {} to {}", run.from, run.next),
             Waiting::Skip(next) => format!("{slot} skip {next}"),
-            Waiting::Placed(position) => format!("{slot} placed {position}"),
             Waiting::Event(event) => match *event {
                 Event::End { position, .. } => format!("{slot} end {position}"),
                 event => format!("{slot} {event:?}"),

@@ -33,7 +33,7 @@ impl Engine {
             match committed {
                 Ok(Some(position)) => {
                     (part.position, part.whence) = (position, Whence::Known);
-                    self.deliveries.push((slot, ticket, Waiting::Placed(position)));
+                    self.deliveries.push((slot, ticket, Waiting::Skip(position)));
                 }
                 Ok(None) => part.whence = Whence::Nowhere,
                 Err(error) => {

@@ -59,7 +59,7 @@ fn committed_positions_are_asked_for_together_while_paused() {
     let calls = bench.calls();
     assert!(matches!(&calls[..], [Call::Committed(all)] if all.len() == 3), "{calls:?}");
     bench.engine.committed((0..3).map(|slot| (slot, 1, Ok(Some(70)))).collect(), bench.now);
-    assert_eq!(bench.told(), ["0 Placed(70)", "1 Placed(70)", "2 Placed(70)"]);
+    assert_eq!(bench.told(), ["0 Skip(70)", "1 Skip(70)", "2 Skip(70)"]);
     assert_eq!(bench.calls(), [], "paused");
     bench.engine.command(Command::Pause { slot: 1, paused: false });
     let calls = bench.calls();

@@ -76,10 +76,8 @@ pub(super) const UNPLACED: i64 = -1;
 /// What waits in a partition's line.
 #[derive(Debug)]
 pub(super) enum Waiting {
-    /// The committed position was found. Nothing else waits then.
-    Placed(i64),
     Run(Run, Arc<Weight>),
-    /// Nobody may see what was there.
+    /// The partition goes on there: nobody may see what was before, or it begins there.
     Skip(i64),
     Event(Box<Event>),
 }
@@ -268,7 +266,7 @@ impl Shared {
             return None;
         }
         let event = match lane.line.pop_front()? {
-            Waiting::Placed(position) | Waiting::Skip(position) => {
+            Waiting::Skip(position) => {
                 lane.position = position;
                 None
             }
@@ -328,8 +326,8 @@ impl Shared {
         let something = !deliveries.is_empty() || !news.is_empty();
         for (slot, ticket, waiting) in deliveries.drain(..) {
             match (state.claimed(slot, ticket), waiting) {
-                // At once: it holds while the partition is paused, too.
-                (Some(lane), Waiting::Placed(position)) => lane.position = position,
+                // At once where nothing is before it: it holds while the partition is paused, too.
+                (Some(lane), Waiting::Skip(position)) if lane.line.is_empty() && !lane.out => lane.position = position,
                 (Some(lane), waiting) => lane.line.push_back(waiting),
                 (None, _) => continue,
             }
