@@ -8,6 +8,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::producer::{BaseProducer, Producer as _};
 use rdkafka::topic_partition_list::Offset as KafkaOffset;
+use testbed::Kafka;
 
 use super::support::{Read, at, fresh, small, start};
 use crate::produce::support::{Joined, commit, producer, record, settings};
@@ -20,13 +21,17 @@ fn fetcher(bench: &Bench, group: &str) -> Fetcher {
     start(&bench.servers, &[], FetcherSettings { group: Some(group.to_owned()), ..small() })
 }
 
-fn filled(bench: &Bench, topic: &str) {
-    Topics::new(&bench.servers).create(topic, 2);
-    let mut producer = producer(&bench.servers, settings(topic));
+/// A topic with a hundred values in each of two partitions, and a group's member.
+fn filled(kafka: &Kafka, name: &str) -> (Bench, String, Joined) {
+    let (bench, topic) = (Bench::bare(kafka, &format!("fetch-{name}")), fresh(name));
+    Topics::new(&bench.servers).create(&topic, 2);
+    let mut producer = producer(&bench.servers, settings(&topic));
     for number in 0..100 {
-        (0..2).for_each(|partition| producer.append(&record(topic, partition, &number.to_string())).unwrap());
+        (0..2).for_each(|partition| producer.append(&record(&topic, partition, &number.to_string())).unwrap());
     }
     commit(&mut producer).unwrap();
+    let joined = Joined::new(&bench, &topic);
+    (bench, topic, joined)
 }
 
 fn first(read: &Read, partition: i32) -> Option<i64> {
@@ -50,10 +55,7 @@ fn moved(bench: &Bench, joined: &Joined, topic: &str, position: i64) -> BaseProd
 #[test]
 fn r3_a_beginning_waits_for_the_transaction_that_may_change_it() {
     let (kafka, _guard) = broker();
-    let bench = Bench::bare(kafka, "fetch-beginnings");
-    let topic = fresh("beginnings");
-    filled(&bench, &topic);
-    let joined = Joined::new(&bench, &topic);
+    let (bench, topic, joined) = filled(kafka, "beginnings");
     let group = joined.member().group;
     moved(&bench, &joined, &topic, 10).commit_transaction(PATIENCE).unwrap();
     let open = moved(&bench, &joined, &topic, 30);
@@ -86,10 +88,7 @@ fn r3_a_beginning_waits_for_the_transaction_that_may_change_it() {
 #[test]
 fn r3_an_aborted_move_leaves_the_position_as_it_was() {
     let (kafka, _guard) = broker();
-    let bench = Bench::bare(kafka, "fetch-unmoved");
-    let topic = fresh("unmoved");
-    filled(&bench, &topic);
-    let joined = Joined::new(&bench, &topic);
+    let (bench, topic, joined) = filled(kafka, "unmoved");
     moved(&bench, &joined, &topic, 20).commit_transaction(PATIENCE).unwrap();
     let open = moved(&bench, &joined, &topic, 90);
     let fetcher = fetcher(&bench, &joined.member().group);
