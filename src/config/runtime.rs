@@ -86,10 +86,10 @@ impl RuntimeConfig {
     }
 
     /// Bytes that the parts with a bound take together: caches, and per stream thread the consumer's queue and two
-    /// overlays (one transaction on the wire, one being filled; rule N-5). Saturates.
+    /// journals (one transaction on the wire, one being filled; rule N-5). Saturates.
     pub fn planned_memory(&self) -> u64 {
-        let overlays = self.processing.max_staged.bytes().saturating_mul(2);
-        let per_thread = self.memory.consumer_queue.bytes().saturating_add(overlays);
+        let staged = self.processing.max_staged.bytes().saturating_mul(2);
+        let per_thread = self.memory.consumer_queue.bytes().saturating_add(staged);
         let threads = u64::from(self.processing.stream_threads).saturating_mul(per_thread);
         self.state.block_cache.bytes().saturating_add(self.state.write_buffers.bytes()).saturating_add(threads)
     }

@@ -1,9 +1,9 @@
 //! Kafka as the runtime sees it: group membership, fetching, changelogs, administration, and the transactional producers.
 //!
 //! Membership, administration and restores are librdkafka's; fetching and transactions are native ([`crate::wire`]), with
-//! librdkafka's behind the same types. This is the only place that names rdkafka. What it hands up is in Headrace's own terms: events of a
-//! [`GroupConsumer`], a [`TransactionalProducer`] behind a trait, changelogs read to their end. All of it runs on the
-//! stream thread that owns it (rule R-1), or beside it on the I/O threads of the native clients.
+//! librdkafka's behind the same types. This is the only place that names rdkafka. What it hands up is in Headrace's own
+//! terms: events of a [`GroupConsumer`], a [`TransactionalProducer`] behind a trait, changelogs read to their end. All of it
+//! runs on the stream thread that owns it (rule R-1), or beside it on the I/O threads of the native clients.
 
 mod admin;
 mod anew;

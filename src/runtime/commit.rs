@@ -6,7 +6,7 @@
 //!                      └──── on the wire, while the next transaction is processed ────┘
 //! ```
 //!
-//! The next transaction's writes lie in an overlay above those of the sealed one. If the sealed one fails, both are dropped.
+//! The next transaction's writes lie in a journal above those of the sealed one. If the sealed one fails, both are dropped.
 //! Whatever moves a partition, closes a store or ends the thread drains the pipeline first.
 
 use std::time::{Duration, Instant};

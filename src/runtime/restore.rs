@@ -15,7 +15,7 @@ use crate::kafka::{Bounds, ConsumerError, Event, GroupConsumer, KafkaFailure, Re
 use crate::position::{Offset, TaskId, TopicPartition};
 use crate::store::{StoreError, StoreSpec, TaskState};
 use crate::task::{Limits, Task};
-use crate::telemetry::{AbortReason, Heartbeat, Telemetry};
+use crate::telemetry::{AbortReason, Heartbeat};
 
 use super::halt::Halt;
 use super::stream_thread::StreamThread;
@@ -59,7 +59,6 @@ struct Meanwhile<'a> {
     consumer: Arc<GroupConsumer>,
     pending: &'a mut VecDeque<Rebalance>,
     heartbeat: &'a Heartbeat,
-    telemetry: &'a Telemetry,
     shutdown: &'a CancellationToken,
 }
 
@@ -78,11 +77,7 @@ impl Meanwhile<'_> {
             Event::Error(ConsumerError::MadeAnew(topic)) => return Err(RestoreError::MadeAnew(topic)),
             Event::Error(ConsumerError::Fatal(error)) => return Err(RestoreError::Fatal(error)),
             // Natively fetched records go back by themselves.
-            Event::Records(_) | Event::End(_) | Event::Idle => {}
-            Event::Error(ConsumerError::OutOfRange { at, position, resumed }) => {
-                self.telemetry.out_of_range(&at, position, resumed);
-            }
-            Event::Error(_) => {}
+            Event::Error(_) | Event::Records(_) | Event::End(_) | Event::Idle => {}
         }
         match self.pending.is_empty() && !self.shutdown.is_cancelled() {
             true => Ok(()),
@@ -229,7 +224,6 @@ impl StreamThread {
             consumer: Arc::clone(&self.consumer),
             pending: &mut self.pending,
             heartbeat: &self.heartbeat,
-            telemetry: &self.options.telemetry,
             shutdown: &self.shutdown,
         };
         self.reader.settled_bounds(&changelog.at, deadline, |wait| meanwhile.look(wait))
@@ -249,7 +243,6 @@ impl StreamThread {
             consumer: Arc::clone(&self.consumer),
             pending: &mut self.pending,
             heartbeat: &self.heartbeat,
-            telemetry: &self.options.telemetry,
             shutdown: &self.shutdown,
         };
         let store = self.topology.stores()[changelog.store.0].spec.name.as_str();
