@@ -3,6 +3,7 @@
 //! A topology's `main` is one call of [`main`]; everything that a user can type is the same for all of them. Results go to
 //! stdout, logs to stderr. Exit codes: 0 done, 1 failed, 64 wrong usage or configuration.
 
+mod allocator;
 mod arguments;
 mod options;
 mod run;

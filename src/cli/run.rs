@@ -13,7 +13,7 @@ use crate::runtime::App;
 use crate::telemetry::{HttpServer, Site, Telemetry, TopologyDescription};
 use crate::topology::{Format, Topology};
 
-use super::options;
+use super::{allocator, options};
 
 /// Threads of tokio: HTTP, registry, lanes; the records are processed elsewhere.
 const TOKIO_THREADS: usize = 2;
@@ -27,6 +27,7 @@ pub(super) fn tokio() -> Result<Runtime, FatalError> {
 
 pub(super) fn run(name: &'static str, config: &RuntimeConfig, topology: Topology) -> Result<ExitCode, FatalError> {
     config.init_log()?;
+    allocator::bound_arenas(config.processing.stream_threads);
     let telemetry = config.telemetry()?;
     let options = options::from_config(config, &topology, telemetry.clone())?;
     let version = env!("CARGO_PKG_VERSION");

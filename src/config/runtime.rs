@@ -206,7 +206,8 @@ pub struct ProcessingConfig {
     pub commit_interval: Span,
     /// Stream threads in this process; each owns a consumer, its tasks and their stores.
     pub stream_threads: u16,
-    /// Staged writes of a thread beyond which it commits early (rule R-8).
+    /// Staged writes of a thread at most (rule R-8). At a sixteenth of it a transaction is committed before its time, if
+    /// the one before has its outcome.
     pub max_staged: ByteSize,
     /// After this the broker aborts an open transaction; readers of committed records wait so long for a dead owner.
     pub transaction_timeout: Span,

@@ -168,7 +168,7 @@ impl RuntimeConfig {
         for (key, size) in [("memory.fetch-max", memory.fetch_max), ("memory.partition-fetch", memory.partition_fetch)]
         {
             let reason = || format!("{size} is not between 1 kB and 1 GB, librdkafka's limits");
-            rules.check((1_000..=1_000_000_000).contains(&size.bytes()), key, reason, "16 MiB and 1 MiB suit most");
+            rules.check((1_000..=1_000_000_000).contains(&size.bytes()), key, reason, "16 MiB and 256 KiB suit most");
         }
         rules.check(
             memory.partition_fetch <= memory.fetch_max,

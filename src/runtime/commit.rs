@@ -25,6 +25,19 @@ use super::stream_thread::{StreamThread, now};
 /// How long one look for an outcome lasts while there is nothing else to do.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// The part of the staged bytes' bound at which a transaction is committed before its time, if none is on the wire: small
+/// ones keep the memory near the core that uses it, and what a commit costs is next to nothing beside so many records.
+const EARLY_PART: usize = 16;
+
+/// Whether what is open has to be committed.
+pub(super) enum Due {
+    NotYet,
+    /// As soon as nothing else is on the wire.
+    Soon,
+    /// Before anything else is processed: it takes too much memory.
+    Now,
+}
+
 /// A transaction on the wire, and what is to be written when it has committed.
 pub(super) struct Sealed {
     since: Instant,
@@ -40,6 +53,28 @@ struct SealedTask {
 }
 
 impl StreamThread {
+    pub(super) fn commit_due(&mut self) -> Due {
+        let Some(since) = self.open_since else { return Due::NotYet };
+        let staged = self.staged_bytes();
+        self.metrics.staged_bytes.set(i64::try_from(staged).unwrap_or(i64::MAX));
+        let limit = self.options.max_staged_bytes;
+        if staged >= limit {
+            Due::Now
+        } else if since.elapsed() >= self.options.commit_interval || self.filling_bytes() >= limit / EARLY_PART {
+            Due::Soon
+        } else {
+            Due::NotYet
+        }
+    }
+
+    pub(super) fn staged_bytes(&mut self) -> usize {
+        self.tasks.iter_mut().map(|owned| owned.task.state().staged_bytes()).sum()
+    }
+
+    fn filling_bytes(&mut self) -> usize {
+        self.tasks.iter_mut().map(|owned| owned.task.state().filling_bytes()).sum()
+    }
+
     /// Commits all that is open and waits for it. The external sinks must have settled.
     pub(super) fn commit(&mut self) -> Result<(), Halt> {
         self.drain()?;

@@ -35,7 +35,7 @@ pub struct Options {
     pub commit_interval: Duration,
     /// Stream threads in this process.
     pub stream_threads: usize,
-    /// Staged bytes per thread that force a commit (rule R-8).
+    /// Staged bytes per thread that nothing goes beyond; a sixteenth of them is committed early (rule R-8).
     pub max_staged_bytes: usize,
     /// Where state lives.
     pub state_directory: PathBuf,

@@ -23,7 +23,7 @@ use crate::task::{Outcome, TaskFault};
 use crate::telemetry::{Heartbeat, ThreadMetrics};
 use crate::topology::Topology;
 
-use super::commit::Sealed;
+use super::commit::{Due, Sealed};
 use super::halt::Halt;
 use super::implementation::Implementation;
 use super::options::{Guarantee, Options};
@@ -48,15 +48,6 @@ pub(super) const GRACE: Duration = Duration::from_millis(500);
 
 /// How long closing the clients may hold up a fatal error.
 const FATAL_PATIENCE: Duration = Duration::from_secs(5);
-
-/// Whether what is open has to be committed.
-enum Due {
-    NotYet,
-    /// As soon as nothing else is on the wire.
-    Soon,
-    /// Before anything else is processed: it takes too much memory.
-    Now,
-}
 
 /// Records that are processed in a row.
 #[derive(Default)]
@@ -245,17 +236,6 @@ impl StreamThread {
         failed.map_or(Ok(()), |(id, error)| Err(self.store_failed(id, &error)))
     }
 
-    fn commit_due(&mut self) -> Due {
-        let Some(since) = self.open_since else { return Due::NotYet };
-        let staged = self.staged_bytes();
-        self.metrics.staged_bytes.set(i64::try_from(staged).unwrap_or(i64::MAX));
-        match since.elapsed() >= self.options.commit_interval {
-            _ if staged >= self.options.max_staged_bytes => Due::Now,
-            true => Due::Soon,
-            false => Due::NotYet,
-        }
-    }
-
     fn process_batch(&mut self) -> Result<(), Halt> {
         let consumer = Arc::clone(&self.consumer);
         let wait = match (&self.sealed, self.open_since) {
@@ -317,10 +297,6 @@ impl StreamThread {
         let slow = now.duration_since(before) > SLOW_RECORD * records;
         self.records_per_clock = if slow { 1 } else { RECORDS_PER_CLOCK };
         now.duration_since(started) >= TURN || self.staged_bytes() >= self.options.max_staged_bytes
-    }
-
-    fn staged_bytes(&mut self) -> usize {
-        self.tasks.iter_mut().map(|owned| owned.task.state().staged_bytes()).sum()
     }
 
     /// Processes one record; false when its partition was paused and will be read again from it.

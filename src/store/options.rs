@@ -14,6 +14,9 @@ const BLOOM_BITS: f64 = 10.0;
 const BLOCK_BYTES: usize = 8 << 10;
 /// What a memtable takes at its first write. RocksDB's own choice (1 MiB) would make many small stores expensive.
 const ARENA_BLOCK_BYTES: usize = 128 << 10;
+/// What a file being written gathers before it goes to the system. RocksDB's own choice (1 MiB) is per open log, and so
+/// per task, and a commit empties it anyhow.
+const FILE_BUFFER_BYTES: u64 = 128 << 10;
 /// RocksDB's info log is kept short: what matters is reported as an error or a metric.
 const INFO_LOG_BYTES: usize = 1 << 20;
 
@@ -118,6 +121,7 @@ impl StoreResources {
         options.set_max_log_file_size(INFO_LOG_BYTES);
         options.set_stats_dump_period_sec(0);
         options.set_stats_persist_period_sec(0);
+        options.set_writable_file_max_buffer_size(FILE_BUFFER_BYTES);
         options
     }
 

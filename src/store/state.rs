@@ -250,6 +250,11 @@ impl TaskState {
         journals(&self.current, &self.sealed, &self.applying).map(Journal::staged_bytes).sum()
     }
 
+    /// The part of [`staged_bytes`](Self::staged_bytes) that is the transaction being filled.
+    pub fn filling_bytes(&self) -> usize {
+        self.current.staged_bytes()
+    }
+
     /// Whether nothing is staged.
     pub fn is_clean(&self) -> bool {
         self.current.is_empty() && self.sealed.as_ref().is_none_or(Journal::is_empty)

@@ -251,15 +251,15 @@ impl Table {
         let hash = self.hash(store, key);
         let place = loop {
             if self.is_crowded() {
-                self.resize(2 * self.heads.len());
+                self.resize(self.grown());
             } else if let Some(place) = self.free(hash, NEAR) {
                 break place;
             } else if self.may_grow() {
-                self.resize((2 * self.heads.len()).min(self.most_groups()));
+                self.resize(self.grown().min(self.most_groups()));
             } else if let Some(place) = self.evict(hash) {
                 break place;
             } else {
-                self.resize(2 * self.heads.len());
+                self.resize(self.grown());
             }
         };
         let (head, _) = self.head(place);
@@ -316,8 +316,13 @@ impl Table {
         ((self.limit - self.limit / HEAP_PART) / GROUP_BYTES).max(1)
     }
 
+    /// The next larger number of groups: half as many more, since the table's size is most of what a task takes.
+    fn grown(&self) -> usize {
+        self.heads.len() + self.heads.len().div_ceil(2)
+    }
+
     fn may_grow(&self) -> bool {
-        let groups = (2 * self.heads.len()).min(self.most_groups());
+        let groups = self.grown().min(self.most_groups());
         groups > self.heads.len() && groups * GROUP_BYTES + self.heap_bytes <= self.limit
     }
 

@@ -28,7 +28,7 @@ pub struct ProducerSettings {
 }
 
 impl ProducerSettings {
-    /// The defaults: 256 KiB a batch, 5 ms, 1 MiB a request, 32 MiB unacknowledged.
+    /// The defaults: 256 KiB a batch, 5 ms, 1 MiB a request, 8 MiB unacknowledged.
     #[must_use]
     pub fn new(transactional_id: Option<String>) -> Self {
         ProducerSettings {
@@ -40,7 +40,7 @@ impl ProducerSettings {
             max_request_bytes: 1024 * 1024,
             request_timeout: Duration::from_secs(10),
             delivery_timeout: Duration::from_secs(20),
-            max_unacknowledged_bytes: 32 * 1024 * 1024,
+            max_unacknowledged_bytes: 8 * 1024 * 1024,
         }
     }
 }

@@ -53,6 +53,26 @@ fn r7_r8_the_lag_of_a_transactional_input_reaches_zero_and_then_nothing_is_commi
 }
 
 #[test]
+fn r8_a_transaction_that_has_grown_is_committed_before_its_time() {
+    let (kafka, _guard) = broker();
+    let (bench, directory) = (Bench::new(kafka, "grown"), tempfile::tempdir().expect("directory"));
+    let mut options = bench.options("one", directory.path());
+    // Neither the interval nor the bound itself is ever reached: 10,000 small writes are a third of a mebibyte.
+    (options.commit_interval, options.max_staged_bytes) = (Duration::from_secs(300), 1 << 20);
+    let running = bench.run(options);
+    running.wait_ready();
+    bench.produce(0..10_000, KEYS);
+    wait_metric(&running, "headrace_records_in_total", |records| records >= 10_000.0);
+    wait::until("a commit", PATIENCE, || match bench.progress() {
+        (committed, _) if committed > 5_000 => Ok(()),
+        progress => Err(format!("{progress:?}")),
+    })
+    .expect("committed early");
+    running.stop().expect("stopped");
+    assert_eq!(bench.violations(10_000, KEYS), Vec::<String>::new());
+}
+
+#[test]
 fn r16_a_stop_commits_what_is_open_and_leaves_the_group() {
     let (kafka, _guard) = broker();
     let (bench, directory) = (Bench::new(kafka, "stop"), tempfile::tempdir().expect("directory"));
