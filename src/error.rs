@@ -131,6 +131,16 @@ pub enum FatalError {
     /// The topics, schemas or partitions that the topology needs are missing or don't fit. Exit 1.
     #[error("{0}")]
     Environment(String),
+    /// A call of the Kafka client did not return (rule R-12); to be started again. Exit 70.
+    #[error(
+        "{call} of the Kafka client has not returned for {after:.0?}: the process ends, so that it is started again"
+    )]
+    Stuck {
+        /// Which call.
+        call: &'static str,
+        /// How long it has been under way.
+        after: std::time::Duration,
+    },
     /// Anything else that can't be mended by trying again. Exit 1.
     #[error("{context}: {source}")]
     Other {
@@ -142,10 +152,11 @@ pub enum FatalError {
 }
 
 impl FatalError {
-    /// The process's exit code: 64 for usage and configuration, else 1.
+    /// The process's exit code: 64 for usage and configuration, 70 for a call that never returns, else 1.
     pub fn exit_code(&self) -> u8 {
         match self {
             FatalError::Config(_) | FatalError::Topology(_) => 64,
+            FatalError::Stuck { .. } => 70,
             _ => 1,
         }
     }

@@ -1,7 +1,8 @@
 //! The subcommands that every binary shares: `run`, `describe`, `validate`, `apply`, `config show`.
 //!
 //! A topology's `main` is one call of [`main`]; everything that a user can type is the same for all of them. Results go to
-//! stdout, logs to stderr. Exit codes: 0 done, 1 failed, 64 wrong usage or configuration.
+//! stdout, logs to stderr. Exit codes: 0 done, 1 failed, 64 wrong usage or configuration,
+//! 70 a call of the Kafka client that never returns.
 
 mod allocator;
 mod arguments;

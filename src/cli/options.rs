@@ -84,6 +84,7 @@ fn kafka(config: &RuntimeConfig, topology: &Topology) -> Settings {
         co_partitioned: reads_several_topics(topology),
         from_beginning: config.processing.start == Start::Earliest,
         observer: Default::default(),
+        calls: Default::default(),
     }
 }
 

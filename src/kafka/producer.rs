@@ -22,6 +22,7 @@ use crate::position::{Offset, TopicPartition};
 use crate::record::Headers;
 
 use super::anew::Anew;
+use super::calls::Calls;
 use super::log;
 use super::membership::Membership;
 use super::settings::Settings;
@@ -135,6 +136,7 @@ pub struct LibrdkafkaProducer {
     patience: Duration,
     /// The last transaction, until its outcome is asked for.
     sealed: Option<Committed>,
+    calls: Calls,
     /// Why a request of a transaction that was committed may still be on its way.
     suspicion: Option<String>,
 }
@@ -168,6 +170,7 @@ impl LibrdkafkaProducer {
             open: false,
             patience: settings.transaction_timeout,
             sealed: None,
+            calls: settings.calls.clone(),
             suspicion: None,
         })
     }
@@ -230,6 +233,7 @@ impl LibrdkafkaProducer {
         self.begin()?;
         let offsets = offset_list(positions)?;
         retrying("offsets", Instant::now() + Duration::from_secs(10), || {
+            let _entered = self.calls.enter("send_offsets_to_transaction");
             self.client.send_offsets_to_transaction(&offsets, &membership.metadata, Duration::from_secs(10))
         })
     }
@@ -238,6 +242,7 @@ impl LibrdkafkaProducer {
         if self.transactional && self.open {
             // Only librdkafka's own retries: a commit that returns a retriable error is called again, no other.
             retrying("commit", Instant::now() + Duration::from_secs(30), || {
+                let _entered = self.calls.enter("commit_transaction");
                 self.client.commit_transaction(Timeout::After(Duration::from_secs(30)))
             })?;
         }
@@ -261,6 +266,7 @@ impl TransactionalProducer for LibrdkafkaProducer {
         }
         retrying("init_transactions", deadline, || {
             let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(100));
+            let _entered = self.calls.enter("init_transactions");
             self.client.init_transactions(left.min(Duration::from_secs(10)))
         })?;
         // What failed until now has carried nothing of a transaction.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
+use super::calls::Calls;
 use super::fetching::Fetching;
 use crate::wire::{Observer, WireError};
 
@@ -43,6 +44,8 @@ pub struct Settings {
     pub from_beginning: bool,
     /// Who is told what happens to the native client's connections.
     pub observer: Observer,
+    /// Calls into librdkafka that may never return, for the watchdog.
+    pub calls: Calls,
 }
 
 impl Settings {
@@ -213,6 +216,7 @@ mod tests {
             co_partitioned: false,
             from_beginning: true,
             observer: Observer::default(),
+            calls: Calls::default(),
         }
     }
 

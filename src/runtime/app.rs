@@ -15,6 +15,7 @@ use super::environment::{Environment, Prepared, Problem};
 use super::options::Options;
 use super::stream_thread::StreamThread;
 use super::watch::{Board, Watch};
+use super::watchdog::Watchdog;
 
 /// A topology, ready to run.
 pub struct App {
@@ -91,7 +92,7 @@ async fn run_threads(
     let threads = options.stream_threads;
     let stop = shutdown.child_token();
     let tokio = tokio::runtime::Handle::current();
-    let (done, mut finished) = mpsc::channel(threads.max(1));
+    let (done, finished) = mpsc::channel(threads.max(1));
     let board = Board::default();
     Watch::start(&options, board.clone(), stop.clone())?;
     for index in 0..threads {
@@ -112,6 +113,22 @@ async fn run_threads(
         spawned
             .map_err(|error| FatalError::Other { context: "starting a stream thread".into(), source: error.into() })?;
     }
+    let watchdog = Watchdog::new(options.kafka.calls.clone(), options.kafka.transaction_timeout, options.telemetry);
+    let ended = tokio::select! {
+        ended = all_ended(finished, threads, &stop) => ended,
+        // Its thread never ends; the others are told, and have as long as the process takes to go.
+        stuck = watchdog.watch() => Err(stuck),
+    };
+    stop.cancel();
+    ended
+}
+
+/// Waits for all stream threads; the first that fails ends the others, and is told.
+async fn all_ended(
+    mut finished: mpsc::Receiver<Result<(), FatalError>>,
+    threads: usize,
+    stop: &CancellationToken,
+) -> Result<(), FatalError> {
     let mut first_error = Ok(());
     for _ in 0..threads {
         // Never None: each thread sends exactly once.
@@ -120,6 +137,5 @@ async fn run_threads(
             first_error = first_error.and(Err(error));
         }
     }
-    stop.cancel();
     first_error
 }

@@ -28,6 +28,7 @@ mod schema_loader;
 mod stream_thread;
 mod tasks;
 mod watch;
+mod watchdog;
 
 pub use app::App;
 pub use environment::{Environment, Plan, Problem};

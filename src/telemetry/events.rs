@@ -213,13 +213,10 @@ impl Telemetry {
     }
 
     /// A call of the Kafka client didn't return; the process is about to exit with 70 (rule R-12).
-    pub fn watchdog_fired(&self, thread: &str, call: &str, after: Duration) {
+    pub fn watchdog_fired(&self, call: &str, after: Duration) {
         self.metrics.watchdog_fired.with([]).inc();
         let after_seconds = after.as_secs_f64();
-        error!(
-            event = "watchdog-fired",
-            thread, call, after_seconds, "{call} has not returned for {after_seconds:.1} s"
-        );
+        error!(event = "watchdog-fired", call, after_seconds, "{call} has not returned for {after_seconds:.1} s");
     }
 
     /// A task is here.

@@ -131,6 +131,7 @@ fn settings() -> Result<Settings, Failure> {
         co_partitioned: false,
         from_beginning: true,
         observer: Default::default(),
+        calls: Default::default(),
     })
 }
 

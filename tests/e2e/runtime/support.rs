@@ -155,6 +155,7 @@ impl Bench {
             co_partitioned: false,
             from_beginning: true,
             observer: Default::default(),
+            calls: Default::default(),
         }
     }
 
