@@ -107,7 +107,7 @@ fn the_child_itself() {
     }
     let topology = match kind.as_str() {
         "wall-clock" => punctuators::counting(&bench),
-        "stream-time" => punctuators::summing(&bench),
+        "stream-time" => punctuators::summing(&bench, PACE),
         _ => bench.topology(PACE, true),
     };
     let app = headrace::runtime::App::new(topology, options);
