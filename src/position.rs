@@ -41,6 +41,20 @@ pub struct Position {
     pub offset: Offset,
 }
 
+/// What has asked for an effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// An input record.
+    Record(Position),
+    /// A punctuator, at one of its ticks.
+    Punctuator {
+        /// The task that it belongs to.
+        task: TaskId,
+        /// `<processor>/<punctuator>`.
+        name: Arc<str>,
+    },
+}
+
 /// A task: one sub-topology × one partition, written `0_3` as in Kafka Streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskId {

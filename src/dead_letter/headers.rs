@@ -2,7 +2,7 @@
 
 use crate::error::RecordError;
 use crate::position::TaskId;
-use crate::record::{Headers, RawRecord};
+use crate::record::{Headers, RawRecord, Timestamp};
 
 /// Header names: Kafka Streams' (KIP-1034) and Headrace's own.
 pub mod names {
@@ -26,6 +26,10 @@ pub mod names {
     pub const ATTEMPTS: &str = "headrace.dlq.attempts";
     /// Application and task that set it aside.
     pub const TASK: &str = "headrace.dlq.task";
+    /// Of a punctuator's dead letter, which is no record: `<processor>/<punctuator>`, also its key.
+    pub const PUNCTUATOR: &str = "headrace.dlq.punctuator";
+    /// Of a punctuator's dead letter: the tick that failed, in milliseconds since the epoch, also its timestamp.
+    pub const TICK: &str = "headrace.dlq.tick";
     /// Present where the payload was too large to copy: its size in bytes; the original stands at topic, partition, offset.
     pub const CLAIM: &str = "headrace.dlq.claim-bytes";
 }
@@ -48,18 +52,40 @@ pub struct Provenance<'a> {
 /// The record's own headers followed by where it came from and why it is here.
 pub fn append_provenance(record: &RawRecord<'_>, error: &RecordError, provenance: &Provenance<'_>) -> Headers {
     let mut headers = record.headers.clone();
-    let mut push = |name: &str, value: String| headers.push(name, bounded(value));
-    push(names::EXCEPTION, format!("{}.{}", error.stage.name(), error.class));
-    push(names::MESSAGE, error.reason.clone());
-    push(names::STACKTRACE, causes(error));
-    push(names::TOPIC, record.topic.to_owned());
-    push(names::PARTITION, record.partition.to_string());
-    push(names::OFFSET, record.offset.to_string());
-    push(names::STAGE, error.stage.name().to_owned());
-    push(names::CLASS, error.class.to_owned());
-    push(names::ATTEMPTS, provenance.attempts.to_string());
-    push(names::TASK, format!("{}/{}", provenance.application, provenance.task));
+    push_error(&mut headers, error);
+    push(&mut headers, names::TOPIC, record.topic.to_owned());
+    push(&mut headers, names::PARTITION, record.partition.to_string());
+    push(&mut headers, names::OFFSET, record.offset.to_string());
+    push_origin(&mut headers, error, provenance);
     headers
+}
+
+/// What is said of a tick that failed. There is no record to redrive: the next tick is the next chance.
+pub fn tick_provenance(name: &str, at: Timestamp, error: &RecordError, provenance: &Provenance<'_>) -> Headers {
+    let mut headers = Headers::new();
+    push_error(&mut headers, error);
+    push(&mut headers, names::PARTITION, provenance.task.partition.to_string());
+    push_origin(&mut headers, error, provenance);
+    push(&mut headers, names::PUNCTUATOR, name.to_owned());
+    push(&mut headers, names::TICK, at.0.to_string());
+    headers
+}
+
+fn push(headers: &mut Headers, name: &str, value: String) {
+    headers.push(name, bounded(value));
+}
+
+fn push_error(headers: &mut Headers, error: &RecordError) {
+    push(headers, names::EXCEPTION, format!("{}.{}", error.stage.name(), error.class));
+    push(headers, names::MESSAGE, error.reason.clone());
+    push(headers, names::STACKTRACE, causes(error));
+}
+
+fn push_origin(headers: &mut Headers, error: &RecordError, provenance: &Provenance<'_>) {
+    push(headers, names::STAGE, error.stage.name().to_owned());
+    push(headers, names::CLASS, error.class.to_owned());
+    push(headers, names::ATTEMPTS, provenance.attempts.to_string());
+    push(headers, names::TASK, format!("{}/{}", provenance.application, provenance.task));
 }
 
 fn causes(error: &RecordError) -> String {
@@ -87,7 +113,7 @@ mod tests {
     use super::*;
     use crate::error::Stage;
     use crate::position::{Offset, Partition};
-    use crate::record::{Header, Timestamp};
+    use crate::record::Header;
 
     #[test]
     fn d1_original_headers_come_first_and_unchanged() {

@@ -7,5 +7,5 @@
 mod headers;
 mod policy;
 
-pub use headers::{Provenance, append_provenance, names};
+pub use headers::{Provenance, append_provenance, names, tick_provenance};
 pub use policy::{Breaker, Policy, RATIO_FLOOR, RATIO_PAUSE, RATIO_WINDOW};

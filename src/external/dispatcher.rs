@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use tokio::sync::mpsc;
 
-use crate::position::Position;
+use crate::position::Origin;
 use crate::processor::{Effects, SinkIndex};
 use crate::telemetry::Telemetry;
 use crate::topology::ExternalSpec;
@@ -24,8 +24,8 @@ struct LaneEnd {
 /// An external target refused a request for good.
 #[derive(Debug, Clone)]
 pub struct Refusal {
-    /// The input record that asked for it.
-    pub position: Position,
+    /// What has asked for it.
+    pub origin: Origin,
     /// The sink's name.
     pub sink: String,
     /// The target's reason.
@@ -82,13 +82,13 @@ impl Dispatcher {
         }
     }
 
-    /// Takes a record's requests. Call [`has_room`](Dispatcher::has_room) before the next record.
-    pub fn push(&mut self, effects: &Effects, position: impl Fn() -> Position) {
+    /// Takes the requests of a record or a tick. Call [`has_room`](Dispatcher::has_room) before the next record.
+    pub fn push(&mut self, effects: &Effects, origin: impl Fn() -> Origin) {
         for request in effects.requests() {
             let SinkIndex(sink) = request.sink;
             let lanes = &mut self.sinks[sink];
             let lane = (request.order % lanes.len() as u64) as usize;
-            lanes[lane].filling.push(effects.body(request), position());
+            lanes[lane].filling.push(effects.body(request), origin());
             if lanes[lane].filling.len() >= self.batch_requests {
                 self.send(sink, lane);
             }

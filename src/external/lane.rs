@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::backoff::Backoff;
 use crate::error::Dependency;
-use crate::position::Position;
+use crate::position::Origin;
 use crate::processor::{Connect, Failure, Reply, Target};
 use crate::telemetry::Telemetry;
 use crate::topology::ExternalSpec;
@@ -40,11 +40,11 @@ pub(super) struct Batch {
     pub(super) generation: u64,
     arena: Vec<u8>,
     bodies: Vec<Range<usize>>,
-    origins: Vec<Position>,
+    origins: Vec<Origin>,
 }
 
 impl Batch {
-    pub(super) fn push(&mut self, body: &[u8], origin: Position) {
+    pub(super) fn push(&mut self, body: &[u8], origin: Origin) {
         let start = self.arena.len();
         self.arena.extend_from_slice(body);
         self.bodies.push(start..self.arena.len());
@@ -204,12 +204,12 @@ impl Lane {
     fn refusals(&self, batch: &Batch, replies: Vec<Reply>) -> Vec<Refusal> {
         let mut refusals = Vec::new();
         let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
-        for (reply, position) in replies.into_iter().zip(&batch.origins) {
+        for (reply, origin) in replies.into_iter().zip(&batch.origins) {
             match reply {
                 Reply::Done(label) => *counts.entry(label).or_default() += 1,
                 Reply::Refused(reason) => {
                     *counts.entry("refused").or_default() += 1;
-                    refusals.push(Refusal { position: position.clone(), sink: self.name.clone(), reason });
+                    refusals.push(Refusal { origin: origin.clone(), sink: self.name.clone(), reason });
                 }
             }
         }

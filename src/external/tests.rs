@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::{Dispatcher, LaneOptions};
 use crate::backoff::{Backoff, Jitter};
-use crate::position::{Offset, Partition, Position};
+use crate::position::{Offset, Origin, Partition, Position};
 use crate::processor::{BoxFuture, Connect, Effects, Failure, Reply, SinkIndex, Target};
 use crate::telemetry::{Health, Metrics, Telemetry};
 use crate::topology::ExternalSpec;
@@ -91,7 +91,8 @@ impl Bench {
         let mut effects = Effects::default();
         effects.request(SinkIndex(0), order, &number.to_be_bytes());
         let offset = Offset(i64::try_from(number).unwrap());
-        self.dispatcher.push(&effects, || Position { topic: "t".into(), partition: Partition(0), offset });
+        let position = Position { topic: "t".into(), partition: Partition(0), offset };
+        self.dispatcher.push(&effects, || Origin::Record(position.clone()));
     }
 
     fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
@@ -220,7 +221,8 @@ fn a_refusal_names_its_record_and_does_not_survive_an_abort() {
     bench.settle();
     let refusals = bench.dispatcher.take_refusals();
     let [refusal] = refusals.as_slice() else { panic!("one refusal: {refusals:?}") };
-    assert_eq!((refusal.position.offset, refusal.reason.as_str()), (Offset(7), "no"));
+    let Origin::Record(position) = &refusal.origin else { panic!("a record's: {refusal:?}") };
+    assert_eq!((position.offset, refusal.reason.as_str()), (Offset(7), "no"));
     bench.script.fate.lock().unwrap().push_back(Ok(Reply::Refused("no".into())));
     bench.push(0, 8);
     bench.settle();

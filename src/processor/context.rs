@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use crate::codec::{DecodeError, SchemaId};
-use crate::error::RecordError;
+use crate::error::{RecordError, Stage};
 use crate::position::{Offset, Partition};
 use crate::record::{Record, Timestamp};
-use crate::store::{ReadError, Store, StoreError, TaskState};
+use crate::store::{Bounds, Entries, ReadError, Store, StoreError, TaskState};
 
 use super::effects::Effects;
 use super::node::Receive;
+use super::punctuator::{Clock, LastTick, Punctuator, Schedule};
 
 /// Why a record could not be processed.
 #[derive(Debug, thiserror::Error)]
@@ -29,12 +30,32 @@ impl Fault {
     pub(super) fn from_decode(error: DecodeError) -> Fault {
         match error {
             DecodeError::SchemaNotLoaded(id) => Fault::SchemaNotLoaded(id),
-            other => RecordError::new(crate::error::Stage::Deserialize, other.class(), other.to_string()).into(),
+            other => RecordError::new(Stage::Deserialize, other.class(), other.to_string()).into(),
         }
     }
 }
 
-/// The part of a task that all its nodes share while one record passes through.
+/// When a punctuator is due next, by each clock: what is compared for each record.
+#[derive(Debug, Clone, Copy)]
+pub struct NextTicks {
+    /// On stream time.
+    pub stream_time: Timestamp,
+    /// On wall-clock time.
+    pub wall_clock: Timestamp,
+    /// What is remembered of the punctuators may have changed: their store has to be read again.
+    pub unread: bool,
+}
+
+impl NextTicks {
+    /// At once: the punctuators have to be looked at.
+    pub const UNREAD: NextTicks =
+        NextTicks { stream_time: Timestamp(i64::MIN), wall_clock: Timestamp(i64::MIN), unread: true };
+    /// A task without punctuators.
+    pub const NEVER: NextTicks =
+        NextTicks { stream_time: Timestamp(i64::MAX), wall_clock: Timestamp(i64::MAX), unread: false };
+}
+
+/// The part of a task that all its nodes share while one record, or one tick of a punctuator, passes through.
 #[derive(Debug)]
 pub struct Scope {
     /// Staged and committed state.
@@ -49,7 +70,7 @@ pub struct Scope {
     pub topic: Arc<str>,
     /// Partition of the record in hand.
     pub partition: Partition,
-    /// Offset of the record in hand.
+    /// Offset of the record in hand; −1 at a tick.
     pub offset: Offset,
     /// The first fault of this record; once set, later effects of the record do not matter, they are rolled back.
     pub fault: Option<Fault>,
@@ -57,6 +78,8 @@ pub struct Scope {
     pub set_aside: Option<RecordError>,
     /// Reused for encoding keys and values.
     pub scratch: (Vec<u8>, Vec<u8>),
+    /// When the task's punctuators are due.
+    pub next_ticks: NextTicks,
 }
 
 impl Scope {
@@ -73,6 +96,7 @@ impl Scope {
             fault: None,
             set_aside: None,
             scratch: (Vec::new(), Vec::new()),
+            next_ticks: NextTicks::NEVER,
         }
     }
 
@@ -82,10 +106,11 @@ impl Scope {
     }
 }
 
-/// A processor's view of its task: forward, read and write stores, set the record aside.
+/// A processor's view of its task: forward, read and write stores, set the record aside, cancel its punctuators.
 pub struct Context<'a, K, V> {
     pub(super) scope: &'a mut Scope,
     pub(super) children: &'a mut [Box<dyn Receive<K, V>>],
+    pub(super) schedule: &'a Schedule,
 }
 
 impl<K, V> Context<'_, K, V> {
@@ -101,9 +126,54 @@ impl<K, V> Context<'_, K, V> {
         StoreAccess { store, state: &mut self.scope.state }
     }
 
-    /// Sets the input record aside as a dead letter while its effects stand: for a record that is only half readable.
+    /// Sets the input record aside as a dead letter while its effects stand: for a record that is only half readable. At a
+    /// tick the dead letter names the punctuator and the tick.
     pub fn set_aside(&mut self, error: RecordError) {
         self.scope.set_aside.get_or_insert(error);
+    }
+
+    /// Ends a punctuator of this processor: it gives no more ticks, after a restart neither, until it is
+    /// [resumed](Self::resume). An effect like any other: taken back if the record or the transaction fails.
+    ///
+    /// # Errors
+    /// The processor has no punctuator of this name, or the store failed.
+    pub fn cancel(&mut self, punctuator: &str) -> Result<(), Fault> {
+        let last = self.last_tick(punctuator)?.1;
+        self.remember(punctuator, LastTick { cancelled: true, ..last });
+        Ok(())
+    }
+
+    /// Lets a cancelled punctuator go on. Its ticks are counted from now on; those of the time between are not made up. One
+    /// that was not cancelled stays as it is.
+    ///
+    /// # Errors
+    /// As [`cancel`](Self::cancel).
+    pub fn resume(&mut self, punctuator: &str) -> Result<(), Fault> {
+        let (clock, last) = self.last_tick(punctuator)?;
+        if !last.cancelled {
+            return Ok(());
+        }
+        let now = match clock {
+            Clock::StreamTime => self.scope.stream_time,
+            Clock::WallClock => self.scope.now,
+        };
+        let at = if now == Timestamp::NONE { last.at } else { last.at.max(Some(now)) };
+        self.remember(punctuator, LastTick { at, cancelled: false });
+        Ok(())
+    }
+
+    fn last_tick(&mut self, punctuator: &str) -> Result<(Clock, LastTick), Fault> {
+        let known = self.schedule.punctuators.iter().find(|known| known.name() == punctuator).map(Punctuator::clock);
+        let clock = known.ok_or_else(|| {
+            let reason = format!("processor {} has no punctuator {punctuator}", self.schedule.processor);
+            RecordError::new(Stage::Process, "unknown-punctuator", reason)
+        })?;
+        Ok((clock, self.schedule.last_tick(&mut self.scope.state, punctuator)?))
+    }
+
+    fn remember(&mut self, punctuator: &str, last: LastTick) {
+        self.scope.state.write(self.schedule.ticks, punctuator.as_bytes(), Some(&last.encode()));
+        self.scope.next_ticks = NextTicks::UNREAD;
     }
 
     /// Wall-clock time, the same for everything that one record causes.
@@ -116,17 +186,17 @@ impl<K, V> Context<'_, K, V> {
         self.scope.stream_time
     }
 
-    /// Topic of the input record.
+    /// Topic of the input record; empty at a tick.
     pub fn topic(&self) -> &str {
         &self.scope.topic
     }
 
-    /// Partition of the input record.
+    /// Partition of the input record; at a tick, the task's.
     pub fn partition(&self) -> Partition {
         self.scope.partition
     }
 
-    /// Offset of the input record.
+    /// Offset of the input record; −1 at a tick.
     pub fn offset(&self) -> Offset {
         self.scope.offset
     }
@@ -144,10 +214,24 @@ impl<K: 'static, V: 'static> StoreAccess<'_, K, V> {
     /// # Errors
     /// The store failed, or the stored bytes can't be decoded.
     pub fn read(&mut self, key: &K) -> Result<Option<V>, Fault> {
-        self.store.read(self.state, key).map_err(|error| match error {
-            ReadError::Decode(error) => Fault::from_decode(error),
-            other => Fault::from(RecordOrStore(other)),
-        })
+        Ok(self.store.read(self.state, key)?)
+    }
+
+    /// The entries within bounds of the keys' *bytes*, in their order. To write while looking through them, collect what is to
+    /// be written first: no more than fits into memory, since all of it is one transaction.
+    ///
+    /// # Errors
+    /// The store failed. An entry that can't be decoded is an error of its own.
+    pub fn range(&mut self, bounds: Bounds<'_>) -> Result<Entries<'_, K, V>, Fault> {
+        Ok(self.store.range(self.state, bounds)?)
+    }
+
+    /// The entries whose key's bytes start with `prefix`, as [`range`](Self::range).
+    ///
+    /// # Errors
+    /// As [`range`](Self::range).
+    pub fn prefix(&mut self, prefix: &[u8]) -> Result<Entries<'_, K, V>, Fault> {
+        Ok(self.store.prefix(self.state, prefix)?)
     }
 
     /// Stages a write; `None` deletes.
@@ -155,20 +239,16 @@ impl<K: 'static, V: 'static> StoreAccess<'_, K, V> {
     /// # Errors
     /// The value does not fit the store's codec.
     pub fn write(&mut self, key: &K, value: Option<&V>) -> Result<(), Fault> {
-        self.store.write(self.state, key, value).map_err(|error| Fault::from(RecordOrStore(error)))
+        Ok(self.store.write(self.state, key, value)?)
     }
 }
 
-struct RecordOrStore(ReadError);
-
-impl From<RecordOrStore> for Fault {
-    fn from(error: RecordOrStore) -> Self {
-        match error.0 {
+impl From<ReadError> for Fault {
+    fn from(error: ReadError) -> Self {
+        match error {
             ReadError::Store(error) => Fault::Store(error),
             ReadError::Decode(error) => Fault::from_decode(error),
-            ReadError::Encode(error) => {
-                RecordError::new(crate::error::Stage::Serialize, "store-encode", error.to_string()).into()
-            }
+            ReadError::Encode(error) => RecordError::new(Stage::Serialize, "store-encode", error.to_string()).into(),
         }
     }
 }

@@ -48,7 +48,7 @@ pub struct Effects {
 }
 
 /// How far the effects had come before a record.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
     arena: usize,
     outputs: usize,

@@ -1,28 +1,31 @@
 //! What users implement: [`Processor`] for logic, [`ExternalSink`] for effects outside Kafka.
 //!
-//! Everything here is synchronous and pure: a processor is given a record and a [`Context`], and gives effects
+//! Everything here is synchronous and pure: a processor is given a record, or a [`Tick`], and a [`Context`], and gives effects
 //! (forwards, staged store writes, requests to external targets, dead letters). No network, no clock, no thread. The same
 //! code therefore runs in a stream thread and in `TopologyDriver`.
 //!
 //! ```text
 //!            ┌────────────┐ forward  ┌─────────┐ output   ┌─────────┐
 //!  record ─▶ │ Processor  │ ───────▶ │  Sink   │ ───────▶ │         │
-//!            │            │ forward  ├─────────┤ request  │ Effects │ ─▶ the I/O plane
+//!  tick   ─▶ │            │ forward  ├─────────┤ request  │ Effects │ ─▶ the I/O plane
 //!            │            │ ───────▶ │External │ ───────▶ │         │
 //!            └─────┬──────┘          └─────────┘          └─────────┘
-//!                  └─▶ TaskState (staged, all or nothing per record)
+//!                  └─▶ TaskState (staged, all or nothing per record or tick)
 //! ```
 
 mod context;
 mod effects;
 mod external;
 mod node;
+mod punctuator;
 
-pub use context::{Context, Fault, Scope, StoreAccess};
+pub use context::{Context, Fault, NextTicks, Scope, StoreAccess};
 pub use effects::{Effects, Mark, Output, Request, TopicIndex};
 pub use external::{BoxFuture, Connect, ExternalSink, Failure, Reply, Requests, SinkIndex, Target};
 pub use node::{Bound, ExternalNode, ProcessNode, Receive, SinkNode, SourceEntry, SourceNode};
+pub use punctuator::{Clock, LastTick, Punctuator, Schedule, Tick};
 
+use crate::error::{RecordError, Stage};
 use crate::record::Record;
 use crate::store::StoreIndex;
 
@@ -43,6 +46,35 @@ pub trait Processor: Clone + Send + 'static {
     /// The stores that this processor reads or writes; the topology checks ownership by it and draws it.
     fn stores(&self) -> Vec<StoreIndex> {
         Vec::new()
+    }
+
+    /// The punctuators of this processor: what it does at the ticks of a clock. Asked for once, when the topology is built.
+    fn punctuators(&self) -> Vec<Punctuator> {
+        Vec::new()
+    }
+
+    /// Handles one tick of one of its punctuators, as it handles a record: it may forward, read and write stores, set aside,
+    /// cancel; all of it happens or none.
+    ///
+    /// Ticks come between records. One of stream time comes before the first record that has reached it, so a replay sees it
+    /// at the same place; one of wall-clock time comes when the stream thread gets to it: within milliseconds, while it has
+    /// nothing to do that takes longer, and not while the task rests, for lack of a schema or of an external target.
+    ///
+    /// A tick of wall-clock time that did nothing opens no transaction and is not remembered: after a restart it may come
+    /// again. Any other is part of the open transaction, and comes again only if that is aborted.
+    ///
+    /// # Errors
+    /// [`Fault::Record`] has the tick tried again, as often as the topology's policy has a record tried; then its dead
+    /// letter, which names punctuator and tick, goes to the dead-letter topic, and the next tick is the next chance. Without
+    /// such a topic the application stops. A panic is the same.
+    fn punctuate(
+        &mut self,
+        tick: &Tick<'_>,
+        context: &mut Context<'_, Self::KeyOut, Self::ValueOut>,
+    ) -> Result<(), Fault> {
+        _ = context;
+        let reason = format!("the processor declares the punctuator {}, and has no method punctuate", tick.name);
+        Err(RecordError::new(Stage::Process, "no-punctuate", reason).into())
     }
 
     /// Handles one record.

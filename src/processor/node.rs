@@ -11,11 +11,19 @@ use super::Processor;
 use super::context::{Context, Fault, Scope};
 use super::effects::TopicIndex;
 use super::external::{ExternalSink, Requests, SinkIndex};
+use super::punctuator::{Schedule, Tick};
 
 /// The receiving end of a typed edge.
 pub trait Receive<K, V>: Send {
     /// Takes a record; a failure is left in the scope.
     fn receive(&mut self, record: &Record<K, V>, scope: &mut Scope);
+
+    /// Hands a tick down to the processor that it is for; true if that is this node or below it. A failure is left in the
+    /// scope.
+    fn punctuate(&mut self, schedule: &Schedule, tick: &Tick<'_>, scope: &mut Scope) -> bool {
+        _ = (schedule, tick, scope);
+        false
+    }
 }
 
 /// A task's graph seen from the consumer: bytes in.
@@ -25,6 +33,9 @@ pub trait SourceEntry: Send {
     /// # Errors
     /// The bytes are not a record; nothing has happened.
     fn accept(&mut self, record: &RawRecord<'_>, scope: &mut Scope) -> Result<(), DecodeError>;
+
+    /// Hands a tick down to the processor that it is for; true if that is below this source.
+    fn punctuate(&mut self, schedule: &Schedule, tick: &Tick<'_>, scope: &mut Scope) -> bool;
 }
 
 /// The children of an edge.
@@ -70,18 +81,23 @@ impl<K: Send + 'static, V: Send + 'static> SourceEntry for SourceNode<K, V> {
         }
         Ok(())
     }
+
+    fn punctuate(&mut self, schedule: &Schedule, tick: &Tick<'_>, scope: &mut Scope) -> bool {
+        self.children.iter_mut().any(|child| child.punctuate(schedule, tick, scope))
+    }
 }
 
 /// Runs a processor.
 pub struct ProcessNode<P: Processor> {
     processor: P,
+    schedule: Arc<Schedule>,
     children: Bound<P::KeyOut, P::ValueOut>,
 }
 
 impl<P: Processor> ProcessNode<P> {
     /// A processor over its children.
-    pub fn new(processor: P, children: Bound<P::KeyOut, P::ValueOut>) -> Self {
-        ProcessNode { processor, children }
+    pub fn new(processor: P, schedule: Arc<Schedule>, children: Bound<P::KeyOut, P::ValueOut>) -> Self {
+        ProcessNode { processor, schedule, children }
     }
 }
 
@@ -90,10 +106,21 @@ impl<P: Processor> Receive<P::KeyIn, P::ValueIn> for ProcessNode<P> {
         if scope.fault.is_some() {
             return;
         }
-        let mut context = Context { scope, children: &mut self.children };
+        let mut context = Context { scope, children: &mut self.children, schedule: &self.schedule };
         if let Err(fault) = self.processor.process(record, &mut context) {
             scope.fail(fault);
         }
+    }
+
+    fn punctuate(&mut self, schedule: &Schedule, tick: &Tick<'_>, scope: &mut Scope) -> bool {
+        if !self.schedule.is(schedule) {
+            return self.children.iter_mut().any(|child| child.punctuate(schedule, tick, scope));
+        }
+        let mut context = Context { scope, children: &mut self.children, schedule: &self.schedule };
+        if let Err(fault) = self.processor.punctuate(tick, &mut context) {
+            scope.fail(fault);
+        }
+        true
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{RecordError, Stage};
 use crate::kafka::Committed;
-use crate::position::{Offset, TaskId, TopicPartition};
+use crate::position::{Offset, Origin, TaskId, TopicPartition};
 use crate::record::Timestamp;
 use crate::store::{Commit, StoreIndex};
 use crate::telemetry::AbortReason;
@@ -168,7 +168,8 @@ impl StreamThread {
         Ok(())
     }
 
-    /// A target refused a request for good: the transaction is aborted and the record set aside when it comes again.
+    /// A target refused a request for good: the transaction is aborted and the record, or the
+    /// tick, set aside when it comes again.
     fn take_refusals(&mut self) -> Result<(), Halt> {
         let refusals = self.dispatcher.take_refusals();
         if refusals.is_empty() {
@@ -176,9 +177,18 @@ impl StreamThread {
         }
         let count = refusals.len();
         for refusal in refusals {
-            if let Some(owned) = self.tasks.find(&refusal.position.topic, refusal.position.partition) {
-                let reason = format!("{}: {}", refusal.sink, refusal.reason);
-                owned.task.refuse(refusal.position, RecordError::new(Stage::External, "refused", reason));
+            let error = RecordError::new(Stage::External, "refused", format!("{}: {}", refusal.sink, refusal.reason));
+            match refusal.origin {
+                Origin::Record(position) => {
+                    if let Some(owned) = self.tasks.find(&position.topic, position.partition) {
+                        owned.task.refuse(position, error);
+                    }
+                }
+                Origin::Punctuator { task, name } => {
+                    if let Some(owned) = self.tasks.get_mut(task) {
+                        owned.task.refuse_tick(&name, error);
+                    }
+                }
             }
         }
         Err(Halt::Recover(AbortReason::External, format!("{count} requests were refused for good")))

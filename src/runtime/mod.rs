@@ -17,6 +17,7 @@ mod environment;
 mod halt;
 mod implementation;
 mod options;
+mod punctuation;
 mod quiet;
 mod rebalance;
 mod recover;

@@ -22,6 +22,9 @@ const SLICE: Duration = Duration::from_millis(500);
 /// Patience with one try of a step that needs the cluster.
 const STEP: Duration = Duration::from_secs(10);
 
+/// Next offsets of input partitions.
+type Positions = Vec<(TopicPartition, Offset)>;
+
 impl StreamThread {
     /// Takes over the transactional id, for as long as it takes.
     pub(super) fn initialise(&mut self) -> Result<(), Halt> {
@@ -123,10 +126,20 @@ impl StreamThread {
         if inputs.is_empty() {
             return Ok(());
         }
+        let (positions, beginnings) = self.starts(inputs)?;
+        let sought = self.consumer.seek(&positions, STEP);
+        sought.map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
+        self.begun_anew(&beginnings);
+        Ok(())
+    }
+
+    /// Where reading goes on: at the committed positions, or where the configuration has it begin. Besides, those of them that
+    /// are the beginnings of topics made anew.
+    pub(super) fn starts(&mut self, mut inputs: Vec<TopicPartition>) -> Result<(Positions, Positions), Halt> {
         let beginnings = self.beginnings(&mut inputs, STEP)?;
         let committed = self.consumer.committed(&inputs, STEP);
         let committed = committed.map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
-        let mut positions: Vec<(TopicPartition, Offset)> = Vec::with_capacity(committed.len());
+        let mut positions: Positions = Vec::with_capacity(committed.len());
         positions.extend(beginnings.iter().cloned());
         for (at, next) in committed {
             let next = match next {
@@ -139,10 +152,7 @@ impl StreamThread {
             };
             positions.push((at, next));
         }
-        let sought = self.consumer.seek(&positions, STEP);
-        sought.map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
-        self.begun_anew(&beginnings);
-        Ok(())
+        Ok((positions, beginnings))
     }
 
     /// Waits between two tries, keeping the membership; true when the shutdown was asked for meanwhile.

@@ -23,7 +23,7 @@ impl StreamThread {
             Rest::Schema(_) => raw.offset,
             Rest::Breaker { .. } => raw.offset.next(),
         };
-        self.options.telemetry.task_rests(owned.task.id(), Some(&rest_reason(&rest)));
+        self.options.telemetry.task_rests(owned.task.id(), Some(&rest.reason()));
         owned.rest = Some(rest);
         let inputs = owned.inputs.clone();
         let at = TopicPartition { topic: raw.topic.into(), partition: raw.partition };
@@ -117,12 +117,5 @@ impl StreamThread {
             Event::Idle => {}
         }
         Ok(())
-    }
-}
-
-fn rest_reason(rest: &Rest) -> String {
-    match rest {
-        Rest::Schema(id) => format!("schema id {id} is being fetched from the registry"),
-        Rest::Breaker { .. } => "too many of its records were set aside".to_owned(),
     }
 }

@@ -16,7 +16,7 @@ use crate::kafka::{
     ChangelogReader, ConsumerError, Event, GroupConsumer, LibrdkafkaProducer, NativeProducer, Outgoing, ProduceError,
     Rebalance, TransactionalProducer, corrupt,
 };
-use crate::position::{Partition, Position, TaskId, TopicPartition};
+use crate::position::{Origin, Partition, Position, TaskId, TopicPartition};
 use crate::record::{Headers, RawRecord, Timestamp};
 use crate::store::StateDirectory;
 use crate::task::{Outcome, TaskFault};
@@ -221,6 +221,7 @@ impl StreamThread {
             return self.seal();
         }
         self.rest_or_wake()?;
+        self.punctuate()?;
         let processed = self.process_batch();
         self.count();
         processed?;
@@ -243,6 +244,7 @@ impl StreamThread {
             (None, Some(since)) => self.options.commit_interval.saturating_sub(since.elapsed()).min(POLL_WAIT),
             (None, None) => POLL_WAIT,
         };
+        let wait = wait.min(self.until_tick());
         self.note_poll();
         let mut turn = Turn::default();
         loop {
@@ -305,9 +307,12 @@ impl StreamThread {
             // A record of a partition that has just been given up; its new owner reads it.
             return Ok(true);
         };
+        let task = owned.task.id();
+        if owned.task.is_due(raw.timestamp) {
+            return Ok(self.punctuate_before(raw, self.clock)? && self.process(raw)?);
+        }
         match owned.task.process(raw, self.clock) {
             Ok(outcome) => {
-                let task = owned.task.id();
                 self.note_processed(raw);
                 if let Outcome::SetAside { error, tripped } = outcome {
                     self.options.telemetry.dead_letter(&position_of(raw), task, &error);
@@ -315,7 +320,7 @@ impl StreamThread {
                         self.rest_task(raw, Rest::Breaker { until: Instant::now() + crate::dead_letter::RATIO_PAUSE })?;
                     }
                 }
-                self.carry_out(raw)?;
+                self.carry_out(task, raw.timestamp, || Origin::Record(position_of(raw)))?;
                 Ok(true)
             }
             Err(TaskFault::SchemaNotLoaded(id)) => {
@@ -326,13 +331,8 @@ impl StreamThread {
                 self.rest_task(raw, Rest::Schema(id))?;
                 Ok(false)
             }
-            Err(TaskFault::Store(error)) => {
-                let id = owned.task.id();
-                Err(self.store_failed(id, &error))
-            }
-            Err(fault @ (TaskFault::Unhandled { .. } | TaskFault::NoRoom(_) | TaskFault::UnknownTopic(_))) => {
-                Err(Halt::Fatal(FatalError::Environment(fault.to_string())))
-            }
+            Err(TaskFault::Store(error)) => Err(self.store_failed(task, &error)),
+            Err(fault) => Err(Halt::Fatal(FatalError::Environment(fault.to_string()))),
         }
     }
 
@@ -364,9 +364,14 @@ impl StreamThread {
         }
     }
 
-    /// Hands a record's effects to the producer and the dispatcher.
-    fn carry_out(&mut self, raw: &RawRecord<'_>) -> Result<(), Halt> {
-        let Some(owned) = self.tasks.find(raw.topic, raw.partition) else { return Ok(()) };
+    /// Hands a task's effects to the producer and the dispatcher; `timestamp` is that of the changelog records.
+    pub(super) fn carry_out(
+        &mut self,
+        task: TaskId,
+        timestamp: Timestamp,
+        origin: impl Fn() -> Origin,
+    ) -> Result<(), Halt> {
+        let Some(owned) = self.tasks.get_mut(task) else { return Ok(()) };
         let (producer, topics) = (&mut self.producer, self.topology.sink_topics());
         let changelogs = &owned.changelogs;
         owned.task.state().publish_changelog(|write| {
@@ -378,7 +383,7 @@ impl StreamThread {
                 partition: Some(changelog.at.partition),
                 key: Some(write.key),
                 value: write.value,
-                timestamp: raw.timestamp,
+                timestamp,
                 headers: &NO_HEADERS,
                 slot: Some(changelog.slot),
             })
@@ -397,7 +402,7 @@ impl StreamThread {
                 slot: None,
             })?;
         }
-        self.dispatcher.push(effects, || position_of(raw));
+        self.dispatcher.push(effects, origin);
         effects.clear();
         Ok(())
     }

@@ -22,6 +22,15 @@ pub(super) enum Rest {
     },
 }
 
+impl Rest {
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Rest::Schema(id) => format!("schema id {id} is being fetched from the registry"),
+            Rest::Breaker { .. } => "too many of its records were set aside".to_owned(),
+        }
+    }
+}
+
 /// A task with what the thread has to know around it.
 pub(super) struct OwnedTask {
     pub(super) task: Task,

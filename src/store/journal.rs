@@ -302,6 +302,10 @@ impl Journal {
         own.iter().filter(|entry| counts(entry.store())).map(Entry::bytes).max().unwrap_or(0)
     }
 
+    pub(super) fn has_record_writes(&self) -> bool {
+        self.mark.is_some_and(|mark| mark < self.entries.len())
+    }
+
     pub(super) fn in_record(&self) -> bool {
         self.mark.is_some()
     }

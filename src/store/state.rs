@@ -224,6 +224,11 @@ impl TaskState {
         self.current.largest_record_write(|store| has_changelog(&self.slots, store))
     }
 
+    /// Whether the record in hand has written anything.
+    pub fn has_record_writes(&self) -> bool {
+        self.current.has_record_writes()
+    }
+
     /// The record's writes are taken back.
     pub fn rollback_record(&mut self) {
         for _ in 0..self.current.abandon_record() {

@@ -2,7 +2,8 @@
 
 use crate::codec::SchemaId;
 use crate::error::RecordError;
-use crate::position::Position;
+use crate::position::{Position, TaskId};
+use crate::record::Timestamp;
 use crate::store::StoreError;
 
 /// The record stays where it is; the caller decides what comes next.
@@ -21,6 +22,21 @@ pub enum TaskFault {
         position: Position,
         /// Why it was refused.
         error: RecordError,
+    },
+    /// The same of a punctuator's tick.
+    #[error(
+        "task {task}, punctuator {name}, tick {at}: {reason}; the topology has no dead-letter topic to set it aside",
+        at = .at.0
+    )]
+    UnhandledTick {
+        /// Whose.
+        task: TaskId,
+        /// `<processor>/<punctuator>`.
+        name: String,
+        /// The tick.
+        at: Timestamp,
+        /// Why it failed.
+        reason: String,
     },
     /// The dead-letter topic takes not even what says where the record came from and why.
     #[error("{0}")]

@@ -1,7 +1,8 @@
 //! A task: one sub-topology × one partition, as a pure and synchronous state machine.
 //!
 //! ```text
-//!  (record, now) ─▶ Task::process ─▶ effects (outputs, requests, staged writes) + next position
+//!  (record, now)      ─▶ Task::process   ─▶ effects (outputs, requests, staged writes) + next position
+//!  (clock, time, now) ─▶ Task::punctuate ─▶ the same, without a position
 //! ```
 //!
 //! The task knows no Kafka, no threads and no clock; the I/O plane feeds it and carries its effects out. One record's
@@ -10,12 +11,17 @@
 
 mod fault;
 mod limits;
+mod punctuation;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod punctuation_tests;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
 
 pub use fault::TaskFault;
 pub use limits::Limits;
+pub use punctuation::{Punctuated, TickOutcome};
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -30,6 +36,7 @@ use crate::store::TaskState;
 use crate::topology::{Topics, Topology};
 
 use limits::TopicLimits;
+use punctuation::Punctuators;
 
 /// What became of a record.
 #[derive(Debug)]
@@ -70,6 +77,7 @@ pub struct Task {
     breaker: Breaker,
     refused: Vec<(Position, RecordError)>,
     limits: TopicLimits,
+    punctuators: Punctuators,
 }
 
 impl Task {
@@ -81,6 +89,8 @@ impl Task {
         let policy = dead_letters.as_ref().map_or_else(|| Policy::after_attempts(1), |(_, policy)| policy.clone());
         let mut scope = Scope::new(state);
         scope.stream_time = scope.state.stream_time().unwrap_or(Timestamp::NONE);
+        let punctuators = Punctuators::new(topology.schedules(id.sub_topology));
+        scope.next_ticks = punctuators.unread();
         Task {
             id,
             application: application.into(),
@@ -92,6 +102,7 @@ impl Task {
             dead_letters,
             refused: Vec::new(),
             limits: TopicLimits::new(topology.sink_topics(), limits),
+            punctuators,
         }
     }
 
@@ -105,6 +116,7 @@ impl Task {
     /// # Errors
     /// A [`TaskFault`]: nothing of the record has happened, and the position stands before it.
     pub fn process(&mut self, raw: &RawRecord<'_>, now: Timestamp) -> Result<Outcome, TaskFault> {
+        debug_assert!(!self.is_due(raw.timestamp), "a tick that is due comes before the record");
         self.scope.now = now;
         self.scope.partition = raw.partition;
         self.scope.offset = raw.offset;
@@ -115,7 +127,7 @@ impl Task {
         }
         let error = match self.refusal(raw) {
             Some(error) => Some((error, 1)),
-            None => self.attempt(source, raw)?,
+            None => self.attempt(|task| task.run_once(source, raw))?,
         };
         let outcome = match error {
             None => Outcome::Processed,
@@ -129,14 +141,17 @@ impl Task {
         Ok(outcome)
     }
 
-    /// Tries the record as often as the policy has it; gives the error that it is to be set aside for.
-    fn attempt(&mut self, source: usize, raw: &RawRecord<'_>) -> Result<Option<(RecordError, u32)>, TaskFault> {
+    /// Tries a record, or a tick, as often as the policy has it; gives the error that it is to be set aside for.
+    #[inline]
+    fn attempt(
+        &mut self,
+        mut run: impl FnMut(&mut Self) -> Result<(), Fault>,
+    ) -> Result<Option<(RecordError, u32)>, TaskFault> {
         let allowed = self.dead_letters.as_ref().map_or(1, |(_, policy)| policy.attempts());
         for attempt in 1.. {
             let mark = self.scope.effects.mark();
             self.scope.state.begin_record();
-            let result = self.run_once(source, raw);
-            let fault = match result {
+            let fault = match run(self) {
                 Ok(()) => match self.too_large(mark) {
                     None => {
                         self.scope.state.commit_record();
@@ -174,12 +189,14 @@ impl Task {
             Ok(Ok(())) => self.scope.fault.take().map_or(Ok(()), Err),
             Ok(Err(DecodeError::SchemaNotLoaded(id))) => Err(Fault::SchemaNotLoaded(id)),
             Ok(Err(error)) => Err(RecordError::new(Stage::Deserialize, error.class(), error.to_string()).into()),
-            Err(_) => {
-                self.scope.fault = None;
-                // The panic's text may hold payload; the hook has printed it to the log's stream already.
-                Err(RecordError::new(Stage::Process, "panic", "the processor panicked").into())
-            }
+            Err(_) => Err(self.panicked()),
         }
+    }
+
+    fn panicked(&mut self) -> Fault {
+        self.scope.fault = None;
+        // The panic's text may hold payload; the hook has printed it to the log's stream already.
+        RecordError::new(Stage::Process, "panic", "the processor panicked").into()
     }
 
     fn too_large(&self, mark: crate::processor::Mark) -> Option<RecordError> {
@@ -313,6 +330,7 @@ impl Task {
             own.is_some_and(|(_, next)| position.offset < *next)
         };
         self.refused.retain(|(position, _)| !is_behind(position));
+        self.punctuators.committed();
     }
 
     /// The transaction was aborted: staged effects and positions go; reading starts again from what is committed.
@@ -323,6 +341,9 @@ impl Task {
         self.scope.set_aside = None;
         self.scope.stream_time = self.scope.state.stream_time().unwrap_or(Timestamp::NONE);
         self.progress.iter_mut().for_each(|progress| progress.next = None);
+        // The changelog may say yet that the transaction has committed: what has been fired is read when it is needed.
+        self.scope.next_ticks = self.punctuators.unread();
+        self.punctuators.rewind();
     }
 
     /// Gives the state back, to be closed.

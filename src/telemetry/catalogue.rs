@@ -134,6 +134,12 @@ catalogue! {
         "From a record's timestamp to the commit of its effects." WAITS;
     dead_letters: Counters<2> = "headrace_dead_letters_total" ("records") ["stage", "class"]
         "Records that were set aside, by stage and class of error." NO_BUCKETS;
+    punctuations: Counters<2> = "headrace_punctuations_total" ("") ["punctuator", "outcome"]
+        "Calls of punctuators, by outcome: done, nothing (there was nothing to do), set-aside." NO_BUCKETS;
+    punctuation: Histograms<1> = "headrace_punctuation_seconds" ("seconds") ["punctuator"]
+        "Time of a punctuator's call, during which its stream thread does nothing else." STEPS;
+    punctuation_delay: Histograms<1> = "headrace_punctuation_delay_seconds" ("seconds") ["punctuator"]
+        "From a tick of wall-clock time to its call." WAITS;
 
     external_requests: Counters<2> = "headrace_external_requests_total" ("") ["sink", "outcome"]
         "Requests to external sinks, by outcome." NO_BUCKETS;

@@ -13,6 +13,7 @@ use super::metrics::Metrics;
 use super::throttle::Throttle;
 use crate::error::{Dependency, FatalError, RecordError, Stage, TaskError};
 use crate::position::{Offset, Position, TaskId, TopicPartition};
+use crate::record::Timestamp;
 
 /// One line about the same thing in so many seconds.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -148,6 +149,19 @@ impl Telemetry {
             warn!(
                 event = "dead-letter", task = %task, topic, partition, offset, stage, class, reason, held_back,
                 "set {position} aside: {reason}"
+            );
+        }
+    }
+
+    /// A punctuator's tick failed; a dead letter says so.
+    pub fn tick_set_aside(&self, task: TaskId, punctuator: &str, at: Timestamp, error: &RecordError) {
+        let (stage, class) = (error.stage.name(), error.class);
+        self.metrics.dead_letters.with([stage, class]).inc();
+        if let Some(held_back) = self.admit("tick-set-aside", &format!("{punctuator} {stage} {class}")) {
+            let (tick, reason) = (at.0, &error.reason);
+            warn!(
+                event = "tick-set-aside", %task, punctuator, tick, stage, class, reason, held_back,
+                "tick {tick} of punctuator {punctuator} failed in task {task}: {reason}"
             );
         }
     }

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::codec::{Binding, Codec, DecodeError, SchemaError, Schemas};
 use crate::position::{Offset, Partition, TaskId};
+use crate::processor::Clock;
 use crate::record::{Headers, RawRecord, Timestamp};
 use crate::store::{Commit, ReadError, Store, StoreSpec, TaskState};
-use crate::task::{Limits, Outcome, Task, TaskFault};
+use crate::task::{Limits, Outcome, Punctuated, Task, TaskFault};
 use crate::topology::Topology;
 
 use super::clock::ManualClock;
@@ -45,8 +47,10 @@ pub struct TopologyDriver {
     offsets: BTreeMap<(String, i32), i64>,
     outputs: Vec<Driven>,
     requests: Vec<(String, Vec<u8>)>,
-    /// Wall-clock time.
+    /// Wall-clock time. Punctuators see it at the next [`advance_wall_clock`](Self::advance_wall_clock).
     pub clock: ManualClock,
+    /// Timestamp of the records that are sent from here on; `None`: the clock's time.
+    pub record_time: Option<Timestamp>,
 }
 
 impl TopologyDriver {
@@ -68,6 +72,7 @@ impl TopologyDriver {
             outputs: Vec::new(),
             requests: Vec::new(),
             clock: ManualClock::at(Timestamp(0)),
+            record_time: None,
         })
     }
 
@@ -76,7 +81,59 @@ impl TopologyDriver {
         &self.schemas
     }
 
-    /// Sends a record into a partition of a source topic, at the partition's next offset and the clock's time.
+    /// Makes the tasks of a partition, as an assignment does: their punctuators count from the clock's time on. Tasks that are
+    /// not made are made by their first record.
+    ///
+    /// # Errors
+    /// As [`advance_wall_clock`](Self::advance_wall_clock).
+    pub fn assign(&mut self, partition: i32) -> Result<(), TaskFault> {
+        for sub_topology in 0..self.topology.sub_topologies() {
+            self.make(TaskId { sub_topology, partition: Partition(partition) })?;
+        }
+        Ok(())
+    }
+
+    fn make(&mut self, id: TaskId) -> Result<(), TaskFault> {
+        if !self.tasks.contains_key(&id) {
+            self.tasks.insert(id, new_task(&self.topology, id));
+            self.punctuate(id, Clock::WallClock, self.clock.now(), &mut Vec::new())?;
+        }
+        Ok(())
+    }
+
+    /// Moves the clock forward, all at once, and calls the punctuators of wall-clock time that have become due, each one once
+    /// as the runtime does. Gives the calls, task by task.
+    ///
+    /// # Errors
+    /// A [`TaskFault`]: the punctuator's call has had no effect, and its tick is still due.
+    pub fn advance_wall_clock(&mut self, by: Duration) -> Result<Vec<Punctuated>, TaskFault> {
+        self.clock.advance(by);
+        let mut calls = Vec::new();
+        for id in self.tasks.keys().copied().collect::<Vec<_>>() {
+            self.punctuate(id, Clock::WallClock, self.clock.now(), &mut calls)?;
+        }
+        Ok(calls)
+    }
+
+    fn punctuate(
+        &mut self,
+        id: TaskId,
+        clock: Clock,
+        time: Timestamp,
+        calls: &mut Vec<Punctuated>,
+    ) -> Result<(), TaskFault> {
+        let now = self.clock.now();
+        while let Some(task) = self.tasks.get_mut(&id) {
+            let called = task.punctuate(clock, time, now)?;
+            self.commit(id, called.as_ref().map_or(time, |punctuated| punctuated.at))?;
+            let Some(called) = called else { break };
+            calls.push(called);
+        }
+        Ok(())
+    }
+
+    /// Sends a record into a partition of a source topic, at the partition's next offset. Punctuators of stream time that it
+    /// brings on are called before it.
     ///
     /// # Errors
     /// A [`TaskFault`]: the record has had no effect and can be sent again.
@@ -111,12 +168,22 @@ impl TopologyDriver {
         let source = sources.iter().find(|source| source.topics.matches(topic));
         let source = source.ok_or_else(|| TaskFault::UnknownTopic(topic.to_owned()))?;
         let id = TaskId { sub_topology: source.sub_topology, partition: Partition(partition) };
-        let topology = &self.topology;
-        let task = self.tasks.entry(id).or_insert_with(|| new_task(topology, id));
-        let timestamp = self.clock.now();
+        self.make(id)?;
+        let (now, timestamp) = (self.clock.now(), self.record_time.unwrap_or(self.clock.now()));
+        if self.tasks[&id].is_due(timestamp) {
+            self.punctuate(id, Clock::StreamTime, timestamp, &mut Vec::new())?;
+        }
         let (partition, offset) = (Partition(partition), Offset(offset));
         let raw = RawRecord { topic, partition, offset, timestamp, key, value, headers };
-        let outcome = task.process(&raw, timestamp)?;
+        let task = self.tasks.get_mut(&id).ok_or_else(|| TaskFault::UnknownTopic(topic.to_owned()))?;
+        let outcome = task.process(&raw, now)?;
+        self.commit(id, timestamp)?;
+        Ok(outcome)
+    }
+
+    /// Takes what a task has asked for, and commits it.
+    fn commit(&mut self, id: TaskId, timestamp: Timestamp) -> Result<(), TaskFault> {
+        let (topology, Some(task)) = (&self.topology, self.tasks.get_mut(&id)) else { return Ok(()) };
         task.state().publish_changelog(|write| {
             let store = &topology.stores()[write.store.0].spec.name;
             self.outputs.push(Driven {
@@ -146,7 +213,7 @@ impl TopologyDriver {
         let stream_time = Some(task.stream_time());
         task.state().commit(&Commit { changelog_next: &[], positions: &positions, stream_time })?;
         task.committed(&positions);
-        Ok(outcome)
+        Ok(())
     }
 
     /// What was produced to a topic since it was last asked for.

@@ -1,10 +1,13 @@
 //! Drives a topology without a broker: the same tasks and stores, records in, effects out, a clock set by hand.
 //!
 //! What Kafka Streams calls TopologyTestDriver. Codecs are bound to a local registry, stores live in memory, and each
-//! record commits at once; a dead letter is an output of the dead-letter topic, as in the real thing.
+//! record and each tick of a punctuator commits at once; a dead letter is an output of the dead-letter topic, as in the real thing.
 
 mod clock;
 mod driver;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 pub use clock::ManualClock;
 pub use driver::{Driven, TopologyDriver};

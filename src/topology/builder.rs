@@ -12,9 +12,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::codec::{Codec, RecordCodec};
 use crate::dead_letter::Policy;
 use crate::processor::{
-    Bound, ExternalNode, ExternalSink, ProcessNode, Processor, Receive, SinkIndex, SinkNode, SourceNode, TopicIndex,
+    Bound, ExternalNode, ExternalSink, ProcessNode, Processor, Punctuator, Receive, Schedule, SinkIndex, SinkNode,
+    SourceNode, TopicIndex,
 };
-use crate::store::{Store, StoreBuilder, StoreIndex};
+use crate::store::{Store, StoreBuilder, StoreIndex, StoreKind, StoreSpec};
 
 use super::describe::{Description, NodeKind, NodeSketch};
 use super::error::Error;
@@ -57,6 +58,8 @@ pub struct Builder {
     slots: Vec<Option<Arc<dyn Any + Send + Sync>>>,
     sources: Vec<(usize, SourceSpec)>,
     stores: Vec<(StoreDeclaration, BTreeSet<usize>)>,
+    /// Of processors that have punctuators, by node.
+    schedules: Vec<(usize, Arc<Schedule>)>,
     sink_topics: Vec<String>,
     externals: Vec<ExternalSpec>,
     dead_letters: Option<(usize, Policy)>,
@@ -75,6 +78,7 @@ impl Builder {
             slots: Vec::new(),
             sources: Vec::new(),
             stores: Vec::new(),
+            schedules: Vec::new(),
             sink_topics: Vec::new(),
             externals: Vec::new(),
             dead_letters: None,
@@ -129,14 +133,19 @@ impl Builder {
         handle
     }
 
-    /// Puts a processor on an edge.
+    /// Puts a processor on an edge. One that has punctuators gets a store of its own besides, `<name>-punctuators`, in which
+    /// their ticks are remembered, with a changelog as any other.
     pub fn process<P: Processor>(
         &mut self,
         name: &str,
         stream: Stream<P::KeyIn, P::ValueIn>,
         processor: P,
     ) -> Stream<P::KeyOut, P::ValueOut> {
-        let stores = processor.stores();
+        let schedule = Arc::new(self.schedule(name, processor.punctuators()));
+        let mut stores = processor.stores();
+        if !schedule.punctuators.is_empty() {
+            stores.push(schedule.ticks);
+        }
         let sketch = NodeSketch::new(name, NodeKind::Process { stores: stores.clone() }, Some(stream.node));
         let (output, slot) = self.node_with_edge(sketch);
         for store in stores {
@@ -145,13 +154,38 @@ impl Builder {
                 None => self.mistake(name, "uses a store of another topology; declare it on this builder"),
             }
         }
+        if !schedule.punctuators.is_empty() {
+            self.schedules.push((output.node, Arc::clone(&schedule)));
+        }
         // A processor need not be Sync: the prototype is only cloned, under a lock, when a task is made.
         let prototype = Mutex::new(processor);
         self.attach(name, stream, move || {
             let processor = prototype.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            Box::new(ProcessNode::new(processor, slot.instantiate()))
+            Box::new(ProcessNode::new(processor, Arc::clone(&schedule), slot.instantiate()))
         });
         output
+    }
+
+    fn schedule(&mut self, processor: &str, punctuators: Vec<Punctuator>) -> Schedule {
+        for (at, punctuator) in punctuators.iter().enumerate() {
+            self.check_name(punctuator.name());
+            if punctuators[..at].iter().any(|known| known.name() == punctuator.name()) {
+                self.mistake(processor, &format!("has two punctuators {}; their names are unique", punctuator.name()));
+            }
+            if punctuator.interval_millis() < 1 {
+                self.mistake(processor, &format!("punctuator {}: an interval below 1 ms", punctuator.name()));
+            }
+        }
+        let ticks = StoreIndex(self.stores.len());
+        if !punctuators.is_empty() {
+            let name = format!("{processor}-punctuators");
+            if self.stores.iter().any(|(known, _)| known.spec.name == name) {
+                self.mistake(&name, "is the store of the processor's punctuators; give yours another name");
+            }
+            let spec = StoreSpec { index: ticks, name, kind: StoreKind::Rocks, changelog: true };
+            self.stores.push((StoreDeclaration { spec, sub_topology: 0 }, BTreeSet::new()));
+        }
+        Schedule { processor: processor.to_owned(), ticks, punctuators }
     }
 
     /// Produces the records of an edge to a topic.
@@ -218,11 +252,13 @@ impl Builder {
         }
         let stores: Vec<_> = self.stores.into_iter().map(|(store, _)| store).collect();
         let dead_letters = self.dead_letters.as_ref().map(|(topic, _)| self.sink_topics[*topic].as_str());
-        let description = Description::new(&self.name, &self.nodes, &groups, &stores, dead_letters);
+        let description = Description::new(&self.name, &self.nodes, &groups, &stores, &self.schedules, dead_letters);
+        let schedules = self.schedules.into_iter().map(|(node, schedule)| (groups[node], schedule)).collect();
         Ok(Topology {
             name: self.name,
             sources: Arc::new(self.sources.into_iter().map(|(_, source)| source).collect()),
             stores: Arc::new(stores),
+            schedules: Arc::new(schedules),
             sink_topics: Arc::new(self.sink_topics),
             externals: Arc::new(self.externals),
             dead_letters: self.dead_letters,

@@ -4,9 +4,11 @@
 
 use std::fmt::Write as _;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::processor::Schedule;
 use crate::store::StoreIndex;
 
 use super::graph::StoreDeclaration;
@@ -82,6 +84,9 @@ pub struct NodeDescription {
     /// Stores that it uses.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stores: Vec<String>,
+    /// Its punctuators, each with clock and interval.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub punctuators: Vec<String>,
     /// Nodes that feed it.
     pub predecessors: Vec<String>,
     /// Nodes that it feeds.
@@ -116,6 +121,7 @@ impl Description {
         nodes: &[NodeSketch],
         groups: &[u32],
         stores: &[StoreDeclaration],
+        schedules: &[(usize, Arc<Schedule>)],
         dead_letters: Option<&str>,
     ) -> Self {
         let mut sub_topologies: Vec<SubTopologyDescription> = Vec::new();
@@ -124,7 +130,10 @@ impl Description {
             if sub_topologies.len() <= id as usize {
                 sub_topologies.push(SubTopologyDescription { id, nodes: Vec::new() });
             }
-            let description = describe_node(index, node, nodes, stores);
+            let mut description = describe_node(index, node, nodes, stores);
+            let own = schedules.iter().filter(|(owner, _)| *owner == index);
+            let own = own.flat_map(|(_, schedule)| &schedule.punctuators);
+            description.punctuators = own.map(ToString::to_string).collect();
             sub_topologies[id as usize].nodes.push(description);
         }
         Description { name: name.to_owned(), sub_topologies, dead_letters: dead_letters.map(str::to_owned) }
@@ -262,6 +271,7 @@ fn describe_node(
         codec: None,
         target: None,
         stores: Vec::new(),
+        punctuators: Vec::new(),
         predecessors: node
             .parent
             .and_then(|parent| nodes.get(parent))

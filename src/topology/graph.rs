@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::codec::{Binding, RecordCodec};
 use crate::dead_letter::Policy;
-use crate::processor::{Connect, SourceEntry};
+use crate::processor::{Connect, Schedule, SourceEntry};
 use crate::store::StoreSpec;
 
 use super::builder::Builder;
@@ -112,6 +112,7 @@ pub struct Topology {
     pub(super) name: String,
     pub(super) sources: Arc<Vec<SourceSpec>>,
     pub(super) stores: Arc<Vec<StoreDeclaration>>,
+    pub(super) schedules: Arc<Vec<(u32, Arc<Schedule>)>>,
     pub(super) sink_topics: Arc<Vec<String>>,
     pub(super) externals: Arc<Vec<ExternalSpec>>,
     pub(super) dead_letters: Option<(usize, Policy)>,
@@ -144,6 +145,11 @@ impl Topology {
     /// All stores, in the order of their index.
     pub fn stores(&self) -> &[StoreDeclaration] {
         &self.stores
+    }
+
+    /// The punctuators of a sub-topology, by processor.
+    pub fn schedules(&self, sub_topology: u32) -> impl Iterator<Item = &Arc<Schedule>> {
+        self.schedules.iter().filter(move |(owner, _)| *owner == sub_topology).map(|(_, schedule)| schedule)
     }
 
     /// Topics that are produced to, in the order of [`TopicIndex`](crate::processor::TopicIndex); changelogs are apart.

@@ -1,13 +1,16 @@
 //! Each mistake in a declaration is named with its node, and what is built is drawn as declared.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
 use crate::codec::{raw, text};
 use crate::dead_letter::Policy;
 use crate::error::RecordError;
-use crate::processor::{BoxFuture, Connect, Context, ExternalSink, Failure, Fault, Processor, Requests, Target};
-use crate::record::Record;
+use crate::processor::{
+    BoxFuture, Connect, Context, ExternalSink, Failure, Fault, Processor, Punctuator, Requests, Target,
+};
+use crate::record::{Record, Timestamp};
 use crate::store::{Store, StoreIndex, Stores};
 
 type Bytes = Vec<u8>;
@@ -279,4 +282,58 @@ fn json_holds_what_the_pictures_show() {
         "predecessors": ["clicks"], "successors": [],
     });
     assert_eq!(*end, wanted);
+}
+
+/// Has punctuators, and forwards nothing.
+#[derive(Clone)]
+struct Ticking(Vec<Punctuator>);
+
+impl Processor for Ticking {
+    type KeyIn = Bytes;
+    type ValueIn = Bytes;
+    type KeyOut = Bytes;
+    type ValueOut = Bytes;
+
+    fn punctuators(&self) -> Vec<Punctuator> {
+        self.0.clone()
+    }
+
+    fn process(&mut self, _: &Record<Bytes, Bytes>, _: &mut Context<'_, Bytes, Bytes>) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+#[test]
+fn r27_punctuators_have_a_store_with_a_changelog_and_are_drawn() {
+    let mut builder = Topology::builder("shop");
+    let orders = source(&mut builder, "orders", "orders-topic");
+    let hour = Punctuator::stream_time("hour", Duration::from_secs(3600)).anchored_at(Timestamp(0));
+    let punctuators = vec![hour, Punctuator::wall_clock("flush", Duration::from_secs(5))];
+    builder.process("sum", orders, Ticking(punctuators));
+    let topology = builder.build().unwrap();
+    let store = &topology.stores()[0];
+    assert_eq!((store.spec.name.as_str(), store.spec.changelog, store.sub_topology), ("sum-punctuators", true, 0));
+    assert_eq!(topology.schedules(0).map(|schedule| schedule.punctuators.len()).collect::<Vec<_>>(), [2]);
+    assert_eq!(topology.schedules(1).count(), 0);
+    let json: serde_json::Value = serde_json::from_str(&topology.describe().render(Format::Json)).unwrap();
+    let node = &json["sub-topologies"][0]["nodes"][1];
+    let drawn = ["hour (every 3600000 ms of stream-time from 0)", "flush (every 5000 ms of wall-clock)"];
+    assert_eq!((&node["stores"][0], &node["punctuators"]), (&"sum-punctuators".into(), &drawn.as_slice().into()));
+}
+
+#[test]
+fn each_mistake_of_a_punctuator_names_its_processor() {
+    let ticking = |punctuators| mistake(|builder, orders| _ = builder.process("p", orders, Ticking(punctuators)));
+    let flush = |millis| Punctuator::wall_clock("flush", Duration::from_millis(millis));
+    assert_eq!(ticking(vec![flush(0)]), "topology shop: p: punctuator flush: an interval below 1 ms");
+    let text = ticking(vec![flush(1), flush(2)]);
+    assert_eq!(text, "topology shop: p: has two punctuators flush; their names are unique");
+    let text = ticking(vec![Punctuator::wall_clock("Flush it", Duration::from_secs(1))]);
+    assert!(text.starts_with("topology shop: Flush it: is no kebab-case name"), "{text}");
+    let text = mistake(|builder, orders| {
+        let own = store(builder, "p-punctuators");
+        let p = builder.process("p", orders, Ticking(vec![flush(1)]));
+        builder.process("q", p, Pass(vec![own.index()]));
+    });
+    assert!(text.contains("p-punctuators: is the store of the processor's punctuators"), "{text}");
 }

@@ -33,6 +33,7 @@ const EMPTY_WHEN_HEALTHY: &[(&str, &str)] = &[
     ("headrace_wire_disconnects_total", "no connection ends"),
     ("headrace_restore_remaining_records", "the state is new, nothing is restored"),
     ("headrace_partition_gap_seconds", "the runtime does not measure it yet"),
+    ("headrace_punctuation", "its processors have no punctuators"),
     ("headrace_rebalance_seconds", "no rebalance within the last seconds"),
 ];
 

@@ -12,6 +12,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::message::Message as _;
 use rdkafka::producer::{BaseProducer, BaseRecord};
 
+use super::punctuators;
 use super::support::{Bench, PATIENCE, SESSION, tokio};
 
 const KIND: &str = "HEADRACE_E2E_KIND";
@@ -25,6 +26,10 @@ pub(crate) enum Kind {
     AtLeastOnce,
     /// The control arm: librdkafka's example, which produces and then commits offsets, without a transaction.
     Naive,
+    /// Counts ticks of the wall clock.
+    WallClock,
+    /// Sums up between ticks of stream time.
+    StreamTime,
 }
 
 impl Kind {
@@ -33,6 +38,8 @@ impl Kind {
             Kind::ExactlyOnce => "exactly-once",
             Kind::AtLeastOnce => "at-least-once",
             Kind::Naive => "naive",
+            Kind::WallClock => "wall-clock",
+            Kind::StreamTime => "stream-time",
         }
     }
 }
@@ -98,7 +105,12 @@ fn the_child_itself() {
     if kind == Kind::AtLeastOnce.name() {
         options.guarantee = Guarantee::AtLeastOnce;
     }
-    let app = headrace::runtime::App::new(bench.topology(PACE, true), options);
+    let topology = match kind.as_str() {
+        "wall-clock" => punctuators::counting(&bench),
+        "stream-time" => punctuators::summing(&bench, PACE),
+        _ => bench.topology(PACE, true),
+    };
+    let app = headrace::runtime::App::new(topology, options);
     tokio().block_on(app.run(Default::default())).expect("ran");
 }
 

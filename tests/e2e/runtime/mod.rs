@@ -7,6 +7,7 @@ mod intake;
 mod lifecycle;
 mod limits;
 mod operator;
+mod punctuators;
 mod recreated;
 mod rights;
 mod running;
