@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/time.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -45,7 +46,7 @@ int gettimeofday(struct timeval *restrict now, void *restrict zone) {
     static int (*real)(struct timeval *, void *);
     if (!real) real = (int (*)(struct timeval *, void *))dlsym(RTLD_NEXT, "gettimeofday");
     int failed = real(now, zone);
-    if (!failed && now) now->tv_sec += seconds();
+    if (!failed) now->tv_sec += seconds();
     return failed;
 }
 
@@ -86,4 +87,12 @@ int pthread_cond_clockwait(pthread_cond_t *condition, pthread_mutex_t *mutex, cl
             RTLD_NEXT, "pthread_cond_clockwait");
     struct timespec own = as_the_kernel_knows_it(deadline);
     return real(condition, mutex, clock, &own);
+}
+
+/* librdkafka's. */
+int cnd_timedwait(cnd_t *restrict condition, mtx_t *restrict mutex, const struct timespec *restrict deadline) {
+    static int (*real)(cnd_t *, mtx_t *, const struct timespec *);
+    if (!real) real = (int (*)(cnd_t *, mtx_t *, const struct timespec *))dlsym(RTLD_NEXT, "cnd_timedwait");
+    struct timespec own = as_the_kernel_knows_it(deadline);
+    return real(condition, mutex, &own);
 }

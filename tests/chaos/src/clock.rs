@@ -94,4 +94,22 @@ mod tests {
         clock.step(-3 * 366 * 86_400).unwrap();
         assert!(year(&clock) < now - 2);
     }
+    #[test]
+    fn waits_are_as_long_as_before_a_step_in_every_way_that_our_parts_wait() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = ClockLibrary::build(directory.path()).unwrap().clock("one").unwrap();
+        let (source, program) = (directory.path().join("waits.c"), directory.path().join("waits"));
+        fs::write(&source, include_str!("clock_waits.c")).unwrap();
+        let built = Command::new("cc").args(["-D_GNU_SOURCE", "-pthread", "-o"]).arg(&program).arg(&source).status();
+        assert!(built.unwrap().success());
+        for seconds in [0, 86_400, -86_400] {
+            clock.step(seconds).unwrap();
+            // One that waited for a day too long is ended.
+            let output = Command::new("timeout").arg("30").arg(&program).envs(clock.variables()).output().unwrap();
+            let waits = String::from_utf8(output.stdout).unwrap();
+            let waits: Vec<f64> = waits.lines().map(|line| line.parse().unwrap()).collect();
+            assert_eq!(waits.len(), 3, "{seconds}: {waits:?}");
+            assert!(waits.iter().all(|wait| *wait > 0.9), "{seconds}: {waits:?}");
+        }
+    }
 }

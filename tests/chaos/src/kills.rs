@@ -24,7 +24,6 @@ use crate::load::{Load, Source};
 use crate::ownership;
 use crate::pause::Stop;
 use crate::positions::Positions;
-use crate::reader::{Isolation, visit};
 use crate::recovery::{Outage, Recovery, percentiles};
 
 /// Partitions of every topic.
@@ -246,11 +245,14 @@ impl Run<'_> {
 
     fn fill_disk(&mut self) -> Result<()> {
         let victim = self.fleet.len() - 1;
-        let Some(disk) = self.fleet.disk() else { return Ok(()) };
-        disk.fill()?;
+        if self.fleet.disk().is_none() {
+            return Ok(());
+        }
+        let owned = self.owned(victim)?;
+        let filled = self.fleet.disk().map_or(Ok(()), crate::disk::Disk::fill);
+        filled?;
         let since = Instant::now();
         self.diary.note(Fault::FullDisk.name(), self.fleet.instances()[victim].name());
-        let owned = self.owned(victim)?;
         let instance = self.fleet.instance(victim);
         let ended = wait::until("an instance without disk to end", FULL, || {
             instance.ended().map_err(|error| error.to_string())?.ok_or_else(|| "it runs".to_owned())
@@ -276,11 +278,13 @@ impl Run<'_> {
         self.wait_over(Fault::ClockStep, &owned, Instant::now())
     }
 
+    /// What the victim has: something, or a fault would hit nobody, and an instance that never came back would not be noticed.
     fn owned(&mut self, victim: usize) -> Result<[Vec<i32>; 2]> {
         let name = self.fleet.instance(victim).name().to_owned();
         let ground = &self.ground;
-        Ok(wait::until("the group's word", PATIENCE, || {
-            ownership::of(ground, &name).map_err(|error| error.to_string())
+        Ok(wait::until(&format!("{name} to have partitions"), PATIENCE, || {
+            let owned = ownership::of(ground, &name).map_err(|error| error.to_string())?;
+            if owned.iter().all(Vec::is_empty) { Err("it has none".to_owned()) } else { Ok(owned) }
         })?)
     }
 
@@ -355,14 +359,10 @@ fn control_round(kafka: &Kafka, program: &Program, seed: u64) -> Result<Findings
     let mut diary = Diary::default();
     let composition = Composition { kind: Kind::Naive, instances: 1, pace: CONTROL_PACE, disk: false, clocks: false };
     let mut fleet = Fleet::start(program, &ground, &composition, &mut diary)?;
-    let [stage, _] = ground.stages();
-    let count = || -> Result<u64> {
-        let mut count = 0;
-        visit(&ground.client(), &stage.output, Isolation::Committed, |_| count += 1)?;
-        Ok(count)
-    };
+    let positions = Positions::new(&ground)?;
+    let count = || positions.output_end().map_err(|error| error.to_string());
     let reach = |wanted: u64| -> Result<()> {
-        wait::until("the control arm's output", PATIENCE, || match count().map_err(|error| error.to_string())? {
+        wait::until("the control arm's output", PATIENCE, || match count()? {
             count if count >= wanted => Ok(()),
             count => Err(format!("{count} of {wanted}")),
         })?;
@@ -376,7 +376,7 @@ fn control_round(kafka: &Kafka, program: &Program, seed: u64) -> Result<Findings
     }
     reach(CONTROL_EVENTS)?;
     // Its last commit: what it has produced is there by then, lost or not.
-    Positions::new(&ground)?.wait_first_drained(|| fleet.supervise(&mut diary))?;
+    positions.wait_first_drained(|| fleet.supervise(&mut diary))?;
     fleet.instance(0).kill()?;
     let findings = judge_outputs(&ground, source.produced())?;
     ground.delete()?;

@@ -70,6 +70,19 @@ impl Positions {
         })
     }
 
+    /// How many records the first stage's output has, transaction markers included.
+    ///
+    /// # Errors
+    /// The broker is away.
+    pub fn output_end(&self) -> Result<u64> {
+        let [first, _] = self.ground.stages();
+        let mut end = 0;
+        for partition in 0..self.ground.partitions {
+            end += self.readers[0].fetch_watermarks(&first.output, partition, LOOK)?.1.unsigned_abs();
+        }
+        Ok(end)
+    }
+
     /// Waits until both have committed all there is; `meanwhile` is called before each look.
     ///
     /// # Errors
