@@ -56,6 +56,11 @@ bench: setup ## a benchmark beside its peer and its limit: NAME= [RECORDS= WARM_
 	@$(CARGO) build $(FLAGS) --bin bench --bin stateful-count --bin copy-loop --bin cdc-invalidation
 	@$(BIN)/bench $(NAME)
 
+.PHONY: chaos
+chaos: setup ## faults under load, then the verdict: KILLS=100, or SCHEDULES=200 of a bad network [SEED= RATE= ONLY_KILLS=1]
+	@$(CARGO) build $(FLAGS) --bin chaos
+	@$(BIN)/chaos $(if $(SCHEDULES),schedules --schedules $(SCHEDULES),kills --kills $(or $(KILLS),100) $(if $(RATE),--rate $(RATE)) $(if $(ONLY_KILLS),--only-kills)) $(if $(SEED),--seed $(SEED))
+
 .PHONY: topology
 topology:
 	@if [[ " $(TOPOLOGIES) " != *" $(TOPOLOGY) "* ]]; then \

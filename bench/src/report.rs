@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::{Map, Value, json};
+pub(crate) use testbed::here::{commit, machine};
 
 use crate::Failure;
 use crate::measure::Run;
@@ -58,26 +58,4 @@ pub(crate) fn write(name: &str, body: Value) -> Result<(), Failure> {
     fs::write(&path, serde_json::to_string_pretty(&body)? + "\n")?;
     println!("wrote {}", path.display());
     Ok(())
-}
-
-/// The commit that was measured, with `+` where the tree had changes.
-pub(crate) fn commit() -> String {
-    let git = |arguments: &[&str]| {
-        let output = Command::new("git").args(arguments).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    let changed = git(&["status", "--porcelain"]).is_some_and(|status| !status.is_empty());
-    let head = git(&["rev-parse", "--short", "HEAD"]).unwrap_or_else(|| "unknown".to_owned());
-    if changed { head + "+" } else { head }
-}
-
-/// Processor and memory of the machine.
-pub(crate) fn machine() -> String {
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
-    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or_default();
-    let kib: u64 = total.trim().trim_end_matches("kB").trim().parse().unwrap_or(0);
-    format!("{cores} cores ({}), {} GiB", model.trim_start_matches(['\t', ':', ' ']), kib >> 20)
 }

@@ -6,18 +6,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
-use headrace::backoff::Backoff;
+use chaos::application;
+pub(crate) use chaos::application::{PATIENCE, SESSION, TRANSACTION_TIMEOUT, tokio};
 use headrace::codec::text;
 use headrace::dead_letter::Policy;
 use headrace::error::{RecordError, Stage};
-use headrace::external::LaneOptions;
 use headrace::kafka::{Admin, Settings, TopicWanted};
 use headrace::position::{Partition, TaskId};
 use headrace::processor::{Context, Fault, Processor};
 use headrace::record::Record;
-use headrace::runtime::{App, Guarantee, Implementation, Implementations, Options};
+use headrace::runtime::{App, Options};
 use headrace::store::{StateDirectory, Store, StoreIndex, StoreOptions, StoreResources, StoreSpec, Stores};
-use headrace::telemetry::{Health, Metrics, Telemetry};
 use headrace::topology::Topology;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -31,11 +30,6 @@ use tokio_util::sync::CancellationToken;
 use super::running::Running;
 use crate::support::transactions;
 
-/// Bound of whatever a test waits for.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// The least that the test's broker allows: a killed member is given up after it.
-pub(crate) const SESSION: Duration = Duration::from_millis(1500);
-pub(crate) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(6);
 pub(crate) const PARTITIONS: i32 = 4;
 
 static BED: OnceLock<Testbed> = OnceLock::new();
@@ -77,11 +71,6 @@ fn bed() -> &'static Testbed {
     let bed = BED.get_or_init(start);
     bed.kafka().expect("kafka").start().expect("it runs, or is started again after a test that failed");
     bed
-}
-
-pub(crate) fn tokio() -> &'static tokio::runtime::Runtime {
-    static TOKIO: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
-    TOKIO.get_or_init(|| tokio::runtime::Runtime::new().expect("tokio"))
 }
 
 /// One test's topics and application id.
@@ -136,54 +125,11 @@ impl Bench {
     }
 
     pub(crate) fn settings(&self, instance: &str) -> Settings {
-        Settings {
-            bootstrap_servers: self.servers.clone(),
-            properties: Vec::new(),
-            member_properties: vec![
-                ("session.timeout.ms".into(), SESSION.as_millis().to_string()),
-                ("heartbeat.interval.ms".into(), "300".into()),
-            ],
-            compression: "none".into(),
-            application_id: self.application.clone(),
-            instance_id: instance.to_owned(),
-            transaction_timeout: TRANSACTION_TIMEOUT,
-            fetch_queue_bytes: 8 << 20,
-            fetch_max_bytes: 4 << 20,
-            partition_fetch_bytes: 1 << 20,
-            max_record_bytes: 900 << 10,
-            max_batch_bytes: None,
-            co_partitioned: false,
-            from_beginning: true,
-            observer: Default::default(),
-            calls: Default::default(),
-        }
+        application::settings(&self.servers, &self.application, instance)
     }
 
     pub(crate) fn options(&self, instance: &str, directory: &Path) -> Options {
-        let store = StoreOptions { block_cache_bytes: 8 << 20, write_buffer_bytes: 8 << 20, ..StoreOptions::default() };
-        Options {
-            kafka: self.settings(instance),
-            guarantee: Guarantee::ExactlyOnce,
-            clients: clients(),
-            commit_interval: Duration::from_millis(50),
-            stream_threads: 1,
-            max_staged_bytes: 16 << 20,
-            state_directory: directory.to_owned(),
-            stores: StoreResources::new(store),
-            lanes: LaneOptions {
-                lanes: 1,
-                batch_requests: 100,
-                backoff: Backoff::DEPENDENCY,
-                timeout: Duration::from_secs(2),
-            },
-            shutdown_deadline: Duration::from_secs(10),
-            registry: None,
-            register_schemas: false,
-            topic_partitions: PARTITIONS,
-            topic_replication: 1,
-            schemas: Default::default(),
-            telemetry: Telemetry::new(Metrics::new(true).expect("metrics"), Health::new(PATIENCE)),
-        }
+        application::options(self.settings(instance), PARTITIONS, directory)
     }
 
     pub(crate) fn topology(&self, pace: Duration, dead_letters: bool) -> Topology {
@@ -458,18 +404,6 @@ impl Processor for Count {
             std::hint::spin_loop();
         }
         Ok(())
-    }
-}
-
-/// Native, as by default with these brokers; `make test` runs the same tests on librdkafka's once more.
-fn clients() -> Implementations {
-    Implementations { producer: client("HEADRACE_E2E_PRODUCER"), fetcher: client("HEADRACE_E2E_FETCHER") }
-}
-
-fn client(variable: &str) -> Implementation {
-    match std::env::var(variable).as_deref() {
-        Ok("librdkafka") => Implementation::Librdkafka,
-        _ => Implementation::Native,
     }
 }
 

@@ -2,17 +2,16 @@
 
 pub(crate) mod app;
 pub(crate) mod bed;
-pub(crate) mod proxy;
-pub(crate) mod raw;
 pub(crate) mod records;
 pub(crate) mod script;
 pub(crate) mod session;
-pub(crate) mod transactions;
 
 use std::time::Duration;
 
 pub(crate) use app::{App, Spec};
 pub(crate) use bed::{bed, secured};
+pub(crate) use chaos::network::proxy;
+pub(crate) use chaos::{raw, transactions};
 pub(crate) use records::Topics;
 pub(crate) use session::Session;
 

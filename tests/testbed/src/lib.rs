@@ -32,6 +32,7 @@ mod dirs;
 pub mod env_file;
 mod error;
 mod fetch;
+pub mod here;
 mod http;
 mod java;
 mod kafka;

@@ -6,7 +6,7 @@ use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::{Decodable, Encodable};
 
 /// The answer to a request in this version.
-pub(crate) async fn ask<R: Decodable>(
+pub async fn ask<R: Decodable>(
     connection: &Connection,
     key: ApiKey,
     version: i16,

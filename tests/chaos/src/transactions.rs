@@ -14,34 +14,37 @@ use kafka_protocol::messages::{
     ApiKey, BrokerId, DescribeProducersRequest, DescribeProducersResponse, MetadataRequest, MetadataResponse,
 };
 
-use super::raw;
+use crate::raw;
 
 /// Beyond the longest time-out of a transaction that a test leaves to the broker, and the broker's look at it every 10 s.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The process's exit code if a transaction hangs.
-pub(crate) const HANGS: i32 = 102;
+pub const HANGS: i32 = 102;
 
 /// Brokers to look at when the process ends.
 static WATCHED: Mutex<Vec<(String, Duration)>> = Mutex::new(Vec::new());
 
 /// A transaction that is open on a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Open {
-    pub(crate) topic: String,
-    pub(crate) partition: i32,
-    pub(crate) producer: i64,
+pub struct Open {
+    /// Where it wrote.
+    pub topic: String,
+    /// Where it wrote.
+    pub partition: i32,
+    /// Its producer's id.
+    pub producer: i64,
     /// Its first offset there.
-    pub(crate) start: i64,
+    pub start: i64,
 }
 
 /// All that are open on any partition of the cluster.
-pub(crate) fn open(servers: &str) -> Result<Vec<Open>, String> {
+pub fn open(servers: &str) -> Result<Vec<Open>, String> {
     look_at(servers, |_| true)
 }
 
 /// Those of one topic.
-pub(crate) fn open_in(servers: &str, topic: &str) -> Result<Vec<Open>, String> {
+pub fn open_in(servers: &str, topic: &str) -> Result<Vec<Open>, String> {
     look_at(servers, |name| name == topic)
 }
 
@@ -52,7 +55,7 @@ fn look_at(servers: &str, wanted: impl Fn(&str) -> bool) -> Result<Vec<Open>, St
 }
 
 /// Waits until none is open.
-pub(crate) fn none_open(servers: &str, patience: Duration) -> Result<(), String> {
+pub fn none_open(servers: &str, patience: Duration) -> Result<(), String> {
     let none = testbed::wait::until("no open transaction", patience, || match open(servers)? {
         open if open.is_empty() => Ok(()),
         open => Err(format!("{open:?}")),
@@ -98,7 +101,7 @@ fn led_by(broker: BrokerId, topic: &MetadataResponseTopic) -> Option<TopicReques
 
 /// Looks at this cluster when the process ends, and waits so long for the end of what is open. Handlers run in the reverse order of their registration: whoever stops the
 /// broker at the end registers before.
-pub(crate) fn watch(servers: &str, patience: Duration) {
+pub fn watch(servers: &str, patience: Duration) {
     let mut watched = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
     watched.push((servers.to_owned(), patience));
     at_exit();

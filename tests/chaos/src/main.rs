@@ -1,0 +1,138 @@
+//! `chaos`: the long runs. `chaos kills --kills 100` and `chaos schedules --schedules 200`; `make chaos` calls them.
+//!
+//! Exit codes: 0 our arm is exact and the control arm is not; 1 otherwise; 64 wrong usage.
+
+use std::process::ExitCode;
+
+use chaos::check::judge::Judgement;
+use chaos::fault::{Fault, plan};
+use chaos::instance::Program;
+use chaos::kills::{self, Wanted};
+use chaos::schedules::Network;
+use chaos::verdict::Verdict;
+use chaos::{Result, child, report};
+use clap::{Parser, Subcommand};
+use serde_json::json;
+use testbed::{Kafka, Testbed};
+
+/// Exit code for a wrong command line, as in sysexits.h.
+const USAGE: u8 = 64;
+
+/// Long runs of faults against the runtime on a real broker.
+#[derive(Debug, Parser)]
+#[command(disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// What is done, to whom and when; each run prints its own.
+    #[arg(long, global = true)]
+    seed: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// kill -9 of instances under load, with stops, full disks, clock steps and restarts of the broker between them.
+    Kills {
+        /// How many kills.
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+        kills: u32,
+        /// Events per second.
+        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+        rate: u64,
+        /// Nothing but kills.
+        #[arg(long)]
+        only_kills: bool,
+    },
+    /// Requests that are delayed, cut, lost, refused and reordered, by one seed after the other.
+    Schedules {
+        /// How many seeds.
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+        schedules: u32,
+    },
+}
+
+fn main() -> ExitCode {
+    child::become_one();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Nothing to be done if the terminal is gone.
+            _ = error.print();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    let seed = arguments.seed;
+    let done = match arguments.command {
+        Command::Kills { kills, rate, only_kills } => {
+            run_kills(seed.unwrap_or_else(|| fastrand::u64(..u64::from(u32::MAX))), kills, rate, only_kills)
+        }
+        Command::Schedules { schedules } => run_schedules(seed.unwrap_or(1), schedules),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("chaos: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run_kills(seed: u64, kills: u32, rate: u64, only_kills: bool) -> Result<ExitCode> {
+    const OTHERS: [Fault; 5] = [Fault::Stop, Fault::ClockStep, Fault::Broker, Fault::FullDisk, Fault::Stop];
+    let others: &[Fault] = if only_kills { &[] } else { &OTHERS };
+    let kafka = Kafka::builder()?.property("group.min.session.timeout.ms", "1000");
+    let bed = Testbed::builder().kafka_with(kafka).start()?;
+    let kafka = bed.kafka()?;
+    let program = Program::default();
+    let (control, control_kills) = kills::control(kafka, &program, seed)?;
+    println!("control arm: {} findings after {control_kills} kills", control.total());
+    let wanted = Wanted { seed, plan: plan(seed, kills, others), rate, program };
+    let outcome = kills::run(kafka, &wanted)?;
+    let verdict = Verdict { runs: ("kills", kills), judgement: outcome.judgement.clone(), control };
+    let is_kill = |fault: Fault| fault.kills() > 0;
+    let detail = json!({
+        "seed": seed,
+        "kills": kills,
+        "events_per_second": rate,
+        "faults": outcome.diary.counts(),
+        "recovery_by_fault": outcome.all_committed(),
+        "exits": outcome.exits,
+        "quarantined": outcome.quarantined,
+        "control_kills": control_kills,
+        "verdict": verdict.json(),
+        "diary": outcome.diary.json(),
+    });
+    report::write("kill", outcome.first_committed(is_kill), detail)?;
+    println!("faults: {:?}", outcome.diary.counts());
+    println!("first new committed record after a kill: {}", outcome.first_committed(is_kill));
+    Ok(verdict.print())
+}
+
+fn run_schedules(first: u64, schedules: u32) -> Result<ExitCode> {
+    let network = Network::start()?;
+    let (control, control_schedules) = network.control(first)?;
+    let (mut judgement, mut faults, mut requests) = (Judgement::default(), std::collections::BTreeMap::new(), 0);
+    let mut failed = Vec::new();
+    for seed in first..first + u64::from(schedules) {
+        let outcome = network.schedule(seed).map_err(|error| format!("seed {seed}: {error}"))?;
+        let done: u64 = outcome.faults.values().sum();
+        println!(
+            "seed {seed}: {} findings after {done} faults in {} requests",
+            outcome.judgement.findings.total(),
+            outcome.requests
+        );
+        if !outcome.judgement.findings.is_clean() {
+            failed.push(seed);
+        }
+        judgement.add(outcome.judgement);
+        outcome.faults.into_iter().for_each(|(name, count)| *faults.entry(name).or_insert(0) += count);
+        requests += outcome.requests;
+    }
+    let verdict = Verdict { runs: ("schedules", schedules), judgement, control };
+    let detail = json!({
+        "first_seed": first,
+        "failed_seeds": failed,
+        "control_schedules": control_schedules,
+        "verdict": verdict.json(),
+    });
+    report::write("proxy", json!({ "schedules": schedules, "requests": requests, "faults": faults }), detail)?;
+    println!("faults: {faults:?} in {requests} requests");
+    Ok(verdict.print())
+}

@@ -1,0 +1,150 @@
+//! Exactness on a network that delays, cuts, loses, refuses and reorders requests, by a seed each.
+//!
+//! The broker is reached through the proxy only. A schedule is one seed: a ground of its own, the dice, an instance of both
+//! stages in this process, input that comes portion by portion, then the judgement.
+
+use std::collections::BTreeMap;
+
+use tempfile::TempDir;
+use testbed::{Kafka, Testbed};
+use tokio_util::sync::CancellationToken;
+
+use crate::application::{PATIENCE, tokio};
+use crate::check::Findings;
+use crate::check::judge::{Judgement, judge, judge_outputs};
+use crate::ground::Ground;
+use crate::load::Source;
+use crate::network::dice::{self, Dice};
+use crate::network::proxy::Proxy;
+use crate::positions::Positions;
+use crate::transactions;
+use crate::{Failure, Result};
+
+/// Few: a long run has hundreds of grounds.
+const PARTITIONS: i32 = 2;
+/// Events of a schedule.
+const EVENTS: u64 = 8_000;
+/// Events that come at a time, so that the input lasts for dozens of commits.
+const PORTION: u64 = 400;
+/// Events that may wait for their commit: while one portion is on the wire, the next is processed.
+const AHEAD: u64 = PORTION;
+/// Schedules within which the control arm must be caught.
+pub const CONTROL_SCHEDULES: u32 = 12;
+
+/// A broker behind a proxy.
+pub struct Network {
+    bed: Testbed,
+    proxy: Proxy<Dice>,
+}
+
+/// What a schedule has shown.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What the checker says.
+    pub judgement: Judgement,
+    /// What was done to requests of transactions.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Of how many.
+    pub requests: u64,
+}
+
+impl Network {
+    /// Starts the broker.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start() -> Result<Network> {
+        let proxy = Proxy::bind(Dice::default());
+        let advertised = format!("PLAINTEXT://{}", proxy.address());
+        let kafka = Kafka::builder()?.property("advertised.listeners", &advertised);
+        let kafka = kafka.property("group.min.session.timeout.ms", "1000");
+        let bed = Testbed::builder().kafka_with(kafka).start()?;
+        proxy.lead_to(bed.kafka()?.port());
+        Ok(Network { bed, proxy })
+    }
+
+    /// Where clients reach it.
+    pub fn address(&self) -> String {
+        self.proxy.address()
+    }
+
+    fn ground(&self, name: &str) -> Result<Ground> {
+        let ground = Ground::new(&self.proxy.address(), name, PARTITIONS);
+        ground.create()?;
+        Ok(ground)
+    }
+
+    /// Runs our arm under the faults of a seed.
+    ///
+    /// # Errors
+    /// It does not get on, or can't be judged.
+    pub fn schedule(&self, seed: u64) -> Result<Outcome> {
+        let (ground, directory) = (self.ground("schedule")?, TempDir::with_prefix("headrace-chaos-")?);
+        let (before, thrown) = (self.proxy.plan.done(), self.proxy.plan.thrown());
+        let state = directory.path().join("one");
+        let shutdown = CancellationToken::new();
+        dice::start(&self.proxy, seed);
+        let (own, own_state, told) = (ground.clone(), state.clone(), shutdown.clone());
+        let app = tokio().spawn(async move { own.run("one", &own_state, std::time::Duration::ZERO, told).await });
+        let trickled = trickle(&ground, seed);
+        self.proxy.plan.stop();
+        let produced = trickled.and_then(|produced| {
+            Positions::new(&ground)?
+                .wait_drained(|| if app.is_finished() { Err("it has ended".into()) } else { Ok(()) })?;
+            Ok(produced)
+        });
+        shutdown.cancel();
+        let ended = tokio().block_on(async { tokio::time::timeout(PATIENCE, app).await });
+        let produced = produced?;
+        ended???;
+        transactions::none_open(&ground.servers, transactions::PATIENCE)?;
+        let judgement = judge(&ground, self.bed.kafka()?, &produced, &[("one".to_owned(), state)])?;
+        ground.delete()?;
+        let mut faults = self.proxy.plan.done();
+        faults.iter_mut().for_each(|(name, count)| *count -= before.get(name).copied().unwrap_or(0));
+        faults.retain(|_, count| *count > 0);
+        Ok(Outcome { judgement, faults, requests: self.proxy.plan.thrown() - thrown })
+    }
+
+    /// Runs the control arm under the faults of one seed after the other, until the checker finds something. What it found,
+    /// and after how many schedules.
+    ///
+    /// # Errors
+    /// It does not get on.
+    pub fn control(&self, first: u64) -> Result<(Findings, u32)> {
+        for count in 1..=CONTROL_SCHEDULES {
+            let seed = first + u64::from(count) - 1;
+            let ground = self.ground("control")?;
+            let mut source = Source::new(&ground, seed)?;
+            source.send(EVENTS)?;
+            source.flush()?;
+            dice::start(&self.proxy, seed);
+            let ran = crate::naive::transactional::run(&ground, EVENTS);
+            self.proxy.plan.stop();
+            ran?;
+            let mut findings = judge_outputs(&ground, source.produced())?;
+            // It believes that all is committed; what the group has not, the next start would do once more.
+            let positions = Positions::new(&ground)?;
+            let missing: i64 = positions.ends()?[0].iter().sum::<i64>() - positions.committed()?[0].iter().sum::<i64>();
+            findings.duplicated += missing.unsigned_abs();
+            ground.delete()?;
+            println!("control arm, seed {seed}: {} findings", findings.total());
+            if !findings.is_clean() {
+                return Ok((findings, count));
+            }
+        }
+        Ok((Findings::default(), CONTROL_SCHEDULES))
+    }
+}
+
+/// Produces the events portion by portion, as they are committed.
+fn trickle(ground: &Ground, seed: u64) -> Result<Vec<u64>> {
+    let mut source = Source::new(ground, seed)?;
+    let positions = Positions::new(ground)?;
+    for sent in (0..EVENTS).step_by(usize::try_from(PORTION)?) {
+        source.send(PORTION)?;
+        source.flush()?;
+        positions.wait_events(sent.saturating_sub(AHEAD))?;
+    }
+    Ok::<_, Failure>(source.produced().to_vec())
+}
