@@ -14,3 +14,4 @@ mod running;
 mod start;
 mod stopped;
 pub(crate) mod support;
+mod watchdog;
