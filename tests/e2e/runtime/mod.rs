@@ -8,6 +8,7 @@ mod lifecycle;
 mod limits;
 mod operator;
 mod recreated;
+mod restoring;
 mod rights;
 mod running;
 mod start;

@@ -169,6 +169,7 @@ impl Bench {
             max_staged_bytes: 16 << 20,
             state_directory: directory.to_owned(),
             stores: StoreResources::new(store),
+            restore_bytes: 16 << 20,
             lanes: LaneOptions {
                 lanes: 1,
                 batch_requests: 100,
