@@ -85,13 +85,14 @@ impl RuntimeConfig {
         Ok(Telemetry::new(Metrics::new(self.metrics.partition_labels)?, health))
     }
 
-    /// Bytes that the parts with a bound take together: caches, and per stream thread the consumer's queue and two
+    /// Bytes that the parts with a bound take together: caches, restores, and per stream thread the consumer's queue and two
     /// journals (one transaction on the wire, one being filled; rule N-5). Saturates.
     pub fn planned_memory(&self) -> u64 {
         let staged = self.processing.max_staged.bytes().saturating_mul(2);
         let per_thread = self.memory.consumer_queue.bytes().saturating_add(staged);
         let threads = u64::from(self.processing.stream_threads).saturating_mul(per_thread);
-        self.state.block_cache.bytes().saturating_add(self.state.write_buffers.bytes()).saturating_add(threads)
+        let parts = [self.state.block_cache, self.state.write_buffers, self.memory.restore];
+        parts.into_iter().fold(threads, |sum, part| sum.saturating_add(part.bytes()))
     }
 }
 
@@ -241,6 +242,8 @@ pub struct MemoryConfig {
     pub budget: ByteSize,
     /// Fetched but not yet processed bytes per consumer (`queued.max.messages.kbytes`, rule R-4).
     pub consumer_queue: ByteSize,
+    /// Restores of all stream threads together: changelog records that are fetched, and what is collected for one write.
+    pub restore: ByteSize,
     /// Largest answer to one fetch (`fetch.max.bytes`).
     pub fetch_max: ByteSize,
     /// Largest part of an answer that is of one partition (`fetch.message.max.bytes`); a larger record still passes.

@@ -142,9 +142,9 @@ impl RuntimeConfig {
             "memory.budget",
             || {
                 format!(
-                    "{} is too little: block-cache {} + write-buffers {} + {} stream threads × (consumer-queue {} + 2 × \
-                     max-staged {}) = {} bytes",
-                    memory.budget, state.block_cache, state.write_buffers, processing.stream_threads,
+                    "{} is too little: block-cache {} + write-buffers {} + restore {} + {} stream threads × (consumer-queue \
+                     {} + 2 × max-staged {}) = {} bytes",
+                    memory.budget, state.block_cache, state.write_buffers, memory.restore, processing.stream_threads,
                     memory.consumer_queue, processing.max_staged, self.planned_memory(),
                 )
             },
@@ -153,6 +153,7 @@ impl RuntimeConfig {
         let mebibyte = 1 << 20;
         for (key, size) in [
             ("memory.consumer-queue", memory.consumer_queue),
+            ("memory.restore", memory.restore),
             ("processing.max-staged", processing.max_staged),
             ("state.write-buffers", state.write_buffers),
         ] {

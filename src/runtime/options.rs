@@ -41,6 +41,9 @@ pub struct Options {
     pub state_directory: PathBuf,
     /// Memory of the stores, shared by all tasks.
     pub stores: StoreResources,
+    /// Memory of all restores together, in bytes: one half for what is fetched, the other for what is written at once
+    /// (rule R-25).
+    pub restore_bytes: usize,
     /// Lanes of the external sinks.
     pub lanes: LaneOptions,
     /// SIGTERM to exit at most (rule R-16).

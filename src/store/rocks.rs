@@ -161,14 +161,6 @@ impl Rocks {
         Ok(Base::Rocks { iterator, failed: Box::new(|error| self.refused(error)) })
     }
 
-    /// Whether the store holds no key.
-    pub(super) fn is_empty(&self, family: &str) -> Result<bool, StoreError> {
-        let mut iterator = self.db.raw_iterator_cf(self.family(family)?);
-        iterator.seek_to_first();
-        iterator.status().map_err(|error| self.refused(error))?;
-        Ok(!iterator.valid())
-    }
-
     pub(super) fn set_options(&self, family: &str, options: &[(&str, &str)]) -> Result<(), StoreError> {
         self.db.set_options_cf(self.family(family)?, options).map_err(|error| self.refused(error))
     }

@@ -20,7 +20,7 @@ use super::lock::TaskLock;
 use super::meta::{Commit, Meta};
 use super::options::StoreResources;
 use super::range::{Base, Bounds, RangeScan, after_prefix};
-use super::restore::Bulk;
+use super::restore::Restore;
 use super::rocks::Rocks;
 use super::spec::{StoreIndex, StoreKind, StoreSpec};
 use super::table::Table;
@@ -36,8 +36,8 @@ pub(super) struct Slot {
     pub(super) spec: StoreSpec,
     /// The data of a store in memory; `None` if it is in RocksDB.
     pub(super) memory: Option<MemoryStore>,
-    /// A bulk restore under way.
-    pub(super) bulk: Option<Bulk>,
+    /// A restore under way.
+    pub(super) restore: Option<Restore>,
 }
 
 /// A committed transaction on its way into the database.
@@ -100,7 +100,7 @@ impl TaskState {
         let mut slots: Vec<Option<Slot>> = (0..count).map(|_| None).collect();
         for spec in specs {
             let memory = (spec.kind == StoreKind::Memory).then(MemoryStore::new);
-            slots[spec.index.0] = Some(Slot { spec: spec.clone(), memory, bulk: None });
+            slots[spec.index.0] = Some(Slot { spec: spec.clone(), memory, restore: None });
         }
         let on_disk = |slot: &Option<Slot>| Some(slot.as_ref().filter(|slot| slot.memory.is_none())?.spec.name.clone());
         TaskState {
@@ -169,7 +169,7 @@ impl TaskState {
 
     /// Stages a write; `None` deletes.
     pub fn write(&mut self, store: StoreIndex, key: &[u8], value: Option<&[u8]>) {
-        debug_assert!(self.slot(store).bulk.is_none(), "a store that is being restored can't be written");
+        debug_assert!(self.slot(store).restore.is_none(), "a store that is being restored can't be written");
         let place = self.table.find_again(store, key);
         let write = self.current.next_id();
         self.current.push(store, key, value, place.and_then(|place| self.table.staged(place)));

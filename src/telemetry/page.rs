@@ -97,10 +97,11 @@ fn tasks(page: &mut String, telemetry: &Telemetry, now: SystemTime) {
         page.push_str("<p class=quiet>none</p>\n");
         return;
     }
-    page.push_str("<table><tr><th>task<th>state<th>for<th>to restore</tr>\n");
+    page.push_str("<table><tr><th>task<th>state<th>for<th>restore</tr>\n");
     for view in tasks {
         let (state, since) = (view.state.name(), age(view.since, now));
-        let _ = writeln!(page, "<tr><td>{}<td>{state}<td>{since}<td>{}</tr>", view.task, view.remaining);
+        let restore = view.restore.map_or_else(String::new, |progress| progress.text());
+        let _ = writeln!(page, "<tr><td>{}<td>{state}<td>{since}<td>{restore}</tr>", view.task);
     }
     page.push_str("</table>\n");
 }

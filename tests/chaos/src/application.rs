@@ -58,6 +58,7 @@ pub fn options(settings: Settings, partitions: i32, directory: &Path) -> Options
         max_staged_bytes: 16 << 20,
         state_directory: directory.to_owned(),
         stores: StoreResources::new(store),
+        restore_bytes: 16 << 20,
         lanes: LaneOptions {
             lanes: 1,
             batch_requests: 100,

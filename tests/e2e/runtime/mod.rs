@@ -9,6 +9,7 @@ mod limits;
 mod operator;
 mod punctuators;
 mod recreated;
+mod restoring;
 mod rights;
 mod running;
 mod start;
