@@ -30,7 +30,7 @@ pub struct ChangelogReader {
 }
 
 /// The default would log each failed connection as an error, apart from the events that say who is away.
-struct Quiet;
+pub(super) struct Quiet;
 
 impl ClientContext for Quiet {
     fn error(&self, error: KafkaError, reason: &str) {

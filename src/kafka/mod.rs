@@ -7,6 +7,7 @@
 
 mod admin;
 mod anew;
+mod bulletin;
 mod changelog;
 mod consumer;
 mod ends;
@@ -21,6 +22,7 @@ mod settings;
 mod transaction;
 
 pub use admin::{Admin, TopicState, TopicWanted};
+pub use bulletin::{Bulletin, Posting};
 pub use changelog::{Bounds, ChangelogReader};
 pub use consumer::{GroupConsumer, KafkaFailure};
 pub use ends::EndOffsets;

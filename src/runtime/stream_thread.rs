@@ -210,6 +210,7 @@ impl StreamThread {
         if !self.unopened.is_empty() {
             return self.open_assigned();
         }
+        self.show_tasks();
         self.look_for_kafka();
         self.wake_rested()?;
         let idle = self.look_at_sealed(Duration::ZERO)?;

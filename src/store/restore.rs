@@ -49,6 +49,8 @@ impl TaskState {
         next: Offset,
     ) -> Result<(), StoreError> {
         assert!(self.is_clean(), "a restore under staged writes");
+        // From here on data is ahead of the input positions beside it.
+        self.withdraw();
         self.finish_applying()?;
         self.table.clear();
         let (Some(Some(slot)), rocks) = (self.slots.get_mut(store.0), &self.rocks) else {

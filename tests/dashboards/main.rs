@@ -32,6 +32,7 @@ const EMPTY_WHEN_HEALTHY: &[(&str, &str)] = &[
     ("outcome=\"refused\"", "Redis refuses nothing"),
     ("headrace_wire_disconnects_total", "no connection ends"),
     ("headrace_restore_remaining_records", "the state is new, nothing is restored"),
+    ("headrace_quer", "nobody asks the stores"),
     ("headrace_partition_gap_seconds", "the runtime does not measure it yet"),
     ("headrace_rebalance_seconds", "no rebalance within the last seconds"),
 ];

@@ -12,9 +12,12 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::message::Message as _;
 use rdkafka::producer::{BaseProducer, BaseRecord};
 
+use super::serving::serve;
 use super::support::{Bench, PATIENCE, SESSION, tokio};
 
 const KIND: &str = "HEADRACE_E2E_KIND";
+/// Where a child answers queries; without it, it doesn't.
+const PORT: &str = "HEADRACE_E2E_PORT";
 /// What a record takes in a child, so that a kill meets it at work.
 const PACE: Duration = Duration::from_micros(50);
 
@@ -42,7 +45,25 @@ pub(crate) struct Process(Child);
 
 impl Process {
     pub(crate) fn start(bench: &Bench, kind: Kind, instance: &str, directory: &Path, commit: Duration) -> Self {
+        Self::start_with(bench, kind, instance, directory, commit, &[])
+    }
+
+    /// Exactly-once, and answers queries on this port.
+    pub(crate) fn serving(bench: &Bench, instance: &str, directory: &Path, port: u16) -> Self {
+        let port = [(PORT, port.to_string())];
+        Self::start_with(bench, Kind::ExactlyOnce, instance, directory, Duration::from_millis(50), &port)
+    }
+
+    fn start_with(
+        bench: &Bench,
+        kind: Kind,
+        instance: &str,
+        directory: &Path,
+        commit: Duration,
+        more: &[(&str, String)],
+    ) -> Self {
         let child = Command::new(std::env::current_exe().expect("own path"))
+            .envs(more.iter().map(|(name, value)| (*name, value.as_str())))
             .args(["runtime::child::the_child_itself", "--exact", "--nocapture"])
             .env(KIND, kind.name())
             .env("HEADRACE_E2E_SERVERS", &bench.servers)
@@ -98,7 +119,10 @@ fn the_child_itself() {
     if kind == Kind::AtLeastOnce.name() {
         options.guarantee = Guarantee::AtLeastOnce;
     }
-    let app = headrace::runtime::App::new(bench.topology(PACE, true), options);
+    let topology = bench.topology(PACE, true);
+    let port = std::env::var(PORT).ok().map(|port| port.parse().expect("a port"));
+    let _pages = port.map(|port| serve(&topology, &mut options, port));
+    let app = headrace::runtime::App::new(topology, options);
     tokio().block_on(app.run(Default::default())).expect("ran");
 }
 

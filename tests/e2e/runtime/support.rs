@@ -182,6 +182,7 @@ impl Bench {
             topic_replication: 1,
             schemas: Default::default(),
             telemetry: Telemetry::new(Metrics::new(true).expect("metrics"), Health::new(PATIENCE)),
+            queries: None,
         }
     }
 
