@@ -57,6 +57,7 @@ pub(super) fn from_config(
         topic_replication: i32::from(config.internal_topics.replication),
         schemas: Arc::new(Schemas::default()),
         telemetry,
+        queries: None,
     })
 }
 

@@ -56,12 +56,7 @@ pub struct RuntimeConfig {
 impl RuntimeConfig {
     /// `instance-id`, or the host's name where it isn't set, or `"localhost"` where the host has none.
     pub fn instance(&self) -> String {
-        let host = || {
-            let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-            let name = if name.trim().is_empty() { std::env::var("HOSTNAME").unwrap_or_default() } else { name };
-            if name.trim().is_empty() { "localhost".to_owned() } else { name.trim().to_owned() }
-        };
-        self.instance_id.clone().unwrap_or_else(host)
+        self.instance_id.clone().unwrap_or_else(host_name)
     }
 
     /// Starts the log as `[log]` says. Once in a process.
@@ -94,6 +89,12 @@ impl RuntimeConfig {
         let parts = [self.state.block_cache, self.state.write_buffers, self.memory.restore];
         parts.into_iter().fold(threads, |sum, part| sum.saturating_add(part.bytes()))
     }
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = if name.trim().is_empty() { std::env::var("HOSTNAME").unwrap_or_default() } else { name };
+    if name.trim().is_empty() { "localhost".to_owned() } else { name.trim().to_owned() }
 }
 
 /// Where a partition without a committed offset is read from.
@@ -256,14 +257,34 @@ pub struct MemoryConfig {
 pub struct HttpConfig {
     /// Address and port; port 0 takes a free one, which the log names.
     pub listen: SocketAddr,
+    /// `host:port` at which other instances reach this one; from `listen` if not set. Ask
+    /// [`advertised`](Self::advertised) for it.
+    pub advertised: Option<String>,
     /// Bearer token for requests that change something; without one these are refused.
     pub token: Option<Secret>,
+    /// Bearer token for `/state`, which shows what the stores hold; without one whoever reaches the port may read.
+    pub state_token: Option<Secret>,
 }
 
 impl HttpConfig {
     /// The token as the server wants it.
     pub fn bearer(&self) -> Option<Bearer> {
         self.token.as_ref().map(|token| Bearer::new(token.reveal()))
+    }
+
+    /// The token for `/state`, the same way.
+    pub fn state_bearer(&self) -> Option<Bearer> {
+        self.state_token.as_ref().map(|token| Bearer::new(token.reveal()))
+    }
+
+    /// Where other instances reach a server that listens at this address: `advertised`, or the address itself, or the
+    /// host's name where it listens everywhere.
+    pub fn advertised(&self, listens: SocketAddr) -> String {
+        let own = || match listens.ip().is_unspecified() {
+            true => format!("{}:{}", host_name(), listens.port()),
+            false => listens.to_string(),
+        };
+        self.advertised.clone().unwrap_or_else(own)
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod admin;
 mod anew;
+mod bulletin;
 mod calls;
 mod changelog;
 mod consumer;
@@ -24,6 +25,7 @@ mod settings;
 mod transaction;
 
 pub use admin::{Admin, TopicState, TopicWanted};
+pub use bulletin::{Bulletin, Posting};
 pub use calls::Calls;
 pub use changelog::{Bounds, ChangelogReader, open_transaction};
 pub use consumer::{GroupConsumer, KafkaFailure};

@@ -12,6 +12,7 @@ use crate::store::StoreResources;
 use crate::telemetry::Telemetry;
 
 use super::implementation::Implementations;
+use super::queries::Queries;
 
 /// The processing guarantee.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,4 +61,6 @@ pub struct Options {
     pub schemas: Arc<Schemas>,
     /// Metrics, health and events of this process.
     pub telemetry: Telemetry,
+    /// Who answers queries of the stores; `None` where nobody asks.
+    pub queries: Option<Queries>,
 }

@@ -203,6 +203,7 @@ impl StreamThread {
             return self.rebalance(rebalance);
         }
         self.take_restored()?;
+        self.show_tasks();
         self.look_for_kafka();
         self.wake_rested()?;
         let idle = self.look_at_sealed(Duration::ZERO)?;

@@ -101,6 +101,8 @@ impl TaskState {
     /// If writes are staged: a restore comes before processing.
     pub fn begin_restore(&mut self, store: StoreIndex, remaining: u64, batch_bytes: usize) -> Result<bool, StoreError> {
         assert!(self.is_clean(), "a restore under staged writes");
+        // From here on data is ahead of the input positions beside it.
+        self.withdraw();
         self.finish_applying()?;
         self.table.clear();
         let name = self.slot(store).spec.name.clone();

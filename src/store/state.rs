@@ -24,6 +24,7 @@ use super::restore::Restore;
 use super::rocks::Rocks;
 use super::spec::{StoreIndex, StoreKind, StoreSpec};
 use super::table::Table;
+use super::view::View;
 use super::writer::{Batch, Done, Writer};
 use crate::position::{Offset, TopicPartition};
 use crate::record::Timestamp;
@@ -66,6 +67,8 @@ pub struct TaskState {
     spare: Vec<Journal>,
     /// Stores whose bulk restore is over but not yet compacted.
     pub(super) settling: Vec<StoreIndex>,
+    /// What readers on other threads have.
+    pub(super) view: Option<View>,
     /// Buffers of the typed layer.
     pub(super) scratch: (Vec<u8>, Vec<u8>),
     /// Declared last: released after the database is closed.
@@ -115,6 +118,7 @@ impl TaskState {
             applying: None,
             spare: Vec::new(),
             settling: Vec::new(),
+            view: None,
             scratch: Default::default(),
             _lock: lock,
         }
@@ -450,6 +454,7 @@ pub(super) fn apply(memory: &mut MemoryStore, key: &[u8], value: Option<&[u8]>) 
 impl Drop for TaskState {
     /// The directory's lock is released when nothing is being written any more.
     fn drop(&mut self) {
+        self.withdraw();
         if let Err(error) = self.finish_applying() {
             tracing::warn!(target: "headrace::store", %error, "the last commit of a dropped task: it will be replayed");
         }

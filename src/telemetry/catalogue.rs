@@ -171,6 +171,10 @@ catalogue! {
         "Connections of the native client that ended while they were needed: closed, timed-out, protocol, authentication." NO_BUCKETS;
     wire_throttled: SecondsCounters<0> = "headrace_wire_throttled_seconds_total" ("seconds") []
         "Time for which brokers told the native client to send nothing, because of quotas." NO_BUCKETS;
+    queries: Counters<1> = "headrace_queries_total" ("") ["outcome"]
+        "Queries of the stores over HTTP, by outcome: found, scanned, absent, or why there was no answer." NO_BUCKETS;
+    query: Histograms<0> = "headrace_query_seconds" ("seconds") []
+        "Time of a query of the stores, the wait for its min-position and other instances' answers included." STEPS;
     log_suppressed: Counters<1> = "headrace_log_suppressed_total" ("") ["event"]
         "Log lines that were held back because of their number." NO_BUCKETS;
 }

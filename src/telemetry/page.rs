@@ -38,6 +38,7 @@ pub(super) fn render(site: &Site, telemetry: &Telemetry) -> String {
     figures(&mut page, telemetry);
     tasks(&mut page, telemetry, now);
     dependencies(&mut page, telemetry, now);
+    stores(&mut page, site);
     page.push_str(
         "<h2>Look further</h2>\n<p><a href=healthz>healthz</a> · <a href=readyz>readyz</a> · <a href=startupz>startupz</a> \
          · <a href=metrics>metrics</a> · topology as <a href=\"topology?format=json\">json</a>, \
@@ -123,6 +124,18 @@ fn dependencies(page: &mut String, telemetry: &Telemetry, now: SystemTime) {
         let _ = writeln!(page, "<tr><td>{name}<td class={class}>{state}<td>{since}</tr>");
     }
     page.push_str("</table>\n");
+}
+
+/// The stores, each with a link to its first entries.
+fn stores(page: &mut String, site: &Site) {
+    if site.stores.is_empty() {
+        return;
+    }
+    page.push_str("<h2>Stores</h2>\n<p><a href=state>all of them</a>");
+    for name in site.stores.iter().map(|name| escape(name)) {
+        let _ = write!(page, " · <a href=\"state/{name}\">{name}</a>");
+    }
+    page.push_str("</p>\n");
 }
 
 /// Whole seconds from then to now, for people.

@@ -72,6 +72,7 @@ pub fn options(settings: Settings, partitions: i32, directory: &Path) -> Options
         topic_replication: 1,
         schemas: Default::default(),
         telemetry: Telemetry::new(Metrics::new(true).expect("metrics"), Health::new(PATIENCE)),
+        queries: None,
     }
 }
 
