@@ -3,6 +3,7 @@
 //! Offsets and partitions are types of their own, so that the two integers can't be swapped across modules.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 /// A partition's number.
@@ -85,6 +86,17 @@ impl fmt::Display for TopicPartition {
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}@{}", self.topic, self.partition, self.offset)
+    }
+}
+
+/// A task's name as [`Display`](fmt::Display) writes it; the error says nothing, since who reads it knows the text.
+impl FromStr for TaskId {
+    type Err = ();
+
+    fn from_str(name: &str) -> Result<Self, ()> {
+        let (sub_topology, partition) = name.split_once('_').ok_or(())?;
+        let partition = Partition(partition.parse().map_err(drop)?);
+        Ok(TaskId { sub_topology: sub_topology.parse().map_err(drop)?, partition })
     }
 }
 

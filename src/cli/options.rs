@@ -43,6 +43,7 @@ pub(super) fn from_config(
         max_staged_bytes: size(processing.max_staged),
         state_directory: config.state.directory.clone(),
         stores: StoreResources::new(store),
+        restore_bytes: size(config.memory.restore),
         lanes: LaneOptions {
             lanes: usize::from(config.external.lanes.max(1)),
             batch_requests: config.external.batch.max(1) as usize,
@@ -56,6 +57,7 @@ pub(super) fn from_config(
         topic_replication: i32::from(config.internal_topics.replication),
         schemas: Arc::new(Schemas::default()),
         telemetry,
+        queries: None,
     })
 }
 

@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::RuntimeConfig;
 use crate::error::{Dependency, FatalError};
-use crate::runtime::App;
+use crate::runtime::{App, Queries};
+use crate::store::StoreKind;
 use crate::telemetry::{HttpServer, Site, Telemetry, TopologyDescription};
 use crate::topology::{Format, Topology};
 
@@ -29,7 +30,7 @@ pub(super) fn run(name: &'static str, config: &RuntimeConfig, topology: Topology
     config.init_log()?;
     allocator::bound_arenas(config.processing.stream_threads);
     let telemetry = config.telemetry()?;
-    let options = options::from_config(config, &topology, telemetry.clone())?;
+    let mut options = options::from_config(config, &topology, telemetry.clone())?;
     let version = env!("CARGO_PKG_VERSION");
     telemetry.starting(name, version, &config.application_id, &config.instance());
     expect_dependencies(&telemetry, &topology, options.registry.is_some());
@@ -40,6 +41,9 @@ pub(super) fn run(name: &'static str, config: &RuntimeConfig, topology: Topology
         let shutdown = CancellationToken::new();
         let server = HttpServer::bind(config.http.listen, site, telemetry.clone()).await?;
         tracing::info!(target: "headrace", address = %server.address(), "status page at http://{}/", server.address());
+        let queries = Queries::new(&topology, &options, config.http.advertised(server.address()))?;
+        let server = server.waiting(queries.routes(), Queries::LONGEST, config.http.state_bearer());
+        options.queries = Some(queries);
         let pages = CancellationToken::new();
         let serving = tokio::spawn(server.run(pages.clone()));
         stop_on_signals(shutdown.clone(), telemetry.clone(), deadline)?;
@@ -128,5 +132,12 @@ fn site(name: &str, version: &str, config: &RuntimeConfig, topology: &Topology) 
             dot: describe(Format::Dot),
             json: describe(Format::Json),
         },
+        stores: queryable(topology),
     }
+}
+
+/// The stores that `/state` answers for.
+fn queryable(topology: &Topology) -> Vec<String> {
+    let on_disk = topology.stores().iter().filter(|store| store.spec.kind == StoreKind::Rocks);
+    on_disk.map(|store| store.spec.name.clone()).collect()
 }

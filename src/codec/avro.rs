@@ -19,7 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::json::short_type_name;
 use super::schemas::{ParsedSchema, read, write};
-use super::{Binding, Codec, DecodeError, EncodeError, Limits, framing};
+use super::{Binding, Codec, DecodeError, EncodeError, Limits, framing, shown};
 
 /// A type whose Avro schema is a file of the repository.
 ///
@@ -138,6 +138,14 @@ where
         writer.layout.check(datum, &self.limits)?;
         read_datum(own, &writer, datum)
             .map_err(|error| DecodeError::Malformed(format!("{}: {}", short_type_name::<T>(), describe(&error))))
+    }
+
+    fn to_json(&self, bytes: &[u8]) -> Result<String, DecodeError> {
+        shown::render(&self.decode(Some(bytes))?)
+    }
+
+    fn encode_text(&self, text: &str, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        self.encode(&shown::parse::<T>(text)?, out)
     }
 }
 

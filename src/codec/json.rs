@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Codec, DecodeError, EncodeError, Limits};
+use super::{Codec, DecodeError, EncodeError, Limits, shown};
 
 /// See [`json`].
 pub struct Json<T> {
@@ -63,6 +63,14 @@ where
         self.limits.check_len(bytes)?;
         self.limits.check_json_depth(bytes)?;
         serde_json::from_slice(bytes).map_err(|error| DecodeError::Malformed(describe(&error, short_type_name::<T>())))
+    }
+
+    fn to_json(&self, bytes: &[u8]) -> Result<String, DecodeError> {
+        shown::render(&self.decode(Some(bytes))?)
+    }
+
+    fn encode_text(&self, text: &str, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        self.encode(&shown::parse::<T>(text)?, out)
     }
 }
 

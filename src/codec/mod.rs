@@ -21,6 +21,7 @@ mod nullable;
 mod raw;
 pub mod registry;
 mod schemas;
+mod shown;
 mod text;
 
 pub use avro::{Avro, AvroSchema, avro};
@@ -29,6 +30,7 @@ pub use limits::Limits;
 pub use nullable::{Nullable, nullable};
 pub use raw::{Raw, Text, raw, text};
 pub use schemas::{Lookup, MAX_KNOWN, MAX_UNKNOWN, ParsedSchema, SchemaError, SchemaId, Schemas};
+pub use shown::Shown;
 
 /// Why bytes are not a value.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +113,22 @@ pub trait Codec<T>: Debug + Send + Sync + 'static {
     fn decode_into(&self, bytes: Option<&[u8]>, value: &mut T) -> Result<(), DecodeError> {
         *value = self.decode(bytes)?;
         Ok(())
+    }
+
+    /// The value of these bytes as JSON, for interactive queries. What has no text of its own is `{"base64":"…"}`.
+    fn to_json(&self, bytes: &[u8]) -> Result<String, DecodeError> {
+        Ok(shown::base64(bytes))
+    }
+
+    /// Appends the bytes of a value that is given as text: a text as it is, everything else as JSON.
+    fn encode_text(&self, _text: &str, _out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let reason = format!("{} has no text; give its bytes, as key-base64 or key-hex", self.name());
+        Err(EncodeError::Malformed(reason))
+    }
+
+    /// Whether a text's bytes are the value's.
+    fn is_text(&self) -> bool {
+        false
     }
 }
 

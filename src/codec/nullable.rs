@@ -52,4 +52,16 @@ where
         *value = self.decode(bytes)?;
         Ok(())
     }
+
+    fn to_json(&self, bytes: &[u8]) -> Result<String, DecodeError> {
+        self.0.to_json(bytes)
+    }
+
+    fn encode_text(&self, text: &str, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        self.0.encode_text(text, out)
+    }
+
+    fn is_text(&self) -> bool {
+        self.0.is_text()
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Why: dead letters, pass-through topologies and plain string keys have no schema.
 
-use super::{Codec, DecodeError, EncodeError};
+use super::{Codec, DecodeError, EncodeError, shown};
 
 /// See [`raw`].
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +61,19 @@ impl Codec<String> for Text {
         value.clear();
         value.push_str(checked(bytes)?);
         Ok(())
+    }
+
+    fn to_json(&self, bytes: &[u8]) -> Result<String, DecodeError> {
+        shown::render(&checked(Some(bytes))?)
+    }
+
+    fn encode_text(&self, text: &str, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        out.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+
+    fn is_text(&self) -> bool {
+        true
     }
 }
 

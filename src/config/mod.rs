@@ -33,4 +33,5 @@ pub use runtime::{
     InternalTopicsConfig, LogConfig, LogFormat, MemoryConfig, MetricsConfig, ProcessingConfig, RUNTIME_DEFAULTS,
     RuntimeConfig, SchemaRegistryConfig, ShutdownConfig, Start, StateConfig,
 };
+pub(crate) use validate::is_address;
 pub use value::{ByteSize, Secret, Span};

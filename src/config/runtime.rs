@@ -56,12 +56,7 @@ pub struct RuntimeConfig {
 impl RuntimeConfig {
     /// `instance-id`, or the host's name where it isn't set, or `"localhost"` where the host has none.
     pub fn instance(&self) -> String {
-        let host = || {
-            let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-            let name = if name.trim().is_empty() { std::env::var("HOSTNAME").unwrap_or_default() } else { name };
-            if name.trim().is_empty() { "localhost".to_owned() } else { name.trim().to_owned() }
-        };
-        self.instance_id.clone().unwrap_or_else(host)
+        self.instance_id.clone().unwrap_or_else(host_name)
     }
 
     /// Starts the log as `[log]` says. Once in a process.
@@ -85,14 +80,21 @@ impl RuntimeConfig {
         Ok(Telemetry::new(Metrics::new(self.metrics.partition_labels)?, health))
     }
 
-    /// Bytes that the parts with a bound take together: caches, and per stream thread the consumer's queue and two
+    /// Bytes that the parts with a bound take together: caches, restores, and per stream thread the consumer's queue and two
     /// journals (one transaction on the wire, one being filled; rule N-5). Saturates.
     pub fn planned_memory(&self) -> u64 {
         let staged = self.processing.max_staged.bytes().saturating_mul(2);
         let per_thread = self.memory.consumer_queue.bytes().saturating_add(staged);
         let threads = u64::from(self.processing.stream_threads).saturating_mul(per_thread);
-        self.state.block_cache.bytes().saturating_add(self.state.write_buffers.bytes()).saturating_add(threads)
+        let parts = [self.state.block_cache, self.state.write_buffers, self.memory.restore];
+        parts.into_iter().fold(threads, |sum, part| sum.saturating_add(part.bytes()))
     }
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = if name.trim().is_empty() { std::env::var("HOSTNAME").unwrap_or_default() } else { name };
+    if name.trim().is_empty() { "localhost".to_owned() } else { name.trim().to_owned() }
 }
 
 /// Where a partition without a committed offset is read from.
@@ -241,6 +243,8 @@ pub struct MemoryConfig {
     pub budget: ByteSize,
     /// Fetched but not yet processed bytes per consumer (`queued.max.messages.kbytes`, rule R-4).
     pub consumer_queue: ByteSize,
+    /// Restores of all stream threads together: changelog records that are fetched, and what is collected for one write.
+    pub restore: ByteSize,
     /// Largest answer to one fetch (`fetch.max.bytes`).
     pub fetch_max: ByteSize,
     /// Largest part of an answer that is of one partition (`fetch.message.max.bytes`); a larger record still passes.
@@ -253,14 +257,34 @@ pub struct MemoryConfig {
 pub struct HttpConfig {
     /// Address and port; port 0 takes a free one, which the log names.
     pub listen: SocketAddr,
+    /// `host:port` at which other instances reach this one; from `listen` if not set. Ask
+    /// [`advertised`](Self::advertised) for it.
+    pub advertised: Option<String>,
     /// Bearer token for requests that change something; without one these are refused.
     pub token: Option<Secret>,
+    /// Bearer token for `/state`, which shows what the stores hold; without one whoever reaches the port may read.
+    pub state_token: Option<Secret>,
 }
 
 impl HttpConfig {
     /// The token as the server wants it.
     pub fn bearer(&self) -> Option<Bearer> {
         self.token.as_ref().map(|token| Bearer::new(token.reveal()))
+    }
+
+    /// The token for `/state`, the same way.
+    pub fn state_bearer(&self) -> Option<Bearer> {
+        self.state_token.as_ref().map(|token| Bearer::new(token.reveal()))
+    }
+
+    /// Where other instances reach a server that listens at this address: `advertised`, or the address itself, or the
+    /// host's name where it listens everywhere.
+    pub fn advertised(&self, listens: SocketAddr) -> String {
+        let own = || match listens.ip().is_unspecified() {
+            true => format!("{}:{}", host_name(), listens.port()),
+            false => listens.to_string(),
+        };
+        self.advertised.clone().unwrap_or_else(own)
     }
 }
 

@@ -313,8 +313,21 @@ fn rules_between_keys_name_both_and_the_reason() {
     assert!(login.contains("kafka.sasl-password: is needed for kafka.security-protocol = \"sasl-ssl\""), "{login}");
     let leak = refused("[schema-registry]\nurl = 'http://user:canary@host'\n", &[], &[]);
     assert!(leak.contains("holds a user or a password") && !leak.contains("canary"), "{leak}");
+    let address = refused("[http]\nadvertised = 'http://host:1'\n", &[], &[]);
+    assert!(address.contains("FILE:2: http.advertised: `http://host:1` is no host:port"), "{address}");
     let filter = refused("[log]\nfilter = 'info,=,='\n", &[], &[]);
     assert!(filter.contains("FILE:2: log.filter: `info,=,=` is not a filter"), "{filter}");
+}
+
+#[test]
+fn the_advertised_address_is_the_configured_one_or_where_the_server_listens() {
+    let http = |file: &str| load(file, &[("HEADRACE__HTTP__STATE_TOKEN", "canary")], &[]).runtime.http;
+    let listens = "127.0.0.1:7".parse().unwrap();
+    assert_eq!(http("").advertised(listens), "127.0.0.1:7");
+    assert_eq!(http("[http]\nadvertised = 'host-1.local:9'\n").advertised(listens), "host-1.local:9");
+    let everywhere = http("").advertised("0.0.0.0:7".parse().unwrap());
+    assert!(everywhere.ends_with(":7") && !everywhere.starts_with("0.0.0.0"), "{everywhere}");
+    assert!(http("").state_bearer().is_some() && http("").bearer().is_none(), "one token is not the other");
 }
 
 #[test]

@@ -30,6 +30,7 @@ impl RuntimeConfig {
         self.validate_times(&mut rules);
         self.validate_memory(&mut rules);
         self.validate_kafka(&mut rules);
+        self.validate_http(&mut rules);
         self.validate_registry(&mut rules);
         rules.check(
             log_filter(&self.log.filter).is_ok(),
@@ -142,9 +143,9 @@ impl RuntimeConfig {
             "memory.budget",
             || {
                 format!(
-                    "{} is too little: block-cache {} + write-buffers {} + {} stream threads × (consumer-queue {} + 2 × \
-                     max-staged {}) = {} bytes",
-                    memory.budget, state.block_cache, state.write_buffers, processing.stream_threads,
+                    "{} is too little: block-cache {} + write-buffers {} + restore {} + {} stream threads × (consumer-queue \
+                     {} + 2 × max-staged {}) = {} bytes",
+                    memory.budget, state.block_cache, state.write_buffers, memory.restore, processing.stream_threads,
                     memory.consumer_queue, processing.max_staged, self.planned_memory(),
                 )
             },
@@ -153,6 +154,7 @@ impl RuntimeConfig {
         let mebibyte = 1 << 20;
         for (key, size) in [
             ("memory.consumer-queue", memory.consumer_queue),
+            ("memory.restore", memory.restore),
             ("processing.max-staged", processing.max_staged),
             ("state.write-buffers", state.write_buffers),
         ] {
@@ -233,6 +235,16 @@ impl RuntimeConfig {
         );
     }
 
+    fn validate_http(&self, rules: &mut Rules<'_>) {
+        let advertised = self.http.advertised.as_deref();
+        rules.check(
+            advertised.is_none_or(is_address),
+            "http.advertised",
+            || format!("`{}` is no host:port", advertised.unwrap_or_default()),
+            "write it like \"host-1:9464\", without http://",
+        );
+    }
+
     fn validate_registry(&self, rules: &mut Rules<'_>) {
         let registry = &self.schema_registry;
         rules.check(
@@ -263,4 +275,12 @@ impl RuntimeConfig {
             "set both of username and password, or neither",
         );
     }
+}
+
+/// Whether a text is `host:port` and nothing more: what comes before and after it in a URL is ours.
+pub(crate) fn is_address(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let plain = !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-_:".contains(c));
+    plain && port.parse::<u16>().is_ok()
 }

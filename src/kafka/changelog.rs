@@ -1,4 +1,5 @@
-//! Reads a changelog partition to its end: committed records only, in offset order.
+//! Reads a changelog partition to its end: committed records only, in offset order. For the little that a task which is open
+//! already may lack; restores read as [`super::restoring`] says.
 //!
 //! The end is librdkafka's PARTITION_EOF (rule R-22): a consumer's position never passes control records, so comparing
 //! it with the end offset would wait for ever on a transactional topic. One partition is read at a time, because
@@ -25,12 +26,12 @@ const LOOKUP: Duration = Duration::from_secs(10);
 
 /// Reads changelog partitions, one after the other.
 pub struct ChangelogReader {
-    committed: BaseConsumer<Quiet>,
+    pub(super) committed: BaseConsumer<Quiet>,
     uncommitted: BaseConsumer<Quiet>,
 }
 
 /// The default would log each failed connection as an error, apart from the events that say who is away.
-struct Quiet;
+pub(super) struct Quiet;
 
 impl ClientContext for Quiet {
     fn error(&self, error: KafkaError, reason: &str) {
@@ -83,24 +84,28 @@ impl ChangelogReader {
         deadline: Instant,
         mut idle: impl FnMut(Duration) -> Result<(), E>,
     ) -> Result<Bounds, E> {
-        let watermarks = |client: &BaseConsumer<Quiet>| {
-            client.fetch_watermarks(&at.topic, at.partition.0, LOOKUP).map_err(KafkaFailure::from)
-        };
-        let (_, high) = watermarks(&self.uncommitted)?;
+        let high = self.high_watermark(at, LOOKUP)?;
         loop {
-            let (start, stable) = watermarks(&self.committed)?;
-            if stable >= high {
-                return Ok(Bounds { start: Offset(start), end: Offset(stable) });
+            let bounds = self.committed_bounds(at, LOOKUP)?;
+            if bounds.end >= high {
+                return Ok(bounds);
             }
             if Instant::now() >= deadline {
-                let reason = format!(
-                    "{at}: a transaction is open from offset {stable} on (end {high}); if it outlives every \
-                     transaction.timeout.ms it hangs: kafka-transactions.sh find-hanging, then abort"
-                );
-                return Err(KafkaFailure(reason).into());
+                return Err(KafkaFailure(open_transaction(at, bounds.end, high)).into());
             }
             idle(SLICE)?;
         }
+    }
+
+    /// What a committed reader can see of a partition now.
+    pub(super) fn committed_bounds(&self, at: &TopicPartition, patience: Duration) -> Result<Bounds, KafkaFailure> {
+        let (start, end) = self.committed.fetch_watermarks(&at.topic, at.partition.0, patience)?;
+        Ok(Bounds { start: Offset(start), end: Offset(end) })
+    }
+
+    /// The end for readers of uncommitted records.
+    pub(super) fn high_watermark(&self, at: &TopicPartition, patience: Duration) -> Result<Offset, KafkaFailure> {
+        Ok(Offset(self.uncommitted.fetch_watermarks(&at.topic, at.partition.0, patience)?.1))
     }
 
     /// Whether no committed record lies between `from` and the end, only markers of transactions and what was aborted.
@@ -108,9 +113,7 @@ impl ChangelogReader {
     /// # Errors
     /// The partition can't be read, or not within `patience`.
     pub fn is_empty(&self, at: &TopicPartition, from: Offset, patience: Duration) -> Result<bool, KafkaFailure> {
-        let mut list = TopicPartitionList::with_capacity(1);
-        list.add_partition_offset(&at.topic, at.partition.0, KafkaOffset::Offset(from.0))?;
-        self.committed.assign(&list)?;
+        self.assign(at, from)?;
         let deadline = Instant::now() + patience;
         let result = loop {
             match self.committed.poll(SLICE) {
@@ -137,10 +140,7 @@ impl ChangelogReader {
         mut apply: impl FnMut(&[u8], Option<&[u8]>, Offset) -> Result<(), E>,
         mut idle: impl FnMut(Duration) -> Result<(), E>,
     ) -> Result<Offset, E> {
-        let mut list = TopicPartitionList::with_capacity(1);
-        list.add_partition_offset(&at.topic, at.partition.0, KafkaOffset::Offset(from.0))
-            .map_err(KafkaFailure::from)?;
-        self.committed.assign(&list).map_err(KafkaFailure::from)?;
+        self.assign(at, from)?;
         let mut next = from;
         let mut last_idle = Instant::now();
         let result = loop {
@@ -168,16 +168,37 @@ impl ChangelogReader {
         result
     }
 
+    /// Begins to fetch one partition.
+    pub(super) fn assign(&self, at: &TopicPartition, from: Offset) -> Result<(), KafkaFailure> {
+        let mut list = TopicPartitionList::with_capacity(1);
+        list.add_partition_offset(&at.topic, at.partition.0, KafkaOffset::Offset(from.0))?;
+        Ok(self.committed.assign(&list)?)
+    }
+
     /// Stops the fetcher; a failure changes nothing of what was read.
-    fn unassign(&self) {
+    pub(super) fn unassign(&self) {
         if let Err(error) = self.committed.unassign() {
             tracing::debug!(target: "headrace::kafka", %error, "restore consumer");
         }
     }
 }
 
+/// What to tell of a transaction that holds up a restore.
+pub fn open_transaction(at: &TopicPartition, stable: Offset, high: Offset) -> String {
+    format!(
+        "{at}: a transaction is open from offset {stable} on (end {high}); if it outlives every transaction.timeout.ms it \
+         hangs: kafka-transactions.sh find-hanging, then abort"
+    )
+}
+
+/// Whether the offset to read from is not in the log.
+pub(super) fn is_out_of_range(error: &KafkaError) -> bool {
+    use rdkafka::error::RDKafkaErrorCode as Code;
+    matches!(error.rdkafka_error_code(), Some(Code::OffsetOutOfRange | Code::AutoOffsetReset))
+}
+
 /// Whether waiting won't help.
-fn is_final(error: &KafkaError) -> bool {
+pub(super) fn is_final(error: &KafkaError) -> bool {
     use rdkafka::error::RDKafkaErrorCode as Code;
     matches!(
         error.rdkafka_error_code(),

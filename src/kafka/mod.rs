@@ -1,12 +1,13 @@
 //! Kafka as the runtime sees it: group membership, fetching, changelogs, administration, and the transactional producers.
 //!
-//! Membership, administration and restores are librdkafka's; fetching and transactions are native ([`crate::wire`]), with
+//! Membership and administration are librdkafka's; fetching, restores and transactions are native ([`crate::wire`]), with
 //! librdkafka's behind the same types. This is the only place that names rdkafka. What it hands up is in Headrace's own
 //! terms: events of a [`GroupConsumer`], a [`TransactionalProducer`] behind a trait, changelogs read to their end. All of it
 //! runs on the stream thread that owns it (rule R-1), or beside it on the I/O threads of the native clients.
 
 mod admin;
 mod anew;
+mod bulletin;
 mod calls;
 mod changelog;
 mod consumer;
@@ -17,13 +18,16 @@ mod group_context;
 mod log;
 mod membership;
 mod native;
+mod one_by_one;
 mod producer;
+mod restoring;
 mod settings;
 mod transaction;
 
 pub use admin::{Admin, TopicState, TopicWanted};
+pub use bulletin::{Bulletin, Posting};
 pub use calls::Calls;
-pub use changelog::{Bounds, ChangelogReader};
+pub use changelog::{Bounds, ChangelogReader, open_transaction};
 pub use consumer::{GroupConsumer, KafkaFailure};
 pub use ends::EndOffsets;
 pub use event::{ConsumerError, Event, Fetched, Rebalance};
@@ -31,5 +35,6 @@ pub use fetching::{Fetching, corrupt};
 pub use membership::Membership;
 pub use native::{NativeProducer, Offered, offered};
 pub use producer::LibrdkafkaProducer;
+pub use restoring::{ChangelogFetcher, Found, Records};
 pub use settings::Settings;
 pub use transaction::{Committed, Outgoing, ProduceError, Slot, TooLarge, TransactionalProducer};

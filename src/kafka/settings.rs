@@ -182,6 +182,28 @@ impl Settings {
         self.base("admin")
     }
 
+    /// A client that reads a small topic from its beginning, and goes on.
+    pub(super) fn follower(&self, role: &str) -> ClientConfig {
+        let mut config = self.reader(role);
+        // What was deleted, or made anew under us, is read again.
+        config.set("auto.offset.reset", "earliest");
+        config.set("queued.min.messages", "100");
+        config.set("queued.max.messages.kbytes", "1024");
+        config.set("fetch.wait.max.ms", "500");
+        config
+    }
+
+    /// A client that writes a record now and then.
+    pub(super) fn writer(&self, role: &str) -> ClientConfig {
+        let mut config = self.base(role);
+        config.set("acks", "all");
+        config.set("allow.auto.create.topics", "false");
+        config.set("linger.ms", "0");
+        config.set("queue.buffering.max.messages", "100");
+        config.set("message.timeout.ms", "5000");
+        config
+    }
+
     /// `<application>-<instance>-<thread>` (rule R-2).
     pub fn transactional_id(&self, thread: usize) -> String {
         format!("{}-{}-{thread}", self.application_id, self.instance_id)

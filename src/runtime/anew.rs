@@ -15,6 +15,7 @@ use super::aside::ask;
 use super::environment::{Environment, Problem};
 use super::halt::Halt;
 use super::stream_thread::StreamThread;
+use super::tasks::Tasks;
 
 impl StreamThread {
     /// Recovers, and reads the topic from its beginning.
@@ -45,6 +46,15 @@ impl StreamThread {
 
     /// The consumer stands at these beginnings now: they are committed with the next transaction.
     pub(super) fn begun_anew(&mut self, beginnings: &[(TopicPartition, Offset)]) {
+        self.commit_beginnings(beginnings);
+        // The others follow when their tasks are restored.
+        let open = |at: &TopicPartition, tasks: &mut Tasks| tasks.find(&at.topic, at.partition).is_some();
+        let later = beginnings.iter().filter(|(at, _)| !open(at, &mut self.tasks));
+        self.restorer.begun_anew.extend(later.cloned());
+        self.anew.clear();
+    }
+
+    pub(super) fn commit_beginnings(&mut self, beginnings: &[(TopicPartition, Offset)]) {
         for (at, first) in beginnings {
             if let Some(owned) = self.tasks.find(&at.topic, at.partition)
                 && owned.task.skip_to(&at.topic, *first).is_ok()
@@ -52,7 +62,6 @@ impl StreamThread {
                 self.open();
             }
         }
-        self.anew.clear();
     }
 
     /// Looks, after an input has gone or was made anew, whether the topics still fit: it may be split differently now.

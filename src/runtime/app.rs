@@ -13,6 +13,7 @@ use crate::topology::Topology;
 
 use super::environment::{Environment, Prepared, Problem};
 use super::options::Options;
+use super::queries::announce;
 use super::stream_thread::StreamThread;
 use super::watch::{Board, Watch};
 use super::watchdog::Watchdog;
@@ -95,6 +96,7 @@ async fn run_threads(
     let (done, finished) = mpsc::channel(threads.max(1));
     let board = Board::default();
     Watch::start(&options, board.clone(), stop.clone())?;
+    let announcing = announce(&topology, &options, stop.clone())?;
     for index in 0..threads {
         let (topology, options, directory) = (topology.clone(), options.clone(), Arc::clone(&directory));
         let (tokio, stop, done, board) = (tokio.clone(), stop.clone(), done.clone(), board.clone());
@@ -120,6 +122,7 @@ async fn run_threads(
         stuck = watchdog.watch() => Err(stuck),
     };
     stop.cancel();
+    announcing.ended().await;
     ended
 }
 

@@ -251,6 +251,12 @@ impl Environment {
             let partitions = self.partitions_of(&topics, store.sub_topology).unwrap_or(partitions);
             wanted.push(TopicWanted { name: self.changelog(&store.spec.name), partitions, replication, config });
         }
+        if !self.topology.stores().is_empty() {
+            // One partition: all instances read it whole, and in one order.
+            let config = vec![("cleanup.policy".to_owned(), "compact".to_owned())];
+            let name = Topology::instances_topic(&self.options.kafka.application_id);
+            wanted.push(TopicWanted { name, partitions: 1, replication, config });
+        }
         wanted.retain(|topic| !topics.contains_key(&topic.name));
         if !dry_run {
             for topic in &wanted {

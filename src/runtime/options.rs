@@ -12,6 +12,7 @@ use crate::store::StoreResources;
 use crate::telemetry::Telemetry;
 
 use super::implementation::Implementations;
+use super::queries::Queries;
 
 /// The processing guarantee.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +42,9 @@ pub struct Options {
     pub state_directory: PathBuf,
     /// Memory of the stores, shared by all tasks.
     pub stores: StoreResources,
+    /// Memory of all restores together, in bytes: one half for what is fetched, the other for what is written at once
+    /// (rule R-25).
+    pub restore_bytes: usize,
     /// Lanes of the external sinks.
     pub lanes: LaneOptions,
     /// SIGTERM to exit at most (rule R-16).
@@ -57,4 +61,6 @@ pub struct Options {
     pub schemas: Arc<Schemas>,
     /// Metrics, health and events of this process.
     pub telemetry: Telemetry,
+    /// Who answers queries of the stores; `None` where nobody asks.
+    pub queries: Option<Queries>,
 }

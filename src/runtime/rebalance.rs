@@ -24,14 +24,14 @@ impl StreamThread {
         match rebalance {
             Rebalance::Assigned(partitions) => {
                 self.assign(&partitions)?;
-                let owned = self.tasks.inputs().len();
+                let owned = self.tasks.inputs().len() + self.unopened.len();
                 let (zero, took) = (Duration::ZERO, started.elapsed());
                 self.options.telemetry.rebalanced(partitions.len(), 0, 0, owned, zero, took);
                 self.options.telemetry.health.assigned();
             }
             Rebalance::Revoked { partitions, lost } => {
                 let result = self.revoke(&partitions, lost);
-                let owned = self.tasks.inputs().len();
+                let owned = self.tasks.inputs().len() + self.unopened.len();
                 let (revoked, gone) = if lost { (0, partitions.len()) } else { (partitions.len(), 0) };
                 let (took, zero) = (started.elapsed(), Duration::ZERO);
                 self.options.telemetry.rebalanced(0, revoked, gone, owned, took, zero);
@@ -53,44 +53,12 @@ impl StreamThread {
                 self.unopened.push(at.clone());
             }
         }
-        self.check_topics()?;
-        self.open_assigned()
+        self.check_topics()
     }
 
-    fn task_of(&mut self, at: &TopicPartition) -> Result<TaskId, Halt> {
+    pub(super) fn task_of(&mut self, at: &TopicPartition) -> Result<TaskId, Halt> {
         let id = self.tasks.task_of(&self.topology, at);
         Ok(id.ok_or_else(|| FatalError::Environment(format!("{at} was assigned, but no source reads it")))?)
-    }
-
-    /// Opens the tasks of assigned partitions. Those that fail, or for which a rebalance leaves no time, stay in the list
-    /// for the next turn: the group won't assign them a second time.
-    ///
-    /// All input rests meanwhile, and nothing is open, so that a long restore outlives no transaction. The turn wakes it.
-    pub(super) fn open_assigned(&mut self) -> Result<(), Halt> {
-        self.rest()?;
-        if self.has_uncommitted() {
-            if !self.settle_within(REVOKE_PATIENCE) {
-                return Err(Halt::Recover(AbortReason::External, "external sinks did not settle in time".into()));
-            }
-            self.commit()?;
-        }
-        while let Some(at) = self.unopened.first().cloned() {
-            if !self.pending.is_empty() || self.shutdown.is_cancelled() {
-                return Ok(());
-            }
-            let id = self.task_of(&at)?;
-            if !self.tasks.contains(id) {
-                let Some(task) = self.open_task(id)? else { return Ok(()) };
-                self.tasks.insert(task);
-            }
-            if let Some(owned) = self.tasks.get_mut(id)
-                && !owned.inputs.contains(&at)
-            {
-                owned.inputs.push(at.clone());
-            }
-            self.unopened.retain(|unopened| *unopened != at);
-        }
-        Ok(())
     }
 
     fn revoke(&mut self, partitions: &[TopicPartition], lost: bool) -> Result<(), Halt> {
@@ -130,10 +98,18 @@ impl StreamThread {
         for at in given_up {
             if let Some(id) = self.tasks.task_of(&self.topology, &at)
                 && !self.tasks.contains(id)
+                && !self.waits_for_restore(id)
             {
+                self.restorer.stop(id);
                 self.options.telemetry.task_closed(id, &self.store_names(id), true);
             }
         }
+    }
+
+    /// Whether some input of the task is still ours.
+    fn waits_for_restore(&mut self, id: TaskId) -> bool {
+        let (tasks, topology) = (&mut self.tasks, &self.topology);
+        self.unopened.iter().any(|at| tasks.task_of(topology, at) == Some(id))
     }
 
     fn settle_within(&mut self, patience: Duration) -> bool {
@@ -158,6 +134,7 @@ impl StreamThread {
 
     /// Drops everything without a commit.
     pub(super) fn abandon(&mut self) {
+        self.restorer.stop_all();
         self.dispatcher.abandon();
         self.open_since = None;
         self.sealed = None;
@@ -172,6 +149,7 @@ impl StreamThread {
     /// Stops intake, commits, leaves the group, closes the stores; all under the deadline.
     pub(super) fn shut_down(mut self) -> Result<(), FatalError> {
         let deadline = Instant::now() + self.options.shutdown_deadline;
+        self.restorer.stop_all();
         let patience = self.options.shutdown_deadline / 2;
         // Calls of a transaction outlive any deadline while the broker is away; what stays open is aborted by it, and
         // processed again by whoever comes next.
@@ -212,11 +190,11 @@ impl StreamThread {
         for rebalance in std::mem::take(&mut self.pending) {
             self.consumer.answer(&rebalance);
         }
-        let StreamThread { heartbeat, consumer, producer, reader, .. } = self;
+        let StreamThread { heartbeat, consumer, producer, reader, restorer, .. } = self;
         heartbeat.stop();
         let (done, finished) = crossbeam_channel::bounded::<()>(0);
         let helper = std::thread::Builder::new().name("closing".into()).spawn(move || {
-            drop((consumer, producer, reader));
+            drop((consumer, producer, reader, restorer));
             drop(done);
         });
         let left = deadline.saturating_duration_since(Instant::now()).max(CLOSING);

@@ -27,6 +27,7 @@ use super::commit::{Due, Sealed};
 use super::halt::Halt;
 use super::implementation::Implementation;
 use super::options::{Guarantee, Options};
+use super::restore::Restorer;
 use super::schema_loader::SchemaLoader;
 use super::tasks::{OwnedTask, Rest, Tasks};
 use super::watch::{Board, Reporter};
@@ -66,12 +67,13 @@ pub(super) struct StreamThread {
     pub(super) consumer: Arc<GroupConsumer>,
     pub(super) producer: Box<dyn TransactionalProducer + Send>,
     pub(super) reader: ChangelogReader,
+    pub(super) restorer: Restorer,
     pub(super) dispatcher: Dispatcher,
     pub(super) loader: SchemaLoader,
     pub(super) tasks: Tasks,
     /// Rebalances that were found while something else was under way.
     pub(super) pending: VecDeque<Rebalance>,
-    /// Partitions that are assigned and paused, and whose tasks are not open yet.
+    /// Partitions that are assigned and paused, and whose tasks are not restored yet.
     pub(super) unopened: Vec<TopicPartition>,
     /// Tasks whose state is proven unusable, with the reason: it is set aside before they are opened again.
     pub(super) condemned: BTreeMap<TaskId, String>,
@@ -129,6 +131,7 @@ impl StreamThread {
         let consumer = subscribe(&topology, &options, index)?;
         let producer = create_producer(&options, index).map_err(|error| FatalError::Config(error.to_string()))?;
         let reader = ChangelogReader::new(&options.kafka)?;
+        let restorer = Restorer::start(&topology, &options, &directory, index)?;
         let dispatcher = Dispatcher::start(topology.externals(), options.lanes, tokio, &options.telemetry);
         let name = format!("stream-thread-{index}");
         let loader = SchemaLoader::new(&options, tokio.clone());
@@ -139,6 +142,7 @@ impl StreamThread {
             consumer,
             producer,
             reader,
+            restorer,
             dispatcher,
             loader,
             tasks: Tasks::default(),
@@ -198,9 +202,8 @@ impl StreamThread {
         if let Some(rebalance) = self.pending.pop_front() {
             return self.rebalance(rebalance);
         }
-        if !self.unopened.is_empty() {
-            return self.open_assigned();
-        }
+        self.take_restored()?;
+        self.show_tasks();
         self.look_for_kafka();
         self.wake_rested()?;
         let idle = self.look_at_sealed(Duration::ZERO)?;
@@ -304,8 +307,7 @@ impl StreamThread {
     /// Processes one record; false when its partition was paused and will be read again from it.
     fn process(&mut self, raw: &RawRecord<'_>) -> Result<bool, Halt> {
         let Some(owned) = self.tasks.find(raw.topic, raw.partition) else {
-            // A record of a partition that has just been given up; its new owner reads it.
-            return Ok(true);
+            return Ok(!self.put_back(raw)?);
         };
         let task = owned.task.id();
         if owned.task.is_due(raw.timestamp) {

@@ -65,6 +65,8 @@ pub(super) struct Tasks {
     /// Which of the topics was looked for last.
     last: usize,
     slots: Vec<(TaskId, StoreIndex)>,
+    /// Whether a task has come since this was last asked.
+    come: bool,
 }
 
 impl Tasks {
@@ -92,6 +94,12 @@ impl Tasks {
 
     pub(super) fn insert(&mut self, task: OwnedTask) {
         self.owned.insert(task.task.id(), task);
+        self.come = true;
+    }
+
+    /// Whether a task has come, or come back, since the last call.
+    pub(super) fn take_come(&mut self) -> bool {
+        std::mem::take(&mut self.come)
     }
 
     pub(super) fn remove(&mut self, id: TaskId) -> Option<OwnedTask> {

@@ -73,6 +73,7 @@ impl StreamThread {
         }
         self.reporter.due = Instant::now() + PERIOD;
         let mut report = Report::default();
+        report.inputs.extend(self.unopened.iter().map(|at| (at.clone(), Timestamp::NONE)));
         for owned in self.tasks.iter_mut() {
             let time = owned.task.stream_time();
             report.inputs.extend(owned.inputs.iter().map(|at| (at.clone(), time)));

@@ -108,7 +108,7 @@ impl StateDirectory {
     /// # Errors
     /// The directory can't be read.
     pub fn tasks(&self) -> Result<Vec<TaskId>, StoreError> {
-        let mut tasks: Vec<_> = names(&self.path)?.iter().filter_map(|name| parse_task(name)).collect();
+        let mut tasks: Vec<_> = names(&self.path)?.iter().filter_map(|name| name.parse().ok()).collect();
         tasks.sort_unstable();
         Ok(tasks)
     }
@@ -120,12 +120,6 @@ impl StateDirectory {
     fn lock_path(&self, task: TaskId) -> PathBuf {
         self.path.join(format!("{task}.lock"))
     }
-}
-
-fn parse_task(name: &str) -> Option<TaskId> {
-    let (sub_topology, partition) = name.split_once('_')?;
-    let partition = crate::position::Partition(partition.parse().ok()?);
-    Some(TaskId { sub_topology: sub_topology.parse().ok()?, partition })
 }
 
 /// What is in quarantine of a task, oldest first.

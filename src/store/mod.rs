@@ -29,6 +29,7 @@ mod state;
 mod table;
 #[cfg(test)]
 mod tests;
+mod view;
 mod writer;
 
 pub use directory::StateDirectory;
@@ -37,7 +38,8 @@ pub use handle::{Entries, Store, StoreBuilder, Stores};
 pub use journal::StagedWrite;
 pub use meta::Commit;
 pub use options::{Durability, StoreOptions, StoreResources};
-pub use range::{Bounds, KeyValue, RangeScan};
+pub use range::{Bounds, KeyValue, RangeScan, after_prefix};
 pub use sizes::StoreSizes;
 pub use spec::{StoreIndex, StoreKind, StoreSpec};
 pub use state::TaskState;
+pub use view::{Found, Page, Positions, View, ViewError, Wanted};

@@ -54,7 +54,7 @@ impl<'a> RangeBounds<[u8]> for Bounds<'a> {
 }
 
 /// The first key after all that start with `prefix`; `None` if there is none (empty, or only 0xff).
-pub(super) fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+pub fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|&byte| byte != u8::MAX)?;
     let mut after = prefix[..=last].to_vec();
     after[last] += 1;

@@ -4,11 +4,12 @@
 //! prove the data unusable and those that don't.
 
 use std::io;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use rocksdb::{
     ColumnFamily, ColumnFamilyDescriptor, DB, DBPinnableSlice, ErrorKind, IngestExternalFileOptions, Options,
-    ReadOptions, SstFileWriter, WriteBatch, WriteOptions,
+    ReadOptions, Snapshot, SstFileWriter, WriteBatch, WriteOptions,
 };
 
 use super::error::{Format, StoreError};
@@ -142,31 +143,14 @@ impl Rocks {
     }
 
     pub(super) fn scan<'a>(&'a self, family: &str, bounds: Bounds<'_>) -> Result<Base<'a>, StoreError> {
-        use std::ops::Bound;
-        // RocksDB's bounds are [start, end); the least key after k is k with a zero appended.
-        let after = |key: &[u8]| [key, &[0]].concat();
-        let mut read = ReadOptions::default();
-        match bounds.start {
-            Bound::Included(start) => read.set_iterate_lower_bound(start),
-            Bound::Excluded(start) => read.set_iterate_lower_bound(after(start)),
-            Bound::Unbounded => {}
-        }
-        match bounds.end {
-            Bound::Included(end) => read.set_iterate_upper_bound(after(end)),
-            Bound::Excluded(end) => read.set_iterate_upper_bound(end),
-            Bound::Unbounded => {}
-        }
-        let mut iterator = self.db.raw_iterator_cf_opt(self.family(family)?, read);
+        let mut iterator = self.db.raw_iterator_cf_opt(self.family(family)?, bounded(bounds));
         iterator.seek_to_first();
         Ok(Base::Rocks { iterator, failed: Box::new(|error| self.refused(error)) })
     }
 
-    /// Whether the store holds no key.
-    pub(super) fn is_empty(&self, family: &str) -> Result<bool, StoreError> {
-        let mut iterator = self.db.raw_iterator_cf(self.family(family)?);
-        iterator.seek_to_first();
-        iterator.status().map_err(|error| self.refused(error))?;
-        Ok(!iterator.valid())
+    /// All families as they are now, whatever is written meanwhile.
+    pub(super) fn snapshot(&self) -> Snapshot<'_> {
+        self.db.snapshot()
     }
 
     pub(super) fn set_options(&self, family: &str, options: &[(&str, &str)]) -> Result<(), StoreError> {
@@ -193,13 +177,31 @@ impl Rocks {
         StoreError::Database { path: self.path.clone(), reason: reason.to_owned() }
     }
 
-    fn corrupt(&self, reason: &str) -> StoreError {
+    pub(super) fn corrupt(&self, reason: &str) -> StoreError {
         StoreError::Corrupt { path: self.path.clone(), reason: reason.to_owned() }
     }
 
-    fn refused(&self, error: rocksdb::Error) -> StoreError {
+    pub(super) fn refused(&self, error: rocksdb::Error) -> StoreError {
         refused(&self.path, error)
     }
+}
+
+/// Options of a read that stays within bounds of the keys' bytes.
+pub(super) fn bounded(bounds: Bounds<'_>) -> ReadOptions {
+    // RocksDB's bounds are [start, end); the least key after k is k with a zero appended.
+    let after = |key: &[u8]| [key, &[0]].concat();
+    let mut read = ReadOptions::default();
+    match bounds.start {
+        Bound::Included(start) => read.set_iterate_lower_bound(start),
+        Bound::Excluded(start) => read.set_iterate_lower_bound(after(start)),
+        Bound::Unbounded => {}
+    }
+    match bounds.end {
+        Bound::Included(end) => read.set_iterate_upper_bound(after(end)),
+        Bound::Excluded(end) => read.set_iterate_upper_bound(end),
+        Bound::Unbounded => {}
+    }
+    read
 }
 
 fn refused(path: &Path, error: rocksdb::Error) -> StoreError {

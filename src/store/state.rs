@@ -20,10 +20,11 @@ use super::lock::TaskLock;
 use super::meta::{Commit, Meta};
 use super::options::StoreResources;
 use super::range::{Base, Bounds, RangeScan, after_prefix};
-use super::restore::Bulk;
+use super::restore::Restore;
 use super::rocks::Rocks;
 use super::spec::{StoreIndex, StoreKind, StoreSpec};
 use super::table::Table;
+use super::view::View;
 use super::writer::{Batch, Done, Writer};
 use crate::position::{Offset, TopicPartition};
 use crate::record::Timestamp;
@@ -36,8 +37,8 @@ pub(super) struct Slot {
     pub(super) spec: StoreSpec,
     /// The data of a store in memory; `None` if it is in RocksDB.
     pub(super) memory: Option<MemoryStore>,
-    /// A bulk restore under way.
-    pub(super) bulk: Option<Bulk>,
+    /// A restore under way.
+    pub(super) restore: Option<Restore>,
 }
 
 /// A committed transaction on its way into the database.
@@ -66,6 +67,8 @@ pub struct TaskState {
     spare: Vec<Journal>,
     /// Stores whose bulk restore is over but not yet compacted.
     pub(super) settling: Vec<StoreIndex>,
+    /// What readers on other threads have.
+    pub(super) view: Option<View>,
     /// Buffers of the typed layer.
     pub(super) scratch: (Vec<u8>, Vec<u8>),
     /// Declared last: released after the database is closed.
@@ -100,7 +103,7 @@ impl TaskState {
         let mut slots: Vec<Option<Slot>> = (0..count).map(|_| None).collect();
         for spec in specs {
             let memory = (spec.kind == StoreKind::Memory).then(MemoryStore::new);
-            slots[spec.index.0] = Some(Slot { spec: spec.clone(), memory, bulk: None });
+            slots[spec.index.0] = Some(Slot { spec: spec.clone(), memory, restore: None });
         }
         let on_disk = |slot: &Option<Slot>| Some(slot.as_ref().filter(|slot| slot.memory.is_none())?.spec.name.clone());
         TaskState {
@@ -115,6 +118,7 @@ impl TaskState {
             applying: None,
             spare: Vec::new(),
             settling: Vec::new(),
+            view: None,
             scratch: Default::default(),
             _lock: lock,
         }
@@ -169,7 +173,7 @@ impl TaskState {
 
     /// Stages a write; `None` deletes.
     pub fn write(&mut self, store: StoreIndex, key: &[u8], value: Option<&[u8]>) {
-        debug_assert!(self.slot(store).bulk.is_none(), "a store that is being restored can't be written");
+        debug_assert!(self.slot(store).restore.is_none(), "a store that is being restored can't be written");
         let place = self.table.find_again(store, key);
         let write = self.current.next_id();
         self.current.push(store, key, value, place.and_then(|place| self.table.staged(place)));
@@ -450,6 +454,7 @@ pub(super) fn apply(memory: &mut MemoryStore, key: &[u8], value: Option<&[u8]>) 
 impl Drop for TaskState {
     /// The directory's lock is released when nothing is being written any more.
     fn drop(&mut self) {
+        self.withdraw();
         if let Err(error) = self.finish_applying() {
             tracing::warn!(target: "headrace::store", %error, "the last commit of a dropped task: it will be replayed");
         }

@@ -104,8 +104,18 @@ catalogue! {
 
     restore_remaining: Gauges<2> = "headrace_restore_remaining_records" ("records") ["task", "store"]
         "Changelog records that are still to be restored." NO_BUCKETS;
+    restore_progress: SecondsGauges<2> = "headrace_restore_progress_ratio" ("ratio") ["task", "store"]
+        "How much of its changelog a store that is being restored has, from 0 to 1." NO_BUCKETS;
+    restore_eta: SecondsGauges<2> = "headrace_restore_eta_seconds" ("seconds") ["task", "store"]
+        "Time left until a store is restored, at the present rate; none while nothing moves." NO_BUCKETS;
+    restore_rate_records: Gauges<2> = "headrace_restore_rate_records" ("records") ["task", "store"]
+        "Changelog records per second that a store is being restored with." NO_BUCKETS;
+    restore_rate_bytes: Gauges<2> = "headrace_restore_rate_bytes" ("bytes") ["task", "store"]
+        "Keys and values per second that a store is being restored with." NO_BUCKETS;
     restore_records: Counters<0> = "headrace_restore_records_total" ("records") []
         "Changelog records that were restored." NO_BUCKETS;
+    restore_bytes: Counters<0> = "headrace_restore_bytes_total" ("bytes") []
+        "Keys and values of the changelog records that were restored." NO_BUCKETS;
     rebalances: Counters<0> = "headrace_rebalances_total" ("") []
         "Rebalances that this process took part in." NO_BUCKETS;
     rebalance: Histograms<1> = "headrace_rebalance_seconds" ("seconds") ["phase"]
@@ -161,6 +171,10 @@ catalogue! {
         "Connections of the native client that ended while they were needed: closed, timed-out, protocol, authentication." NO_BUCKETS;
     wire_throttled: SecondsCounters<0> = "headrace_wire_throttled_seconds_total" ("seconds") []
         "Time for which brokers told the native client to send nothing, because of quotas." NO_BUCKETS;
+    queries: Counters<1> = "headrace_queries_total" ("") ["outcome"]
+        "Queries of the stores over HTTP, by outcome: found, scanned, absent, or why there was no answer." NO_BUCKETS;
+    query: Histograms<0> = "headrace_query_seconds" ("seconds") []
+        "Time of a query of the stores, the wait for its min-position and other instances' answers included." STEPS;
     log_suppressed: Counters<1> = "headrace_log_suppressed_total" ("") ["event"]
         "Log lines that were held back because of their number." NO_BUCKETS;
 }

@@ -242,7 +242,7 @@ impl Telemetry {
     /// A task has come to another state, which its other events don't say.
     pub fn task_state(&self, task: TaskId, state: TaskState) {
         self.metrics.task_state.with([&task.to_string()]).set(state as i64);
-        self.health.task(task, state, 0);
+        self.health.task(task, state);
         debug!(event = "task-state", %task, state = state.name(), "task {task} is {}", state.name());
     }
 
@@ -275,29 +275,6 @@ impl Telemetry {
         warn!(event = "poll-overdue", thread, "the consumer was not polled for too long and has left the group");
     }
 
-    /// A store is being restored: `restored` more records, `remaining` to go.
-    pub fn restore_progress(&self, task: TaskId, store: &str, restored: u64, remaining: u64) {
-        let name = task.to_string();
-        self.metrics.task_state.with([&name]).set(TaskState::Restoring as i64);
-        self.metrics.restore_records.with([]).inc_by(restored);
-        self.metrics.restore_remaining.with([&name, store]).set(i64::try_from(remaining).unwrap_or(i64::MAX));
-        self.health.task(task, TaskState::Restoring, remaining);
-        if let Some(held_back) = self.admit("restore-progress", &format!("{name} {store}")) {
-            info!(event = "restore-progress", %task, store, remaining, held_back, "restoring {store} of task {task}");
-        }
-    }
-
-    /// All stores of a task are restored: it runs.
-    pub fn task_restored(&self, task: TaskId, stores: &[&str], records: u64, after: Duration) {
-        for store in stores {
-            self.metrics.restore_remaining.remove([&task.to_string(), store]);
-        }
-        self.metrics.rebalance.with(["restore"]).observe(after.as_secs_f64());
-        self.task_state(task, TaskState::Running);
-        let seconds = after.as_secs_f64();
-        info!(event = "task-restored", %task, records, seconds, "restored task {task}: {records} records");
-    }
-
     /// A task has given up and will be opened again, or moves.
     pub fn task_failed(&self, task: TaskId, error: &TaskError) {
         self.task_state(task, TaskState::Failed);
@@ -309,11 +286,8 @@ impl Telemetry {
 
     /// A task is gone. `clean`: its position and its stores are committed.
     pub fn task_closed(&self, task: TaskId, stores: &[&str], clean: bool) {
-        let name = task.to_string();
-        self.metrics.task_state.remove([&name]);
-        for store in stores {
-            self.metrics.restore_remaining.remove([&name, store]);
-        }
+        self.metrics.task_state.remove([&task.to_string()]);
+        self.forget_restore(task, stores);
         self.health.task_gone(task);
         info!(event = "task-closed", %task, clean, "closed task {task}");
     }
@@ -378,6 +352,7 @@ impl Telemetry {
 mod tests {
     use super::*;
     use crate::position::{Offset, Partition};
+    use crate::telemetry::RestoreProgress;
 
     const TASK: TaskId = TaskId { sub_topology: 0, partition: Partition(3) };
 
@@ -429,9 +404,18 @@ mod tests {
     fn a_tasks_life_leaves_no_series_behind() {
         let telemetry = telemetry();
         telemetry.task_created(TASK);
-        telemetry.restore_progress(TASK, "counts", 100, 50);
-        assert!(telemetry.exposition().unwrap().contains("{store=\"counts\",task=\"0_3\"} 50"));
-        assert_eq!(telemetry.health.tasks()[0].remaining, 50);
+        let progress =
+            RestoreProgress { done: 100, total: 150, offsets_per_second: 25.0, ..RestoreProgress::default() };
+        telemetry.restore_progress(TASK, "counts", (100, 2_000), progress);
+        telemetry.task_restoring(TASK, progress);
+        let text = telemetry.exposition().unwrap();
+        for figure in ["remaining_records", "eta_seconds"].into_iter().zip([50, 2]) {
+            let line = format!("headrace_restore_{}{{store=\"counts\",task=\"0_3\"}} {}\n", figure.0, figure.1);
+            assert!(text.contains(&line), "{line}{text}");
+        }
+        assert!(text.contains("headrace_restore_bytes_total 2000\n"), "{text}");
+        assert_eq!(telemetry.health.tasks()[0].restore, Some(progress));
+        assert!(!telemetry.health.not_ready().is_empty());
         telemetry.task_restored(TASK, &["counts"], 150, Duration::from_secs(1));
         telemetry.rebalanced(1, 0, 0, 1, Duration::ZERO, Duration::from_millis(5));
         assert!(telemetry.health.not_ready().is_empty());

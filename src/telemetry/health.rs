@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
+use super::restore::RestoreProgress;
 use crate::position::TaskId;
 
 /// Something that is in the way.
@@ -61,7 +62,7 @@ impl TaskState {
 }
 
 /// A task on the status page.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TaskView {
     /// Which.
     pub task: TaskId,
@@ -69,8 +70,8 @@ pub struct TaskView {
     pub state: TaskState,
     /// Since when.
     pub since: SystemTime,
-    /// Changelog records that are still to be restored.
-    pub remaining: u64,
+    /// How far its restore has come, while it is being restored.
+    pub restore: Option<RestoreProgress>,
 }
 
 /// A dependency on the status page.
@@ -187,10 +188,19 @@ impl Health {
         state.blocks.remove("assignment");
     }
 
-    /// A task has come to a state. `remaining`: changelog records to be restored.
-    pub fn task(&self, task: TaskId, state: TaskState, remaining: u64) {
+    /// A task has come to a state.
+    pub fn task(&self, task: TaskId, state: TaskState) {
+        self.view(task, state, None);
+    }
+
+    /// A task is being restored, and so far.
+    pub fn restoring(&self, task: TaskId, progress: RestoreProgress) {
+        self.view(task, TaskState::Restoring, Some(progress));
+    }
+
+    fn view(&self, task: TaskId, state: TaskState, restore: Option<RestoreProgress>) {
         let mut shared = self.lock();
-        let fresh = TaskView { task, state, since: SystemTime::now(), remaining };
+        let fresh = TaskView { task, state, since: SystemTime::now(), restore };
         let view = shared.tasks.entry(task).or_insert_with(|| fresh.clone());
         let since = if view.state == state { view.since } else { fresh.since };
         *view = TaskView { since, ..fresh };
@@ -257,7 +267,7 @@ impl Health {
         let waiting = |view: &TaskView| {
             let why = match view.state {
                 TaskState::Created => "is not opened yet".to_owned(),
-                TaskState::Restoring => format!("is being restored, {} records to go", view.remaining),
+                TaskState::Restoring => format!("is being restored: {}", view.restore.unwrap_or_default().text()),
                 TaskState::Failed => "has given up".to_owned(),
                 // A paused task waits for a dependency, which has a reason of its own.
                 TaskState::Running | TaskState::Paused | TaskState::Closing => return None,
@@ -295,13 +305,13 @@ mod tests {
         let health = Health::new(Duration::from_secs(1));
         assert!(!health.is_started());
         health.dependency("redis", Some("connection refused".into()));
-        health.task(TASK, TaskState::Restoring, 17);
+        health.restoring(TASK, RestoreProgress { done: 83, total: 100, ..RestoreProgress::default() });
         assert_eq!(whats(&health.not_ready()), ["assignment", "redis", "task 0_3"]);
-        assert!(health.not_ready()[2].why.contains("17 records to go"));
+        assert!(health.not_ready()[2].why.contains("83 %"));
         health.assigned();
         health.dependency("redis", None);
         assert_eq!(whats(&health.not_ready()), ["task 0_3"]);
-        health.task(TASK, TaskState::Running, 0);
+        health.task(TASK, TaskState::Running);
         assert!(health.not_ready().is_empty() && health.is_started());
     }
 

@@ -83,6 +83,8 @@ pub struct Site {
     pub instance_id: String,
     /// The graph.
     pub topology: TopologyDescription,
+    /// Names of the stores that can be asked, below `/state`.
+    pub stores: Vec<String>,
 }
 
 /// A token that requests which change something have to bring. Never printed.
@@ -117,6 +119,8 @@ pub struct HttpServer {
     listener: TcpListener,
     address: SocketAddr,
     router: Router,
+    /// Routes that may take longer, and for how long.
+    patient: Option<(Router, Duration)>,
     limits: Limits,
 }
 
@@ -139,7 +143,7 @@ impl HttpServer {
         let listener = TcpListener::bind(listen).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         tracing::info!(event = "http-listening", %address, "status page on http://{address}/");
-        Ok(HttpServer { listener, address, router: router(Shared { site, telemetry }), limits: LIMITS })
+        Ok(HttpServer { listener, address, router: router(Shared { site, telemetry }), patient: None, limits: LIMITS })
     }
 
     /// Where it listens.
@@ -151,6 +155,17 @@ impl HttpServer {
     #[must_use]
     pub fn reading(mut self, routes: Router) -> Self {
         self.router = self.router.merge(routes);
+        self
+    }
+
+    /// Adds routes that only read and may wait: each answer takes up to `longest`. With a token they need it.
+    #[must_use]
+    pub fn waiting(mut self, routes: Router, longest: Duration, token: Option<Bearer>) -> Self {
+        let routes = match token {
+            Some(_) => routes.route_layer(middleware::from_fn_with_state(Arc::new(token), guard_reads)),
+            None => routes,
+        };
+        self.patient = Some((routes, longest));
         self
     }
 
@@ -168,10 +183,10 @@ impl HttpServer {
     /// If the listener breaks.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), FatalError> {
         let limits = self.limits;
-        let router = self
-            .router
-            .layer(DefaultBodyLimit::max(limits.body_bytes))
-            .layer(middleware::from_fn_with_state(limits, within_limits));
+        let mut router = bounded(self.router, limits);
+        if let Some((patient, request_time)) = self.patient {
+            router = router.merge(bounded(patient, Limits { request_time, ..limits }));
+        }
         let room = Arc::new(Semaphore::new(limits.connections));
         let mut connections = JoinSet::new();
         loop {
@@ -204,6 +219,10 @@ impl HttpServer {
         while connections.join_next().await.is_some() {}
         Ok(())
     }
+}
+
+fn bounded(router: Router, limits: Limits) -> Router {
+    router.layer(DefaultBodyLimit::max(limits.body_bytes)).layer(middleware::from_fn_with_state(limits, within_limits))
 }
 
 /// A client that went away, or too many open files: the next `accept` may do.
@@ -262,11 +281,20 @@ async fn guard(State(token): State<Arc<Option<Bearer>>>, request: Request, next:
     match &*token {
         None => (StatusCode::FORBIDDEN, "set http.token to allow this\n").into_response(),
         Some(bearer) if bearer.admits(&request) => next.run(request).await,
-        Some(_) => {
-            let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
-            (StatusCode::UNAUTHORIZED, challenge, "needs the bearer token of http.token\n").into_response()
-        }
+        Some(_) => unauthorised("http.token"),
     }
+}
+
+async fn guard_reads(State(token): State<Arc<Option<Bearer>>>, request: Request, next: Next) -> Response {
+    match token.as_ref().as_ref().is_none_or(|bearer| bearer.admits(&request)) {
+        true => next.run(request).await,
+        false => unauthorised("http.state-token"),
+    }
+}
+
+fn unauthorised(key: &str) -> Response {
+    let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+    (StatusCode::UNAUTHORIZED, challenge, format!("needs the bearer token of {key}\n")).into_response()
 }
 
 fn router(shared: Shared) -> Router {

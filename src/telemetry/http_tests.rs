@@ -145,6 +145,49 @@ async fn routes_that_change_something_need_the_token() {
 }
 
 #[tokio::test]
+async fn the_state_needs_its_own_token_where_there_is_one() {
+    let routes = || Router::new().route("/state", get(|| async { "state" }));
+    let asked = |server: HttpServer, token| server.waiting(routes(), LIMITS.request_time, token);
+    let open = start(|server| asked(server, None)).await;
+    assert!(open.get("/state").await.ends_with("state"));
+    let guarded = start(|server| asked(server, Some(Bearer::new("canary")))).await;
+    let with =
+        |token: &str| format!("GET /state HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: {token}\r\n\r\n");
+    assert!(guarded.raw(&with("Bearer canary")).await.ends_with("state"));
+    for answer in [guarded.raw(&with("Bearer canarz")).await, guarded.get("/state").await] {
+        assert!(answer.starts_with("HTTP/1.1 401") && answer.contains("http.state-token"), "{answer}");
+        assert!(!answer.to_ascii_lowercase().contains("access-control-allow"), "{answer}");
+    }
+    assert!(guarded.get("/healthz").await.starts_with("HTTP/1.1 200"), "probes need no token");
+    assert!(guarded.get("/").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_route_that_waits_has_a_longer_time_and_the_others_keep_theirs() {
+    let (short, long) = (Duration::from_millis(50), Duration::from_secs(20));
+    let never = || get(std::future::pending::<&str>);
+    let entered = Arc::new(Notify::new());
+    let enters = Arc::clone(&entered);
+    let waits = get(async move || {
+        enters.notified().await;
+        "waited"
+    });
+    let running = start(|server| {
+        let limits = Limits { request_time: short, ..LIMITS };
+        let server = HttpServer { limits, ..server.reading(Router::new().route("/never", never())) };
+        server.waiting(Router::new().route("/state", waits), long, None)
+    })
+    .await;
+    let ends = async {
+        // The control: by then the other route has had its time.
+        assert!(running.get("/never").await.starts_with("HTTP/1.1 503"));
+        entered.notify_one();
+    };
+    let (answer, ()) = tokio::join!(running.get("/state"), ends);
+    assert!(answer.ends_with("waited"), "{answer}");
+}
+
+#[tokio::test]
 async fn large_headers_and_bodies_are_refused() {
     let running =
         start(|server| server.reading(Router::new().route("/echo", post(|body: String| async { body })))).await;

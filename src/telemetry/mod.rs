@@ -18,6 +18,7 @@ mod log;
 mod metrics;
 mod page;
 mod process;
+mod restore;
 mod throttle;
 mod wire;
 
@@ -33,3 +34,4 @@ pub use log::{LogLines, init_log, log_filter};
 pub use metrics::{Lag, Metrics, ThreadMetrics};
 /// A histogram's part that belongs to one thread: `record_latency.local()`; flush it at each commit.
 pub use prometheus::local::LocalHistogram;
+pub use restore::RestoreProgress;

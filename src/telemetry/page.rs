@@ -38,6 +38,7 @@ pub(super) fn render(site: &Site, telemetry: &Telemetry) -> String {
     figures(&mut page, telemetry);
     tasks(&mut page, telemetry, now);
     dependencies(&mut page, telemetry, now);
+    stores(&mut page, site);
     page.push_str(
         "<h2>Look further</h2>\n<p><a href=healthz>healthz</a> · <a href=readyz>readyz</a> · <a href=startupz>startupz</a> \
          · <a href=metrics>metrics</a> · topology as <a href=\"topology?format=json\">json</a>, \
@@ -97,10 +98,11 @@ fn tasks(page: &mut String, telemetry: &Telemetry, now: SystemTime) {
         page.push_str("<p class=quiet>none</p>\n");
         return;
     }
-    page.push_str("<table><tr><th>task<th>state<th>for<th>to restore</tr>\n");
+    page.push_str("<table><tr><th>task<th>state<th>for<th>restore</tr>\n");
     for view in tasks {
         let (state, since) = (view.state.name(), age(view.since, now));
-        let _ = writeln!(page, "<tr><td>{}<td>{state}<td>{since}<td>{}</tr>", view.task, view.remaining);
+        let restore = view.restore.map_or_else(String::new, |progress| progress.text());
+        let _ = writeln!(page, "<tr><td>{}<td>{state}<td>{since}<td>{restore}</tr>", view.task);
     }
     page.push_str("</table>\n");
 }
@@ -122,6 +124,18 @@ fn dependencies(page: &mut String, telemetry: &Telemetry, now: SystemTime) {
         let _ = writeln!(page, "<tr><td>{name}<td class={class}>{state}<td>{since}</tr>");
     }
     page.push_str("</table>\n");
+}
+
+/// The stores, each with a link to its first entries.
+fn stores(page: &mut String, site: &Site) {
+    if site.stores.is_empty() {
+        return;
+    }
+    page.push_str("<h2>Stores</h2>\n<p><a href=state>all of them</a>");
+    for name in site.stores.iter().map(|name| escape(name)) {
+        let _ = write!(page, " · <a href=\"state/{name}\">{name}</a>");
+    }
+    page.push_str("</p>\n");
 }
 
 /// Whole seconds from then to now, for people.

@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::codec::{Codec, RecordCodec};
+use crate::codec::{Codec, RecordCodec, Shown};
 use crate::dead_letter::Policy;
 use crate::processor::{
     Bound, ExternalNode, ExternalSink, ProcessNode, Processor, Punctuator, Receive, Schedule, SinkIndex, SinkNode,
@@ -129,7 +129,8 @@ impl Builder {
             self.codec_use(Subject::Read, SubjectPart::Key, handle.key_codec());
             self.codec_use(Subject::Read, SubjectPart::Value, handle.value_codec());
         }
-        self.stores.push((StoreDeclaration { spec, sub_topology: 0 }, BTreeSet::new()));
+        let (key, value) = (Shown::of(handle.key_codec()), Shown::of(handle.value_codec()));
+        self.stores.push((StoreDeclaration { spec, sub_topology: 0, key, value }, BTreeSet::new()));
         handle
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::codec::{Binding, RecordCodec};
+use crate::codec::{Binding, RecordCodec, Shown};
 use crate::dead_letter::Policy;
 use crate::processor::{Connect, Schedule, SourceEntry};
 use crate::store::StoreSpec;
@@ -41,6 +41,10 @@ pub struct StoreDeclaration {
     pub spec: StoreSpec,
     /// The owner.
     pub sub_topology: u32,
+    /// How its keys are shown and asked for.
+    pub key: Shown,
+    /// How its values are shown.
+    pub value: Shown,
 }
 
 /// An external sink and how to reach its target.
@@ -180,6 +184,11 @@ impl Topology {
     /// Name of a store's changelog topic.
     pub fn changelog_topic(application_id: &str, store: &str) -> String {
         format!("{application_id}-{store}-changelog")
+    }
+
+    /// Name of the topic on which the application's instances say which tasks they have.
+    pub fn instances_topic(application_id: &str) -> String {
+        format!("{application_id}-instances")
     }
 
     /// A number that changes when stored state can't be read any more: names, kinds and codecs of the stores.

@@ -8,6 +8,7 @@ mod model;
 mod restore;
 mod staging;
 mod table;
+mod view;
 mod writing;
 
 use std::path::Path;

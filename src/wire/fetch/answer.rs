@@ -76,7 +76,8 @@ impl Engine {
             deliveries.push(Waiting::Event(Box::new(Event::Unreadable(Unreadable { at, reason }))));
         } else if part.position >= data.last_stable_offset && part.ended != Some(part.position) {
             part.ended = Some(part.position);
-            let end = Event::End { at: part.at.clone(), position: Offset(part.position) };
+            let (position, high) = (Offset(part.position), Offset(data.high_watermark));
+            let end = Event::End { at: part.at.clone(), position, high };
             deliveries.push(Waiting::Event(Box::new(end)));
         }
         self.deliveries.extend(deliveries.into_iter().map(|waiting| (slot, ticket, waiting)));

@@ -18,6 +18,9 @@ pub enum Event {
         at: TopicPartition,
         /// The offset after everything that was seen.
         position: Offset,
+        /// The end for readers of uncommitted records, as it was then (the high watermark). What lies between is of
+        /// transactions that are open.
+        high: Offset,
     },
     /// The position is not in the log: retention or DeleteRecords has passed it, or it is after the end. Or there is none,
     /// since the group has committed nothing. The owner says where to go on (rule R-3: nothing is skipped silently).

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::event::Event;
+use super::part::NOWHERE;
 use super::settings::FetcherSettings;
 use super::shared::{Shared, UNPLACED};
 use crate::position::{Offset, TopicPartition};
@@ -35,6 +36,11 @@ impl Fetcher {
     /// already begins anew.
     pub fn assign_committed(&self, at: &TopicPartition) {
         self.shared.assign(at, UNPLACED);
+    }
+
+    /// Takes a partition without a position: [`Event::OutOfRange`] tells what there is, and a [`seek`](Self::seek) begins.
+    pub fn assign_nowhere(&self, at: &TopicPartition) {
+        self.shared.assign(at, NOWHERE);
     }
 
     /// Gives a partition up; nothing of it is seen any more.

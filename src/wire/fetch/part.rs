@@ -11,6 +11,9 @@ use crate::wire::{Leader, TopicId};
 const AGAIN: Backoff =
     Backoff { initial: Duration::from_millis(50), max: Duration::from_secs(1), multiplier: 2.0, jitter: Jitter::Equal };
 
+/// The position of a partition whose owner wants to be told what there is.
+pub(super) const NOWHERE: i64 = -2;
+
 /// Where a partition's position is from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Whence {
@@ -18,7 +21,7 @@ pub(super) enum Whence {
     Known,
     /// It is what the group has committed, which has to be asked for.
     Committed,
-    /// The group has committed nothing. The owner says, once it has been told what there is.
+    /// There is none: the group has committed nothing, or nobody has said. The owner says, once it has been told what there is.
     Nowhere,
     /// It is not in the log. The same.
     OutOfRange,
@@ -130,5 +133,9 @@ impl Part {
 }
 
 fn whence(position: i64) -> Whence {
-    if position == UNPLACED { Whence::Committed } else { Whence::Known }
+    match position {
+        UNPLACED => Whence::Committed,
+        NOWHERE => Whence::Nowhere,
+        _ => Whence::Known,
+    }
 }

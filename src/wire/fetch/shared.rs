@@ -236,7 +236,7 @@ impl Shared {
 
     pub(super) fn position(&self, at: &TopicPartition) -> Option<Offset> {
         let position = self.lock().lane(at).map(|(_, lane)| lane.position);
-        position.filter(|position| *position != UNPLACED).map(Offset)
+        position.filter(|position| *position >= 0).map(Offset)
     }
 
     /// The next event, in turn over the partitions; none at the deadline. A wait of nothing asks no clock.

@@ -58,6 +58,7 @@ pub fn options(settings: Settings, partitions: i32, directory: &Path) -> Options
         max_staged_bytes: 16 << 20,
         state_directory: directory.to_owned(),
         stores: StoreResources::new(store),
+        restore_bytes: 16 << 20,
         lanes: LaneOptions {
             lanes: 1,
             batch_requests: 100,
@@ -71,6 +72,7 @@ pub fn options(settings: Settings, partitions: i32, directory: &Path) -> Options
         topic_replication: 1,
         schemas: Default::default(),
         telemetry: Telemetry::new(Metrics::new(true).expect("metrics"), Health::new(PATIENCE)),
+        queries: None,
     }
 }
 

@@ -107,9 +107,16 @@ directory = "{state}"
     }
 
     pub(super) fn start(&self) -> Process {
+        self.start_with(&[])
+    }
+
+    /// With more in its environment.
+    pub(super) fn start_with(&self, variables: &[(&str, &str)]) -> Process {
         let log = self.directory.path().join("log");
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("log");
-        let child = self.command().stdin(Stdio::null()).stderr(file).spawn().expect("spawn");
+        let mut command = self.command();
+        command.envs(variables.iter().copied());
+        let child = command.stdin(Stdio::null()).stderr(file).spawn().expect("spawn");
         Process { child, port: self.port, log }
     }
 
@@ -162,10 +169,15 @@ pub(super) fn event(id: u64, op: &str, padding: &str) -> String {
 impl Process {
     /// The answer to `/readyz`: status and body.
     pub(super) fn readiness(&self) -> Result<(u16, String), String> {
+        self.get("/readyz", "")
+    }
+
+    /// The answer to a path, asked with one more header, or none: status and body.
+    pub(super) fn get(&self, path: &str, header: &str) -> Result<(u16, String), String> {
         let ask = || -> std::io::Result<String> {
             let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-            stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")?;
+            stream.set_read_timeout(Some(Duration::from_secs(40)))?;
+            write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{header}\r\n")?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer)?;
             Ok(answer)

@@ -4,3 +4,4 @@ mod binary;
 mod config;
 mod dependencies;
 mod input;
+mod queries;

@@ -87,7 +87,7 @@ impl Read {
                     self.records.push(stored(&record.unwrap()));
                 }
             }
-            Event::End { at, position } => _ = self.ends.insert(at, position),
+            Event::End { at, position, .. } => _ = self.ends.insert(at, position),
             Event::Idle => {}
             other => self.others.push(other),
         }

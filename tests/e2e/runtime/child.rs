@@ -13,9 +13,12 @@ use rdkafka::message::Message as _;
 use rdkafka::producer::{BaseProducer, BaseRecord};
 
 use super::punctuators;
+use super::serving::serve;
 use super::support::{Bench, PATIENCE, SESSION, tokio};
 
 const KIND: &str = "HEADRACE_E2E_KIND";
+/// Where a child answers queries; without it, it doesn't.
+const PORT: &str = "HEADRACE_E2E_PORT";
 /// What a record takes in a child, so that a kill meets it at work.
 const PACE: Duration = Duration::from_micros(50);
 
@@ -49,7 +52,25 @@ pub(crate) struct Process(Child);
 
 impl Process {
     pub(crate) fn start(bench: &Bench, kind: Kind, instance: &str, directory: &Path, commit: Duration) -> Self {
+        Self::start_with(bench, kind, instance, directory, commit, &[])
+    }
+
+    /// Exactly-once, and answers queries on this port.
+    pub(crate) fn serving(bench: &Bench, instance: &str, directory: &Path, port: u16) -> Self {
+        let port = [(PORT, port.to_string())];
+        Self::start_with(bench, Kind::ExactlyOnce, instance, directory, Duration::from_millis(50), &port)
+    }
+
+    fn start_with(
+        bench: &Bench,
+        kind: Kind,
+        instance: &str,
+        directory: &Path,
+        commit: Duration,
+        more: &[(&str, String)],
+    ) -> Self {
         let child = Command::new(std::env::current_exe().expect("own path"))
+            .envs(more.iter().map(|(name, value)| (*name, value.as_str())))
             .args(["runtime::child::the_child_itself", "--exact", "--nocapture"])
             .env(KIND, kind.name())
             .env("HEADRACE_E2E_SERVERS", &bench.servers)
@@ -110,6 +131,8 @@ fn the_child_itself() {
         "stream-time" => punctuators::summing(&bench, PACE),
         _ => bench.topology(PACE, true),
     };
+    let port = std::env::var(PORT).ok().map(|port| port.parse().expect("a port"));
+    let _pages = port.map(|port| serve(&topology, &mut options, port));
     let app = headrace::runtime::App::new(topology, options);
     tokio().block_on(app.run(Default::default())).expect("ran");
 }

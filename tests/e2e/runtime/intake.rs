@@ -73,7 +73,7 @@ fn r3_a_group_that_starts_at_the_end_reads_what_comes_from_then_on() {
 }
 
 /// The segment that holds a partition's last records.
-fn segment(kafka: &Kafka, topic: &str, partition: i32) -> PathBuf {
+pub(super) fn segment(kafka: &Kafka, topic: &str, partition: i32) -> PathBuf {
     let files = std::fs::read_dir(kafka.log_of(topic, partition)).expect("the partition's directory");
     let logs = files.map(|file| file.expect("file").path()).filter(|path| path.extension().is_some_and(|e| e == "log"));
     logs.max().expect("a segment")
