@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::codec::{Codec, RecordCodec, Shown};
+use crate::codec::{Codec, RecordCodec, Shown, raw, text};
 use crate::dead_letter::Policy;
 use crate::processor::{
     Bound, ExternalNode, ExternalSink, ProcessNode, Processor, Punctuator, Receive, Schedule, SinkIndex, SinkNode,
@@ -184,7 +184,10 @@ impl Builder {
                 self.mistake(&name, "is the store of the processor's punctuators; give yours another name");
             }
             let spec = StoreSpec { index: ticks, name, kind: StoreKind::Rocks, changelog: true };
-            self.stores.push((StoreDeclaration { spec, sub_topology: 0 }, BTreeSet::new()));
+            let name_codec: Arc<dyn Codec<String>> = Arc::new(text());
+            let tick_codec: Arc<dyn Codec<Vec<u8>>> = Arc::new(raw());
+            let (key, value) = (Shown::of(&name_codec), Shown::of(&tick_codec));
+            self.stores.push((StoreDeclaration { spec, sub_topology: 0, key, value }, BTreeSet::new()));
         }
         Schedule { processor: processor.to_owned(), ticks, punctuators }
     }

@@ -345,11 +345,12 @@ fn produce(bench: &Bench) {
 
 /// The ticks go by the order of the records.
 fn check_input(bench: &Bench) {
-    let mut wanted: BTreeMap<i32, Vec<String>> = BTreeMap::new();
-    input().for_each(|(partition, _, value, _)| wanted.entry(partition).or_default().push(value));
-    let mut found: BTreeMap<i32, Vec<String>> = BTreeMap::new();
-    for Read { partition, value, .. } in bench.read(&bench.input()) {
-        found.entry(partition).or_default().push(value.expect("a value"));
+    let partition = |key: &str| key.split_once('-').expect("p0-0").0.to_owned();
+    let mut wanted: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    input().for_each(|(_, key, value, _)| wanted.entry(partition(&key)).or_default().push(value));
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for Read { key, value, .. } in bench.read(&bench.input()) {
+        found.entry(partition(&key)).or_default().push(value.expect("a value"));
     }
     assert!(found == wanted, "the input is not as it was sent");
 }
