@@ -23,7 +23,7 @@ impl Calls {
     }
 
     /// A call begins; it ends when the guard is dropped.
-    pub(super) fn enter(&self, call: &'static str) -> Entered {
+    pub(crate) fn enter(&self, call: &'static str) -> Entered {
         let mut open = self.lock();
         let number = open.next;
         open.next += 1;
@@ -40,7 +40,7 @@ impl Calls {
 
 /// A call that is under way.
 #[derive(Debug)]
-pub(super) struct Entered {
+pub(crate) struct Entered {
     calls: Calls,
     number: u64,
 }

@@ -36,3 +36,33 @@ impl Watchdog {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+    use crate::telemetry::{Health, Metrics};
+
+    fn watchdog(calls: &Calls, limit: Duration) -> (Watchdog, Telemetry) {
+        let telemetry = Telemetry::new(Metrics::new(true).unwrap(), Health::new(Duration::from_secs(60)));
+        (Watchdog { calls: calls.clone(), limit, telemetry: telemetry.clone() }, telemetry)
+    }
+
+    #[tokio::test]
+    async fn r12_a_call_that_does_not_return_ends_the_process_with_70_and_others_do_not() {
+        let calls = Calls::default();
+        drop(calls.enter("commit_transaction"));
+        let (idle, _) = watchdog(&calls, Duration::ZERO);
+        assert!(idle.watch().now_or_never().is_none(), "no call is under way");
+        let _entered = calls.enter("send_offsets_to_transaction");
+        let (patient, _) = watchdog(&calls, Duration::from_secs(3600));
+        assert!(patient.watch().now_or_never().is_none(), "it has not taken long yet");
+        let (strict, telemetry) = watchdog(&calls, Duration::ZERO);
+        let stuck = strict.watch().await;
+        assert!(matches!(stuck, FatalError::Stuck { call: "send_offsets_to_transaction", .. }), "{stuck}");
+        assert_eq!(stuck.exit_code(), 70);
+        assert!(telemetry.metrics.render().unwrap().contains("headrace_watchdog_fired_total 1"));
+    }
+}

@@ -18,4 +18,3 @@ mod serving;
 mod start;
 mod stopped;
 pub(crate) mod support;
-mod watchdog;

@@ -346,9 +346,8 @@ fn produce(bench: &Bench) {
 /// The ticks go by the order of the records.
 fn check_input(bench: &Bench) {
     let partition = |key: &str| key.split_once('-').expect("p0-0").0.to_owned();
-    let mut wanted: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let (mut wanted, mut found) = (BTreeMap::<String, Vec<String>>::new(), BTreeMap::<String, Vec<String>>::new());
     input().for_each(|(_, key, value, _)| wanted.entry(partition(&key)).or_default().push(value));
-    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for Read { key, value, .. } in bench.read(&bench.input()) {
         found.entry(partition(&key)).or_default().push(value.expect("a value"));
     }

@@ -64,6 +64,8 @@ fn kafka() -> &'static Kafka {
 fn bed() -> &'static Testbed {
     let start = || {
         let kafka = Kafka::builder().expect("builder").property("group.min.session.timeout.ms", "1000");
+        // Some tests have timestamps of long ago, which retention would take within the minute that it looks.
+        let kafka = kafka.property("log.retention.ms", "-1");
         let bed = Testbed::builder().kafka_with(kafka).registry().redis().start().expect("testbed");
         transactions::watch(bed.kafka().expect("kafka").bootstrap_servers(), transactions::PATIENCE);
         bed
