@@ -16,6 +16,7 @@ use crate::application::{PATIENCE, SESSION};
 use crate::check::Findings;
 use crate::check::judge::{Judgement, judge, judge_outputs};
 use crate::child::Kind;
+use crate::disk::Disk;
 use crate::fault::{Diary, Fault};
 use crate::fleet::{Composition, Fleet};
 use crate::ground::{Ground, Stage};
@@ -249,17 +250,18 @@ impl Run<'_> {
             return Ok(());
         }
         let owned = self.owned(victim)?;
-        let filled = self.fleet.disk().map_or(Ok(()), crate::disk::Disk::fill);
+        let filled = self.fleet.disk().map_or(Ok(()), Disk::fill);
         filled?;
-        let since = Instant::now();
-        self.diary.note(Fault::FullDisk.name(), self.fleet.instances()[victim].name());
+        let since = self.kill_once(Fault::FullDisk, victim)?;
+        // What is running has room: RocksDB takes it ahead for its write-ahead log. A start needs more.
         let instance = self.fleet.instance(victim);
+        instance.start()?;
         let ended = wait::until("an instance without disk to end", FULL, || {
             instance.ended().map_err(|error| error.to_string())?.ok_or_else(|| "it runs".to_owned())
         })?;
         let last = instance.tail().lines().last().unwrap_or_default().to_owned();
         self.diary.note("exit", &format!("{} for want of disk ({ended}): {last}", instance.name()));
-        let freed = self.fleet.disk().map_or(Ok(()), crate::disk::Disk::free);
+        let freed = self.fleet.disk().map_or(Ok(()), Disk::free);
         freed?;
         self.fleet.instance(victim).start()?;
         self.wait_over(Fault::FullDisk, &owned, since)
