@@ -18,7 +18,7 @@ pub enum Fault {
     Stop,
     /// `kill -9` of the broker, and its restart.
     Broker,
-    /// An instance's disk is full until its process has ended.
+    /// `kill -9` of an instance, whose disk is full when it starts again and stays so for a while.
     FullDisk,
     /// An instance's clock jumps by hours, ahead or back.
     ClockStep,

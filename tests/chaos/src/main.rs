@@ -85,7 +85,8 @@ fn run_kills(seed: u64, kills: u32, rate: u64, only_kills: bool) -> Result<ExitC
     println!("control arm: {} findings after {control_kills} kills", control.total());
     let wanted = Wanted { seed, plan: plan(seed, kills, others), rate, program };
     let outcome = kills::run(kafka, &wanted)?;
-    let verdict = Verdict { runs: ("kills", kills), judgement: outcome.judgement.clone(), control };
+    let withstood = ("records of transactions that a kill met open", outcome.judgement.aborted);
+    let verdict = Verdict { runs: ("kills", kills), judgement: outcome.judgement.clone(), control, withstood };
     let is_kill = |fault: Fault| fault.kills() > 0;
     let detail = json!({
         "seed": seed,
@@ -102,6 +103,11 @@ fn run_kills(seed: u64, kills: u32, rate: u64, only_kills: bool) -> Result<ExitC
     report::write("kill", outcome.first_committed(is_kill), detail)?;
     println!("faults: {:?}", outcome.diary.counts());
     println!("first new committed record after a kill: {}", outcome.first_committed(is_kill));
+    if outcome.quarantined > 0 {
+        println!("WRONG: R-19: {} states were set aside as unusable", outcome.quarantined);
+        _ = verdict.print();
+        return Ok(ExitCode::FAILURE);
+    }
     Ok(verdict.print())
 }
 
@@ -125,7 +131,8 @@ fn run_schedules(first: u64, schedules: u32) -> Result<ExitCode> {
         outcome.faults.into_iter().for_each(|(name, count)| *faults.entry(name).or_insert(0) += count);
         requests += outcome.requests;
     }
-    let verdict = Verdict { runs: ("schedules", schedules), judgement, control };
+    let withstood = ("faults", faults.values().sum());
+    let verdict = Verdict { runs: ("schedules", schedules), judgement, control, withstood };
     let detail = json!({
         "first_seed": first,
         "failed_seeds": failed,
