@@ -48,7 +48,7 @@ check: setup ## format, clippy and documentation; warnings are errors
 .PHONY: test
 test: check ## check, then all tests on the real parts
 	$(CARGO) build $(FLAGS) --bins
-	HEADRACE_E2E_PRODUCER=librdkafka HEADRACE_E2E_FETCHER=librdkafka $(CARGO) test $(FLAGS) --test e2e -- runtime:: torture::r11
+	HEADRACE_E2E_PRODUCER=librdkafka HEADRACE_E2E_FETCHER=librdkafka $(CARGO) test $(FLAGS) --test e2e -- runtime:: torture::network::r11
 	$(CARGO) test $(FLAGS)
 
 .PHONY: bench

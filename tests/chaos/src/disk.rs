@@ -49,12 +49,12 @@ impl Disk {
         self.path().join(BALLAST)
     }
 
-    /// Fills it to the last byte.
+    /// Fills it to the last byte; once more, what has been given back since.
     ///
     /// # Errors
     /// It is no disk of ours any more.
     pub fn fill(&self) -> Result<()> {
-        let mut file = File::create(self.ballast())?;
+        let mut file = File::options().create(true).append(true).open(self.ballast())?;
         for block in [vec![0; 1 << 20], vec![0; 1]] {
             loop {
                 match file.write(&block) {
@@ -98,6 +98,8 @@ mod tests {
         };
         let write = || fs::write(disk.path().join("state"), vec![1; 4096]);
         write().unwrap();
+        disk.fill().unwrap();
+        fs::remove_file(disk.path().join("state")).unwrap();
         disk.fill().unwrap();
         let error = fs::write(disk.path().join("more"), vec![1; 4096]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::StorageFull);

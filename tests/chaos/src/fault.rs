@@ -18,13 +18,23 @@ pub enum Fault {
     Stop,
     /// `kill -9` of the broker, and its restart.
     Broker,
-    /// An instance's disk is full until its process has ended.
+    /// `kill -9` of an instance, whose disk is full when it starts again and stays so for a while.
     FullDisk,
     /// An instance's clock jumps by hours, ahead or back.
     ClockStep,
 }
 
 impl Fault {
+    const ALL: [Fault; 7] = [
+        Fault::Kill,
+        Fault::KillForLong,
+        Fault::KillTwice,
+        Fault::Stop,
+        Fault::Broker,
+        Fault::FullDisk,
+        Fault::ClockStep,
+    ];
+
     /// As it is called in diaries and reports.
     pub fn name(self) -> &'static str {
         match self {
@@ -45,6 +55,15 @@ impl Fault {
             Fault::KillTwice => 2,
             Fault::Stop | Fault::Broker | Fault::FullDisk | Fault::ClockStep => 0,
         }
+    }
+}
+
+impl std::str::FromStr for Fault {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Fault, String> {
+        let known = Fault::ALL.into_iter().find(|fault| fault.name() == name);
+        known.ok_or_else(|| format!("there are: {}", Fault::ALL.map(Fault::name).join(", ")))
     }
 }
 

@@ -16,6 +16,7 @@ use crate::application::{PATIENCE, SESSION};
 use crate::check::Findings;
 use crate::check::judge::{Judgement, judge, judge_outputs};
 use crate::child::Kind;
+use crate::disk::Disk;
 use crate::fault::{Diary, Fault};
 use crate::fleet::{Composition, Fleet};
 use crate::ground::{Ground, Stage};
@@ -38,8 +39,8 @@ const AGAIN_MS: std::ops::Range<u64> = 20..1200;
 const STEP_SECONDS: std::ops::Range<i64> = 60..200_000;
 /// How long a stepped clock's instance is left to notice.
 const STEPPED: Duration = Duration::from_secs(2);
-/// An instance whose disk is full ends within it.
-const FULL: Duration = Duration::from_secs(60);
+/// How long a disk stays full if nobody ends for want of it.
+const FULL: Duration = Duration::from_secs(15);
 
 /// What is wanted of a run.
 #[derive(Debug, Clone)]
@@ -249,19 +250,26 @@ impl Run<'_> {
             return Ok(());
         }
         let owned = self.owned(victim)?;
-        let filled = self.fleet.disk().map_or(Ok(()), crate::disk::Disk::fill);
+        let filled = self.fleet.disk().map_or(Ok(()), Disk::fill);
         filled?;
-        let since = Instant::now();
-        self.diary.note(Fault::FullDisk.name(), self.fleet.instances()[victim].name());
-        let instance = self.fleet.instance(victim);
-        let ended = wait::until("an instance without disk to end", FULL, || {
-            instance.ended().map_err(|error| error.to_string())?.ok_or_else(|| "it runs".to_owned())
-        })?;
-        let last = instance.tail().lines().last().unwrap_or_default().to_owned();
-        self.diary.note("exit", &format!("{} for want of disk ({ended}): {last}", instance.name()));
-        let freed = self.fleet.disk().map_or(Ok(()), crate::disk::Disk::free);
-        freed?;
+        let since = self.kill_once(Fault::FullDisk, victim)?;
         self.fleet.instance(victim).start()?;
+        let end = wait::until("an instance without disk to end", FULL, || {
+            // What it gives back itself is taken, too: RocksDB deletes old logs when it opens.
+            self.fleet.disk().map_or(Ok(()), Disk::fill).map_err(|error| error.to_string())?;
+            let ended = self.fleet.instance(victim).ended().map_err(|error| error.to_string())?;
+            ended.ok_or_else(|| "it runs".to_owned())
+        });
+        let instance = self.fleet.instance(victim);
+        // RocksDB takes room ahead for its log: who has some goes on for a while, which is as good.
+        let end = end.map_or_else(|_| "runs on with what it has".to_owned(), |status| format!("ended ({status})"));
+        let last = instance.tail().lines().last().unwrap_or_default().to_owned();
+        self.diary.note("without-disk", &format!("{} {end}: {last}", instance.name()));
+        let freed = self.fleet.disk().map_or(Ok(()), Disk::free);
+        freed?;
+        if !self.fleet.instance(victim).is_running() {
+            self.fleet.instance(victim).start()?;
+        }
         self.wait_over(Fault::FullDisk, &owned, since)
     }
 

@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use chaos::check::judge::Judgement;
-use chaos::fault::{Fault, plan};
+use chaos::fault::{self, Fault};
 use chaos::instance::Program;
 use chaos::kills::{self, Wanted};
 use chaos::schedules::Network;
@@ -42,6 +42,9 @@ enum Command {
         /// Nothing but kills.
         #[arg(long)]
         only_kills: bool,
+        /// These faults and no others, to look for one: `--plan stop,broker-kill,kill-twice`.
+        #[arg(long, value_delimiter = ',', conflicts_with_all = ["kills", "only_kills"])]
+        plan: Vec<Fault>,
     },
     /// Requests that are delayed, cut, lost, refused and reordered, by one seed after the other.
     Schedules {
@@ -63,8 +66,13 @@ fn main() -> ExitCode {
     };
     let seed = arguments.seed;
     let done = match arguments.command {
-        Command::Kills { kills, rate, only_kills } => {
-            run_kills(seed.unwrap_or_else(|| fastrand::u64(..u64::from(u32::MAX))), kills, rate, only_kills)
+        Command::Kills { kills, rate, only_kills, plan } => {
+            let seed = seed.unwrap_or_else(|| fastrand::u64(..u64::from(u32::MAX)));
+            let plan = match plan.is_empty() {
+                true => fault::plan(seed, kills, if only_kills { &[] } else { &OTHERS }),
+                false => plan,
+            };
+            run_kills(Wanted { seed, plan, rate, program: Program::default() })
         }
         Command::Schedules { schedules } => run_schedules(seed.unwrap_or(1), schedules),
     };
@@ -74,23 +82,24 @@ fn main() -> ExitCode {
     })
 }
 
-fn run_kills(seed: u64, kills: u32, rate: u64, only_kills: bool) -> Result<ExitCode> {
-    const OTHERS: [Fault; 5] = [Fault::Stop, Fault::ClockStep, Fault::Broker, Fault::FullDisk, Fault::Stop];
-    let others: &[Fault] = if only_kills { &[] } else { &OTHERS };
+/// What a run does between its kills, in turn.
+const OTHERS: [Fault; 5] = [Fault::Stop, Fault::ClockStep, Fault::Broker, Fault::FullDisk, Fault::Stop];
+
+fn run_kills(wanted: Wanted) -> Result<ExitCode> {
+    let (seed, kills) = (wanted.seed, wanted.plan.iter().map(|fault| fault.kills()).sum());
     let kafka = Kafka::builder()?.property("group.min.session.timeout.ms", "1000");
     let bed = Testbed::builder().kafka_with(kafka).start()?;
     let kafka = bed.kafka()?;
-    let program = Program::default();
-    let (control, control_kills) = kills::control(kafka, &program, seed)?;
+    let (control, control_kills) = kills::control(kafka, &wanted.program, seed)?;
     println!("control arm: {} findings after {control_kills} kills", control.total());
-    let wanted = Wanted { seed, plan: plan(seed, kills, others), rate, program };
     let outcome = kills::run(kafka, &wanted)?;
-    let verdict = Verdict { runs: ("kills", kills), judgement: outcome.judgement.clone(), control };
+    let withstood = ("records of transactions that a kill met open", outcome.judgement.aborted);
+    let verdict = Verdict { runs: ("kills", kills), judgement: outcome.judgement.clone(), control, withstood };
     let is_kill = |fault: Fault| fault.kills() > 0;
     let detail = json!({
         "seed": seed,
         "kills": kills,
-        "events_per_second": rate,
+        "events_per_second": wanted.rate,
         "faults": outcome.diary.counts(),
         "recovery_by_fault": outcome.all_committed(),
         "exits": outcome.exits,
@@ -102,6 +111,11 @@ fn run_kills(seed: u64, kills: u32, rate: u64, only_kills: bool) -> Result<ExitC
     report::write("kill", outcome.first_committed(is_kill), detail)?;
     println!("faults: {:?}", outcome.diary.counts());
     println!("first new committed record after a kill: {}", outcome.first_committed(is_kill));
+    if outcome.quarantined > 0 {
+        println!("WRONG: R-19: {} states were set aside as unusable", outcome.quarantined);
+        _ = verdict.print();
+        return Ok(ExitCode::FAILURE);
+    }
     Ok(verdict.print())
 }
 
@@ -125,7 +139,8 @@ fn run_schedules(first: u64, schedules: u32) -> Result<ExitCode> {
         outcome.faults.into_iter().for_each(|(name, count)| *faults.entry(name).or_insert(0) += count);
         requests += outcome.requests;
     }
-    let verdict = Verdict { runs: ("schedules", schedules), judgement, control };
+    let withstood = ("faults", faults.values().sum());
+    let verdict = Verdict { runs: ("schedules", schedules), judgement, control, withstood };
     let detail = json!({
         "first_seed": first,
         "failed_seeds": failed,

@@ -62,7 +62,11 @@ impl Outage {
         let all = self.waiting.len();
         while !self.waiting.is_empty() {
             if self.since.elapsed() > PATIENCE {
-                return Err(format!("no new record is committed of (stage, partition, end) {:?}", self.waiting).into());
+                let (waiting, committed, ends) = (self.waiting, positions.committed()?, positions.ends()?);
+                return Err(format!(
+                    "no new record is committed of (stage, partition, end then) {waiting:?}; committed {committed:?} of {ends:?}"
+                )
+                .into());
             }
             meanwhile()?;
             pause.pause(LOOK);
