@@ -5,7 +5,7 @@
 //!             └─▶ regroup ─▶ moved ─▶ tally (the same stores) ─▶ totals
 //! ```
 //!
-//! Two applications with a topic between them do what a repartition does: see [`Stage`](crate::ground::Stage).
+//! Two applications with a topic between them do what a repartition does: see [`Stage`].
 
 use std::time::Instant;
 
