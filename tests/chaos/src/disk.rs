@@ -73,6 +73,8 @@ impl Disk {
     /// # Errors
     /// It was not filled.
     pub fn free(&self) -> Result<()> {
+        // Emptied before it goes: a child that is just being started may have it open for a moment, and so keep its room.
+        File::options().write(true).open(self.ballast())?.set_len(0)?;
         Ok(fs::remove_file(self.ballast())?)
     }
 }
