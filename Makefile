@@ -48,18 +48,18 @@ check: setup ## format, clippy and documentation; warnings are errors
 .PHONY: test
 test: check ## check, then all tests on the real parts
 	$(CARGO) build $(FLAGS) --bins
-	HEADRACE_E2E_PRODUCER=librdkafka HEADRACE_E2E_FETCHER=librdkafka $(CARGO) test $(FLAGS) --test e2e -- runtime:: torture::network::r11
+	HEADRACE_E2E_PRODUCER=librdkafka HEADRACE_E2E_FETCHER=librdkafka $(CARGO) test $(FLAGS) --test e2e -- runtime:: torture::network::r11 --skip runtime::native
 	$(CARGO) test $(FLAGS)
 
 .PHONY: bench
 bench: setup ## a benchmark beside its peer and its limit: NAME= [RECORDS= WARM_UP= RUNS= DETAIL_RUNS= ONLY= LOAD=]
-	@$(CARGO) build $(FLAGS) --bin bench --bin stateful-count --bin copy-loop --bin cdc-invalidation
+	@$(CARGO) build $(FLAGS) --bin bench --bin stateful-count --bin stored-values --bin copy-loop --bin cdc-invalidation
 	@$(BIN)/bench $(NAME)
 
 .PHONY: chaos
-chaos: setup ## faults under load, then the verdict: KILLS=100, or SCHEDULES=200 of a bad network [SEED= RATE= ONLY_KILLS=1]
+chaos: setup ## faults, then the verdict: KILLS=100, or SCHEDULES=200 of a bad network, or SEEDS=2000 simulated [SEED= RATE= BROKERS=3 STANDBYS=1 ONLY_KILLS=1]
 	@$(CARGO) build $(FLAGS) --bin chaos
-	@$(BIN)/chaos $(if $(SCHEDULES),schedules --schedules $(SCHEDULES),kills --kills $(or $(KILLS),100) $(if $(RATE),--rate $(RATE)) $(if $(ONLY_KILLS),--only-kills)) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/chaos $(if $(SEEDS),seeds --seeds $(SEEDS),$(if $(SCHEDULES),schedules --schedules $(SCHEDULES),kills --kills $(or $(KILLS),100) $(if $(BROKERS),--brokers $(BROKERS)) $(if $(RATE),--rate $(RATE)) $(if $(STANDBYS),--standbys $(STANDBYS)) $(if $(ONLY_KILLS),--only-kills))) $(if $(SEED),--seed $(SEED))
 
 .PHONY: topology
 topology:

@@ -7,21 +7,37 @@ mod cdc_invalidation;
 mod counting;
 mod eos_tax;
 mod measure;
+mod rebalance;
 mod report;
+mod state;
 mod stateful_count;
+mod supervised;
 
 use std::process::ExitCode;
 
 type Failure = Box<dyn std::error::Error>;
 
-const NAMES: [&str; 3] = ["cdc-invalidation", "stateful-count", "eos-tax"];
+const NAMES: [&str; 7] = ["cdc-invalidation", "stateful-count", "eos-tax", "rebalance", "restart", "restore", "memory"];
 
 fn main() -> ExitCode {
+    supervised::run(benchmark).unwrap_or_else(|error| failed(&error))
+}
+
+fn failed(error: &Failure) -> ExitCode {
+    eprintln!("bench: {error}");
+    ExitCode::FAILURE
+}
+
+fn benchmark() -> ExitCode {
     let name = std::env::args().nth(1).unwrap_or_default();
     let result = match name.as_str() {
         "cdc-invalidation" => cdc_invalidation::run(),
         "stateful-count" => stateful_count::run(),
         "eos-tax" => eos_tax::run(),
+        "rebalance" => rebalance::run(),
+        "restart" => state::restart(),
+        "restore" => state::restore(),
+        "memory" => state::memory(),
         _ => {
             eprintln!("bench: no benchmark is called {name:?}; there are: {}", NAMES.join(", "));
             return ExitCode::from(64);
@@ -29,9 +45,6 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bench: {error}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
     }
 }

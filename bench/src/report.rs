@@ -17,8 +17,7 @@ fn median(mut figures: Vec<f64>) -> (f64, f64, f64) {
 
 /// Medians of several runs with their extremes.
 pub(crate) fn summary(runs: &[Run]) -> Map<String, Value> {
-    let mut map = Map::new();
-    let figures: [(&str, Vec<f64>); 6] = [
+    let all: [(&str, Vec<f64>); 6] = [
         ("records_per_second", runs.iter().map(Run::records_per_second).collect()),
         ("seconds", runs.iter().map(|run| run.elapsed.as_secs_f64()).collect()),
         ("cpu_seconds", runs.iter().map(|run| run.cpu_seconds).collect()),
@@ -26,7 +25,13 @@ pub(crate) fn summary(runs: &[Run]) -> Map<String, Value> {
         ("peak_rss_bytes", runs.iter().map(|run| run.peak_rss_bytes as f64).collect()),
         ("broker_cpu_seconds", runs.iter().filter_map(|run| run.broker_cpu_seconds).collect()),
     ];
-    for (name, values) in figures.into_iter().filter(|(_, values)| !values.is_empty()) {
+    figures(all)
+}
+
+/// The same of figures by their names; one without values is left out.
+pub(crate) fn figures<'a>(all: impl IntoIterator<Item = (&'a str, Vec<f64>)>) -> Map<String, Value> {
+    let mut map = Map::new();
+    for (name, values) in all.into_iter().filter(|(_, values)| !values.is_empty()) {
         let (middle, least, most) = median(values);
         map.insert(name.to_owned(), rounded(middle));
         map.insert(format!("{name}_min"), rounded(least));
@@ -47,7 +52,12 @@ pub(crate) fn ratio(ours: &[Run], other: &[Run]) -> Value {
 /// The same of another figure.
 pub(crate) fn ratio_of(ours: &[Run], other: &[Run], figure: impl Fn(&Run) -> f64) -> Value {
     let pairs: Vec<f64> = ours.iter().zip(other).map(|(a, b)| figure(a) / figure(b)).collect();
-    if pairs.is_empty() { Value::Null } else { rounded(median(pairs).0) }
+    middle(pairs)
+}
+
+/// The median, or null if there is nothing.
+pub(crate) fn middle(figures: Vec<f64>) -> Value {
+    if figures.is_empty() { Value::Null } else { rounded(median(figures).0) }
 }
 
 /// Writes `out/bench/<name>.json`.

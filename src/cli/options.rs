@@ -1,6 +1,7 @@
 //! From the configuration to what the runtime wants.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::codec::Schemas;
@@ -9,13 +10,16 @@ use crate::config::{self, ClientKind, RuntimeConfig, Start};
 use crate::error::FatalError;
 use crate::external::LaneOptions;
 use crate::kafka::Settings;
-use crate::runtime::{Guarantee, Implementation, Implementations, Options};
+use crate::runtime::{Guarantee, Implementation, Implementations, MemoryPlan, Options};
 use crate::store::{StoreOptions, StoreResources};
 use crate::telemetry::Telemetry;
 use crate::topology::Topology;
 
 /// Headers and keys of a produced record beside its `max-record` payload.
 const RECORD_OVERHEAD: u64 = 64 * 1024;
+/// How often a member asks whether the group rebalances. What moves has no owner until the last member has heard of it, so
+/// librdkafka's default, three seconds, is what everybody who waits for it would notice.
+const HEARTBEAT: Duration = Duration::from_millis(500);
 
 pub(super) fn from_config(
     config: &RuntimeConfig,
@@ -26,6 +30,7 @@ pub(super) fn from_config(
     let store = StoreOptions {
         block_cache_bytes: size(config.state.block_cache),
         write_buffer_bytes: size(config.state.write_buffers),
+        read_cache_bytes: size(config.state.read_cache),
         ..StoreOptions::default()
     };
     Ok(Options {
@@ -39,11 +44,14 @@ pub(super) fn from_config(
             fetcher: implementation(config.processing.fetcher),
         },
         commit_interval: processing.commit_interval.duration(),
+        purge_interval: processing.purge_interval.duration(),
         stream_threads: usize::from(processing.stream_threads),
         max_staged_bytes: size(processing.max_staged),
         state_directory: config.state.directory.clone(),
         stores: StoreResources::new(store),
         restore_bytes: size(config.memory.restore),
+        memory: MemoryPlan { budget: config.memory.budget.bytes(), planned: config.planned_memory() },
+        standbys: usize::from(processing.standbys),
         lanes: LaneOptions {
             lanes: usize::from(config.external.lanes.max(1)),
             batch_requests: config.external.batch.max(1) as usize,
@@ -57,7 +65,9 @@ pub(super) fn from_config(
         topic_replication: i32::from(config.internal_topics.replication),
         schemas: Arc::new(Schemas::default()),
         telemetry,
+        globals: Arc::default(),
         queries: None,
+        simulated: None,
     })
 }
 
@@ -66,13 +76,18 @@ fn kafka(config: &RuntimeConfig, topology: &Topology) -> Settings {
     let mut properties: Vec<(String, String)> = kafka.connection_properties().into_iter().collect();
     properties.extend(kafka.properties.0.clone());
     let millis = |span: config::Span| span.millis().to_string();
+    let mut member_properties = vec![
+        ("session.timeout.ms".to_owned(), millis(kafka.session_timeout)),
+        ("max.poll.interval.ms".to_owned(), millis(kafka.max_poll_interval)),
+    ];
+    if !properties.iter().any(|(name, _)| name == "heartbeat.interval.ms") {
+        let heartbeat = HEARTBEAT.min(kafka.session_timeout.duration() / 3).as_millis().max(1);
+        member_properties.push(("heartbeat.interval.ms".to_owned(), heartbeat.to_string()));
+    }
     Settings {
         bootstrap_servers: kafka.bootstrap_servers.clone(),
         properties,
-        member_properties: vec![
-            ("session.timeout.ms".into(), millis(kafka.session_timeout)),
-            ("max.poll.interval.ms".into(), millis(kafka.max_poll_interval)),
-        ],
+        member_properties,
         compression: config.processing.compression.name().to_owned(),
         application_id: config.application_id.clone(),
         instance_id: config.instance(),
@@ -83,20 +98,12 @@ fn kafka(config: &RuntimeConfig, topology: &Topology) -> Settings {
         max_record_bytes: usize::try_from(config.dead_letters.max_record.bytes() + RECORD_OVERHEAD)
             .unwrap_or(usize::MAX),
         max_batch_bytes: None,
-        co_partitioned: reads_several_topics(topology),
+        co_partitioned: topology.is_co_partitioned(),
         from_beginning: config.processing.start == Start::Earliest,
+        read_whole: Vec::new(),
         observer: Default::default(),
         calls: Default::default(),
     }
-}
-
-/// Whether any task can be given partitions of more than one topic.
-fn reads_several_topics(topology: &Topology) -> bool {
-    (0..topology.sub_topologies()).any(|part| {
-        let own = topology.sources().iter().filter(|source| source.sub_topology == part);
-        let topics: Vec<&str> = own.flat_map(|source| source.topics.iter()).collect();
-        topics.len() > 1 || topics.iter().any(|topic| topic.starts_with('^'))
-    })
 }
 
 fn registry(config: &RuntimeConfig, topology: &Topology) -> Result<Option<Arc<Registry>>, FatalError> {

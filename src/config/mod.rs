@@ -30,8 +30,8 @@ pub use problem::{KeyPath, Origin, Problem};
 pub use properties::Properties;
 pub use runtime::{
     ClientKind, Compression, DeadLettersConfig, ExternalConfig, Guarantee, HealthConfig, HttpConfig,
-    InternalTopicsConfig, LogConfig, LogFormat, MemoryConfig, MetricsConfig, ProcessingConfig, RUNTIME_DEFAULTS,
-    RuntimeConfig, SchemaRegistryConfig, ShutdownConfig, Start, StateConfig,
+    InternalTopicsConfig, LogConfig, LogFormat, MemoryConfig, MetricsConfig, PROCESS_BYTES, PRODUCER_BYTES,
+    ProcessingConfig, RUNTIME_DEFAULTS, RuntimeConfig, SchemaRegistryConfig, ShutdownConfig, Start, StateConfig,
 };
 pub(crate) use validate::is_address;
 pub use value::{ByteSize, Secret, Span};

@@ -16,6 +16,11 @@ use crate::telemetry::{Bearer, Health, LogLines, Metrics, Telemetry, init_log};
 /// Every key of the runtime with its default.
 pub const RUNTIME_DEFAULTS: &str = include_str!("runtime-defaults.toml");
 
+/// The binary's own pages, threads, librdkafka's and tokio's memory, schemas, metrics: 27 MB when it has joined its group.
+pub const PROCESS_BYTES: u64 = 48 << 20;
+/// A producer's batches: 8 MiB that are not acknowledged, and 16 buffers of 256 KiB for the next ones.
+pub const PRODUCER_BYTES: u64 = 12 << 20;
+
 /// What every binary can be told.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -80,14 +85,19 @@ impl RuntimeConfig {
         Ok(Telemetry::new(Metrics::new(self.metrics.partition_labels)?, health))
     }
 
-    /// Bytes that the parts with a bound take together: caches, restores, and per stream thread the consumer's queue and two
-    /// journals (one transaction on the wire, one being filled; rule N-5). Saturates.
+    /// Bytes that the parts with a bound take together, whatever the number of tasks: the process itself, caches, restores,
+    /// and per stream thread the consumer's queue, what is staged (twice: buffers that double have room to spare), and the
+    /// producer's batches. Saturates. What each task adds the runtime counts, when it knows the partitions.
     pub fn planned_memory(&self) -> u64 {
         let staged = self.processing.max_staged.bytes().saturating_mul(2);
-        let per_thread = self.memory.consumer_queue.bytes().saturating_add(staged);
-        let threads = u64::from(self.processing.stream_threads).saturating_mul(per_thread);
-        let parts = [self.state.block_cache, self.state.write_buffers, self.memory.restore];
-        parts.into_iter().fold(threads, |sum, part| sum.saturating_add(part.bytes()))
+        let own = self.memory.consumer_queue.bytes().saturating_add(staged).saturating_add(PRODUCER_BYTES);
+        let threads = u64::from(self.processing.stream_threads).saturating_mul(own);
+        let state = &self.state;
+        let parts = [state.block_cache, state.write_buffers, state.read_cache, self.memory.restore];
+        // What the journals keep for the next transaction goes with the read cache.
+        let kept = state.read_cache.bytes() / 2;
+        let sum = threads.saturating_add(PROCESS_BYTES).saturating_add(kept);
+        parts.into_iter().fold(sum, |sum, part| sum.saturating_add(part.bytes()))
     }
 }
 
@@ -206,8 +216,12 @@ pub struct ProcessingConfig {
     pub guarantee: Guarantee,
     /// How long a transaction is filled before it is committed; the floor of end-to-end latency.
     pub commit_interval: Span,
+    /// How often what is processed of repartition topics is deleted.
+    pub purge_interval: Span,
     /// Stream threads in this process; each owns a consumer, its tasks and their stores.
     pub stream_threads: u16,
+    /// Copies of each task's stores that other instances keep warm, to be there when it moves (rule R-24).
+    pub standbys: u16,
     /// Staged writes of a thread at most (rule R-8). At a sixteenth of it a transaction is committed before its time, if
     /// the one before has its outcome.
     pub max_staged: ByteSize,
@@ -233,6 +247,8 @@ pub struct StateConfig {
     pub block_cache: ByteSize,
     /// RocksDB's memtables for all stores of the process together.
     pub write_buffers: ByteSize,
+    /// Recently read or written values of all tasks of the process together, above RocksDB.
+    pub read_cache: ByteSize,
 }
 
 /// `[memory]`

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::document::Document;
 use super::problem::Problem;
-use super::runtime::{Guarantee, RuntimeConfig};
+use super::runtime::{ClientKind, Guarantee, PROCESS_BYTES, PRODUCER_BYTES, RuntimeConfig};
 use crate::telemetry::log_filter;
 
 /// Collects broken rules, each at its key's place.
@@ -29,6 +29,7 @@ impl RuntimeConfig {
         self.validate_names(&mut rules);
         self.validate_times(&mut rules);
         self.validate_memory(&mut rules);
+        self.validate_sizes(&mut rules);
         self.validate_kafka(&mut rules);
         self.validate_http(&mut rules);
         self.validate_registry(&mut rules);
@@ -139,24 +140,44 @@ impl RuntimeConfig {
             "one for each core is plenty",
         );
         rules.check(
+            processing.standbys == 0 || processing.fetcher != ClientKind::Rdkafka,
+            "processing.standbys",
+            || format!("is {}, but librdkafka, as processing.fetcher says, follows no changelogs", processing.standbys),
+            "set processing.fetcher to \"auto\", or no standbys",
+        );
+        rules.check(
             self.planned_memory() <= memory.budget.bytes(),
             "memory.budget",
             || {
                 format!(
-                    "{} is too little: block-cache {} + write-buffers {} + restore {} + {} stream threads × (consumer-queue \
-                     {} + 2 × max-staged {}) = {} bytes",
-                    memory.budget, state.block_cache, state.write_buffers, memory.restore, processing.stream_threads,
-                    memory.consumer_queue, processing.max_staged, self.planned_memory(),
+                    "{} is too little: block-cache {} + write-buffers {} + 1½ × read-cache {} + restore {} + {} stream threads × \
+                     (consumer-queue {} + 2 × max-staged {} + producer {} MiB) + the process itself {} MiB = {} bytes",
+                    memory.budget,
+                    state.block_cache,
+                    state.write_buffers,
+                    state.read_cache,
+                    memory.restore,
+                    processing.stream_threads,
+                    memory.consumer_queue,
+                    processing.max_staged,
+                    PRODUCER_BYTES >> 20,
+                    PROCESS_BYTES >> 20,
+                    self.planned_memory(),
                 )
             },
             "raise the budget, or lower one of the parts",
         );
+    }
+
+    fn validate_sizes(&self, rules: &mut Rules<'_>) {
+        let (memory, processing, state) = (&self.memory, &self.processing, &self.state);
         let mebibyte = 1 << 20;
         for (key, size) in [
             ("memory.consumer-queue", memory.consumer_queue),
             ("memory.restore", memory.restore),
             ("processing.max-staged", processing.max_staged),
             ("state.write-buffers", state.write_buffers),
+            ("state.read-cache", state.read_cache),
         ] {
             let reason = || format!("{size} is below 1 MiB, where each record would wait for the one before");
             rules.check(size.bytes() >= mebibyte, key, reason, "raise it");

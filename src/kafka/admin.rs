@@ -21,6 +21,8 @@ const FIRST: Duration = Duration::from_secs(4);
 pub struct TopicState {
     /// Number of partitions.
     pub partitions: i32,
+    /// Copies of the partition that has fewest; none if the topic is only planned.
+    pub replicas: Option<usize>,
 }
 
 /// A topic to create.
@@ -57,7 +59,8 @@ impl Admin {
     pub fn topics(&self) -> Result<BTreeMap<String, TopicState>, KafkaFailure> {
         let metadata = self.client.inner().fetch_metadata(None, FIRST)?;
         let topic = |topic: &rdkafka::metadata::MetadataTopic| {
-            (topic.name().to_owned(), TopicState { partitions: topic.partitions().len() as i32 })
+            let replicas = topic.partitions().iter().map(|partition| partition.replicas().len()).min();
+            (topic.name().to_owned(), TopicState { partitions: topic.partitions().len() as i32, replicas })
         };
         Ok(metadata.topics().iter().map(topic).collect())
     }
@@ -67,12 +70,19 @@ impl Admin {
     /// # Errors
     /// The cluster is away, or describing is not allowed.
     pub fn max_record_bytes(&self, topic: &str) -> Result<Option<usize>, KafkaFailure> {
+        Ok(self.settings(topic)?.get("max.message.bytes").and_then(|value| value.parse().ok()))
+    }
+
+    /// A topic's configuration, defaults included; empty if the cluster does not tell.
+    ///
+    /// # Errors
+    /// The cluster is away, or describing is not allowed.
+    pub fn settings(&self, topic: &str) -> Result<BTreeMap<String, String>, KafkaFailure> {
         let options = AdminOptions::new().request_timeout(Some(PATIENCE));
         let resource = ResourceSpecifier::Topic(topic);
         let described = block_on(self.client.describe_configs([&resource], &options))?;
-        let config = described.into_iter().next().and_then(Result::ok);
-        let value = config.and_then(|config| config.get("max.message.bytes").and_then(|entry| entry.value.clone()));
-        Ok(value.and_then(|value| value.parse().ok()))
+        let entries = described.into_iter().next().and_then(Result::ok).map_or_else(Vec::new, |config| config.entries);
+        Ok(entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect())
     }
 
     /// Whether anything stands in a partition.

@@ -14,8 +14,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
 
-use super::changelog::Quiet;
 use super::consumer::KafkaFailure;
+use super::librdkafka_changelogs::Quiet;
 use super::settings::Settings;
 
 /// What somebody has posted.

@@ -1,45 +1,71 @@
 //! Reads a changelog partition to its end: committed records only, in offset order. For the little that a task which is open
 //! already may lack; restores read as [`super::restoring`] says.
 //!
-//! The end is librdkafka's PARTITION_EOF (rule R-22): a consumer's position never passes control records, so comparing
-//! it with the end offset would wait for ever on a transactional topic. One partition is read at a time, because
-//! rdkafka's EOF event names neither topic nor offset.
+//! The end is told by the client (rule R-22): a consumer's position never passes control records, so comparing
+//! it with the end offset would wait for ever on a transactional topic.
 
-use std::time::{Duration, Instant};
-
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
-use rdkafka::error::KafkaError;
-use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
-use rdkafka::{ClientContext, Message as _};
-
-use crate::error::FatalError;
-use crate::position::{Offset, TopicPartition};
+use std::time::Duration;
 
 use super::consumer::KafkaFailure;
+use super::librdkafka_changelogs::LibrdkafkaChangelogs;
 use super::settings::Settings;
+use crate::clock::Instant;
+use crate::error::FatalError;
+use crate::position::{Offset, TopicPartition};
 
 /// How often `idle` is called while waiting.
 const SLICE: Duration = Duration::from_millis(20);
 /// Patience with one look-up at the broker.
 const LOOKUP: Duration = Duration::from_secs(10);
 
+/// Key, value and the offset after it, of a record that is shown where it is.
+pub type Show<'a> = &'a mut dyn FnMut(Option<&[u8]>, Option<&[u8]>, Offset);
+
+/// A client that reads one changelog partition at a time: librdkafka's, or that of a simulated cluster.
+pub trait Changelogs: Send {
+    /// Takes note of what the client has to say.
+    fn serve(&self);
+
+    /// What a committed reader can see of a partition now.
+    ///
+    /// # Errors
+    /// The broker is away.
+    fn committed_bounds(&self, at: &TopicPartition, patience: Duration) -> Result<Bounds, KafkaFailure>;
+
+    /// The end for readers of uncommitted records.
+    ///
+    /// # Errors
+    /// The broker is away.
+    fn high_watermark(&self, at: &TopicPartition, patience: Duration) -> Result<Offset, KafkaFailure>;
+
+    /// Begins to fetch one partition.
+    ///
+    /// # Errors
+    /// The client refuses.
+    fn begin(&self, at: &TopicPartition, from: Offset) -> Result<(), KafkaFailure>;
+
+    /// Shows the next record, if there is one within `wait`, and says what it was.
+    fn next(&self, wait: Duration, show: Show<'_>) -> Seen;
+
+    /// Stops fetching; a failure changes nothing of what was read.
+    fn end(&self);
+}
+
+/// What a look for the next record has found.
+#[derive(Debug)]
+pub enum Seen {
+    /// A record; it was shown.
+    Record,
+    /// All of the partition has been read.
+    End,
+    /// The partition can't be read.
+    Failed(KafkaFailure),
+    /// Nothing yet.
+    Nothing,
+}
+
 /// Reads changelog partitions, one after the other.
-pub struct ChangelogReader {
-    pub(super) committed: BaseConsumer<Quiet>,
-    uncommitted: BaseConsumer<Quiet>,
-}
-
-/// The default would log each failed connection as an error, apart from the events that say who is away.
-pub(super) struct Quiet;
-
-impl ClientContext for Quiet {
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(target: "headrace::kafka", %error, reason, "restore consumer");
-    }
-}
-
-impl ConsumerContext for Quiet {}
+pub struct ChangelogReader(Box<dyn Changelogs>);
 
 /// What a changelog partition holds for a committed reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,21 +82,17 @@ impl ChangelogReader {
     /// # Errors
     /// librdkafka refuses the configuration.
     pub fn new(settings: &Settings) -> Result<Self, FatalError> {
-        let create = |config: &ClientConfig| {
-            config
-                .create_with_context(Quiet)
-                .map_err(|error| FatalError::Config(format!("kafka.properties: restore consumer: {error}")))
-        };
-        let mut uncommitted = settings.reader("restore-bounds");
-        uncommitted.set("isolation.level", "read_uncommitted");
-        Ok(ChangelogReader { committed: create(&settings.reader("restore"))?, uncommitted: create(&uncommitted)? })
+        Ok(Self::over(Box::new(LibrdkafkaChangelogs::new(settings)?)))
+    }
+
+    /// Reads through another client.
+    pub fn over(client: Box<dyn Changelogs>) -> Self {
+        ChangelogReader(client)
     }
 
     /// Takes note of what the clients have to say; while the cluster is away they gather an error for each try.
     pub fn serve(&self) {
-        for client in [&self.committed, &self.uncommitted] {
-            while client.poll(Duration::ZERO).is_some() {}
-        }
+        self.0.serve();
     }
 
     /// Waits until no transaction is open in the partition and gives its bounds: what is read after that is all that
@@ -84,9 +106,9 @@ impl ChangelogReader {
         deadline: Instant,
         mut idle: impl FnMut(Duration) -> Result<(), E>,
     ) -> Result<Bounds, E> {
-        let high = self.high_watermark(at, LOOKUP)?;
+        let high = self.0.high_watermark(at, LOOKUP)?;
         loop {
-            let bounds = self.committed_bounds(at, LOOKUP)?;
+            let bounds = self.0.committed_bounds(at, LOOKUP)?;
             if bounds.end >= high {
                 return Ok(bounds);
             }
@@ -97,15 +119,12 @@ impl ChangelogReader {
         }
     }
 
-    /// What a committed reader can see of a partition now.
-    pub(super) fn committed_bounds(&self, at: &TopicPartition, patience: Duration) -> Result<Bounds, KafkaFailure> {
-        let (start, end) = self.committed.fetch_watermarks(&at.topic, at.partition.0, patience)?;
-        Ok(Bounds { start: Offset(start), end: Offset(end) })
-    }
-
-    /// The end for readers of uncommitted records.
-    pub(super) fn high_watermark(&self, at: &TopicPartition, patience: Duration) -> Result<Offset, KafkaFailure> {
-        Ok(Offset(self.uncommitted.fetch_watermarks(&at.topic, at.partition.0, patience)?.1))
+    /// What a committed reader can see of a partition now, whatever is open there.
+    ///
+    /// # Errors
+    /// The broker is away.
+    pub fn bounds(&self, at: &TopicPartition) -> Result<Bounds, KafkaFailure> {
+        self.0.committed_bounds(at, LOOKUP)
     }
 
     /// Whether no committed record lies between `from` and the end, only markers of transactions and what was aborted.
@@ -113,18 +132,20 @@ impl ChangelogReader {
     /// # Errors
     /// The partition can't be read, or not within `patience`.
     pub fn is_empty(&self, at: &TopicPartition, from: Offset, patience: Duration) -> Result<bool, KafkaFailure> {
-        self.assign(at, from)?;
+        self.0.begin(at, from)?;
         let deadline = Instant::now() + patience;
         let result = loop {
-            match self.committed.poll(SLICE) {
-                Some(Ok(_)) => break Ok(false),
-                Some(Err(KafkaError::PartitionEOF(_))) => break Ok(true),
-                Some(Err(error)) if is_final(&error) => break Err(error.into()),
-                _ if Instant::now() >= deadline => break Err(KafkaFailure(format!("{at}: no end in sight"))),
-                _ => {}
+            match self.0.next(SLICE, &mut |_, _, _| {}) {
+                Seen::Record => break Ok(false),
+                Seen::End => break Ok(true),
+                Seen::Failed(error) => break Err(error),
+                Seen::Nothing if Instant::now() >= deadline => {
+                    break Err(KafkaFailure(format!("{at}: no end in sight")));
+                }
+                Seen::Nothing => {}
             }
         };
-        self.unassign();
+        self.0.end();
         result
     }
 
@@ -140,22 +161,22 @@ impl ChangelogReader {
         mut apply: impl FnMut(&[u8], Option<&[u8]>, Offset) -> Result<(), E>,
         mut idle: impl FnMut(Duration) -> Result<(), E>,
     ) -> Result<Offset, E> {
-        self.assign(at, from)?;
+        self.0.begin(at, from)?;
         let mut next = from;
         let mut last_idle = Instant::now();
         let result = loop {
-            match self.committed.poll(SLICE) {
-                Some(Ok(message)) => {
-                    next = Offset(message.offset()).next();
-                    let applied = message.key().map_or(Ok(()), |key| apply(key, message.payload(), next));
-                    if let Err(error) = applied {
-                        break Err(error);
-                    }
-                }
-                Some(Err(KafkaError::PartitionEOF(_))) => break Ok(next),
-                Some(Err(error)) if is_final(&error) => break Err(KafkaFailure::from(error).into()),
-                Some(Err(error)) => tracing::debug!(target: "headrace::kafka", %error, "restore consumer"),
-                None => {}
+            let mut applied = Ok(());
+            let seen = self.0.next(SLICE, &mut |key, value, after| {
+                next = after;
+                applied = key.map_or(Ok(()), |key| apply(key, value, after));
+            });
+            if let Err(error) = applied {
+                break Err(error);
+            }
+            match seen {
+                Seen::End => break Ok(next),
+                Seen::Failed(error) => break Err(error.into()),
+                Seen::Record | Seen::Nothing => {}
             }
             if last_idle.elapsed() >= SLICE {
                 last_idle = Instant::now();
@@ -164,22 +185,8 @@ impl ChangelogReader {
                 }
             }
         };
-        self.unassign();
+        self.0.end();
         result
-    }
-
-    /// Begins to fetch one partition.
-    pub(super) fn assign(&self, at: &TopicPartition, from: Offset) -> Result<(), KafkaFailure> {
-        let mut list = TopicPartitionList::with_capacity(1);
-        list.add_partition_offset(&at.topic, at.partition.0, KafkaOffset::Offset(from.0))?;
-        Ok(self.committed.assign(&list)?)
-    }
-
-    /// Stops the fetcher; a failure changes nothing of what was read.
-    pub(super) fn unassign(&self) {
-        if let Err(error) = self.committed.unassign() {
-            tracing::debug!(target: "headrace::kafka", %error, "restore consumer");
-        }
     }
 }
 
@@ -188,28 +195,5 @@ pub fn open_transaction(at: &TopicPartition, stable: Offset, high: Offset) -> St
     format!(
         "{at}: a transaction is open from offset {stable} on (end {high}); if it outlives every transaction.timeout.ms it \
          hangs: kafka-transactions.sh find-hanging, then abort"
-    )
-}
-
-/// Whether the offset to read from is not in the log.
-pub(super) fn is_out_of_range(error: &KafkaError) -> bool {
-    use rdkafka::error::RDKafkaErrorCode as Code;
-    matches!(error.rdkafka_error_code(), Some(Code::OffsetOutOfRange | Code::AutoOffsetReset))
-}
-
-/// Whether waiting won't help.
-pub(super) fn is_final(error: &KafkaError) -> bool {
-    use rdkafka::error::RDKafkaErrorCode as Code;
-    matches!(
-        error.rdkafka_error_code(),
-        Some(
-            Code::UnknownTopicOrPartition
-                | Code::UnknownTopic
-                | Code::UnknownPartition
-                | Code::TopicAuthorizationFailed
-                | Code::OffsetOutOfRange
-                | Code::AutoOffsetReset
-                | Code::Fatal
-        )
     )
 }

@@ -94,6 +94,9 @@ impl GroupConsumer {
         };
         match code {
             Some(Code::PollExceeded) => ConsumerError::PollOverdue,
+            Some(Code::FencedInstanceId) if self.client.context().lapsed.load(Ordering::Acquire) => {
+                ConsumerError::FencedItself(text)
+            }
             Some(Code::FencedInstanceId) => ConsumerError::Fenced(text),
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => ConsumerError::MissingTopic(text),
             Some(

@@ -20,7 +20,7 @@ const LOOKUP: Duration = Duration::from_secs(5);
 /// A client that belongs to no group and asks about one.
 pub struct EndOffsets {
     client: BaseConsumer,
-    from_beginning: bool,
+    settings: Settings,
 }
 
 impl EndOffsets {
@@ -34,7 +34,7 @@ impl EndOffsets {
         config.set("group.id", &settings.application_id);
         let client = config.create();
         let client = client.map_err(|error| FatalError::Config(format!("kafka.properties: lag: {error}")))?;
-        Ok(EndOffsets { client, from_beginning: settings.from_beginning })
+        Ok(EndOffsets { client, settings: settings.clone() })
     }
 
     /// The committed position of each partition and the end that a committed reader sees.
@@ -49,7 +49,7 @@ impl EndOffsets {
             let offset = committed.find_partition(&at.topic, at.partition.0).map(|element| element.offset());
             let position = match offset {
                 Some(KafkaOffset::Offset(offset)) => offset.max(start),
-                _ if self.from_beginning => start,
+                _ if self.settings.starts_at_beginning(&at.topic) => start,
                 _ => end,
             };
             found.push((at.clone(), Offset(position), Offset(end)));

@@ -48,9 +48,12 @@ pub enum ConsumerError {
     MissingTopic(String),
     /// The member has not polled for too long and has left the group; polling again rejoins.
     PollOverdue,
-    /// The static member was given to somebody else, or its session ran out while the broker hung. This client is of no
-    /// more use; a new one can join.
+    /// The static member was given to somebody else. This client is of no more use; a new one can join.
     Fenced(String),
+    /// The same after its session ran out on this side, because no broker answered: librdkafka then joins under a new id,
+    /// and a request with the old one that is still under way, or a join that was given up, fences it. So nobody else need
+    /// be to blame (confluentinc/librdkafka#3437).
+    FencedItself(String),
     /// A subscribed topic was deleted and made anew under its name. What comes from now on is of the new one, and read from
     /// positions of the old one: librdkafka does not reset them by itself.
     MadeAnew(String),
@@ -83,6 +86,11 @@ impl Fetched<'_> {
             Headers(headers.iter().map(header).collect())
         });
         Fetched { message, headers }
+    }
+
+    /// The partition that it is of.
+    pub fn at(&self) -> TopicPartition {
+        TopicPartition { topic: self.message.topic().into(), partition: Partition(self.message.partition()) }
     }
 
     /// A view of it.

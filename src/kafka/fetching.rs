@@ -29,11 +29,11 @@ pub enum Fetching {
     Native,
 }
 
-/// The native fetcher of one stream thread.
-pub(super) struct NativeFetching {
+/// The native fetcher of one stream thread, as the group's consumer uses it.
+pub struct NativeFetching {
     fetcher: Fetcher,
-    /// Where a partition without a position in its log is read from.
-    from_beginning: bool,
+    /// Say where a partition without a position in its log is read from.
+    settings: Settings,
     rights: String,
 }
 
@@ -60,43 +60,55 @@ impl NativeFetching {
         let fetcher = Fetcher::start(&cluster, own);
         let fetcher = fetcher
             .map_err(|error| FatalError::Other { context: "starting the fetcher".to_owned(), source: error.into() })?;
-        Ok(NativeFetching { fetcher, from_beginning: settings.from_beginning, rights: rights.to_owned() })
+        Ok(NativeFetching { fetcher, settings: settings.clone(), rights: rights.to_owned() })
     }
 
-    pub(super) fn assign(&self, partitions: &[TopicPartition]) {
+    /// The same above a fetcher that is fed by hand ([`Fetcher::fed`]).
+    pub fn over(fetcher: Fetcher, settings: Settings) -> Self {
+        NativeFetching { fetcher, settings, rights: String::new() }
+    }
+
+    /// Takes partitions, paused; each begins at what the group has committed.
+    pub fn assign(&self, partitions: &[TopicPartition]) {
         for at in partitions {
             self.fetcher.assign_committed(at);
             self.fetcher.pause(at);
         }
     }
 
-    pub(super) fn unassign(&self, partitions: &[TopicPartition]) {
+    /// Gives partitions up.
+    pub fn unassign(&self, partitions: &[TopicPartition]) {
         partitions.iter().for_each(|at| self.fetcher.unassign(at));
     }
 
-    pub(super) fn pause(&self, partitions: &[TopicPartition]) {
+    /// Hands out nothing of these.
+    pub fn pause(&self, partitions: &[TopicPartition]) {
         partitions.iter().for_each(|at| self.fetcher.pause(at));
     }
 
-    pub(super) fn resume(&self, partitions: &[TopicPartition]) {
+    /// Ends a pause.
+    pub fn resume(&self, partitions: &[TopicPartition]) {
         partitions.iter().for_each(|at| self.fetcher.resume(at));
     }
 
-    pub(super) fn seek(&self, positions: &[(TopicPartition, Offset)]) {
+    /// Goes on elsewhere; what was fetched before is void.
+    pub fn seek(&self, positions: &[(TopicPartition, Offset)]) {
         positions.iter().for_each(|(at, next)| self.fetcher.seek(at, *next));
     }
 
-    pub(super) fn position(&self, at: &TopicPartition) -> Option<Offset> {
+    /// The offset that is handed out next, past the markers of transactions.
+    pub fn position(&self, at: &TopicPartition) -> Option<Offset> {
         self.fetcher.position(at)
     }
 
-    pub(super) fn poll(&self, wait: Duration) -> Event<'static> {
+    /// The next event, waiting at most `wait`.
+    pub fn poll(&self, wait: Duration) -> Event<'static> {
         loop {
             return match self.fetcher.poll(wait) {
                 fetch::Event::Records(portion) => Event::Records(portion),
                 fetch::Event::End { at, .. } => Event::End(at.partition),
                 fetch::Event::OutOfRange { at, position, start, end } => {
-                    let resumed = if self.from_beginning { start } else { end };
+                    let resumed = if self.settings.starts_at_beginning(&at.topic) { start } else { end };
                     self.fetcher.seek(&at, resumed);
                     match position {
                         // A new group begins: nothing is skipped that it had a right to.

@@ -15,6 +15,10 @@ use super::anew::Anew;
 use super::log;
 use crate::position::{Partition, TopicPartition};
 
+/// The facilities of librdkafka's warnings that it takes itself for gone from the group, and joins under a new id: no
+/// heartbeat was answered for `session.timeout.ms`, or nobody has polled for `max.poll.interval.ms`.
+const OUT_OF_THE_GROUP: [&str; 2] = ["SESSTMOUT", "MAXPOLL"];
+
 #[derive(Default)]
 pub(super) struct GroupContext {
     rebalances: Mutex<VecDeque<(bool, Vec<TopicPartition>)>>,
@@ -22,6 +26,8 @@ pub(super) struct GroupContext {
     waiting: AtomicBool,
     /// Topics that were made anew, and whether there are any.
     pub(super) anew: Anew,
+    /// Whether the session has run out on this side, ever: what it leads to comes later.
+    pub(super) lapsed: AtomicBool,
     /// Nobody answers rebalances any more.
     pub(super) closing: AtomicBool,
 }
@@ -33,6 +39,9 @@ impl ClientContext for GroupContext {
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.anew.look(facility, message);
+        if OUT_OF_THE_GROUP.contains(&facility) {
+            self.lapsed.store(true, Ordering::Release);
+        }
         log::forward("consumer", level, facility, message);
     }
 }

@@ -9,8 +9,16 @@ use crate::wire::producer::Member;
 
 /// The place in the group, taken anew for each commit (rule R-6): it is what fences a zombie.
 pub struct Membership {
-    pub(super) metadata: ConsumerGroupMetadata,
+    /// librdkafka's form of it; none if the member is not librdkafka's.
+    pub(super) metadata: Option<ConsumerGroupMetadata>,
     member: Member,
+}
+
+impl From<Member> for Membership {
+    /// Of a member that is not librdkafka's, for a producer that is not either.
+    fn from(member: Member) -> Self {
+        Membership { metadata: None, member }
+    }
 }
 
 impl Membership {
@@ -18,7 +26,8 @@ impl Membership {
     pub(super) fn of<C: ConsumerContext>(client: &BaseConsumer<C>) -> Option<Self> {
         let metadata = client.group_metadata()?;
         let member = member(client)?;
-        (member.generation >= 0 && !member.member_id.is_empty()).then_some(Membership { metadata, member })
+        (member.generation >= 0 && !member.member_id.is_empty())
+            .then_some(Membership { metadata: Some(metadata), member })
     }
 
     /// What the broker compares.

@@ -80,6 +80,14 @@ impl TransactionalProducer for NativeProducer {
     fn outcome(&mut self, wait: Duration) -> Result<Option<Committed>, ProduceError> {
         self.producer.outcome(wait)
     }
+
+    fn outdated(&self) -> Option<i32> {
+        self.producer.outdated()
+    }
+
+    fn renew(&mut self, membership: &Membership) -> Result<(), ProduceError> {
+        self.producer.renew(membership.member())
+    }
 }
 
 /// What a cluster offers to the native clients.

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use rdkafka::Message as _;
 use rdkafka::error::KafkaError;
 
-use super::changelog::{Bounds, ChangelogReader, is_final, is_out_of_range};
+use super::changelog::{Bounds, Changelogs as _};
+use super::librdkafka_changelogs::{LibrdkafkaChangelogs, is_final, is_out_of_range};
 use super::restoring::{Found, Records};
 use super::settings::Settings;
 use crate::error::FatalError;
@@ -30,7 +31,7 @@ struct Turn {
 
 /// Reads one partition at a time.
 pub(super) struct OneByOne {
-    reader: ChangelogReader,
+    reader: LibrdkafkaChangelogs,
     /// Those whose bounds are wanted.
     asked: VecDeque<TopicPartition>,
     /// Those that are read, the first one now.
@@ -42,7 +43,7 @@ impl OneByOne {
     pub(super) fn new(settings: &Settings, buffer_bytes: usize) -> Result<Self, FatalError> {
         let own = Settings { fetch_queue_bytes: buffer_bytes, ..settings.clone() };
         let (asked, turns) = (VecDeque::new(), VecDeque::new());
-        Ok(OneByOne { reader: ChangelogReader::new(&own)?, asked, turns, not_before: None })
+        Ok(OneByOne { reader: LibrdkafkaChangelogs::new(&own)?, asked, turns, not_before: None })
     }
 
     pub(super) fn begin(&mut self, at: &TopicPartition) {
@@ -56,7 +57,7 @@ impl OneByOne {
     pub(super) fn stop(&mut self, at: &TopicPartition) {
         self.asked.retain(|asked| asked != at);
         if self.turns.front().is_some_and(|turn| turn.at == *at && turn.end.is_some()) {
-            self.reader.unassign();
+            self.reader.end();
         }
         self.turns.retain(|turn| turn.at != *at);
     }
@@ -92,7 +93,7 @@ impl OneByOne {
         }
     }
 
-    /// Begins to read the first one, as soon as no transaction is open in what it has.
+    /// Begins to read the first one, up to where a transaction is open in what it has.
     fn settle(&mut self) -> Found<'static> {
         let Some(turn) = self.turns.front_mut() else { return Found::Idle };
         let looked = match turn.high {
@@ -106,15 +107,11 @@ impl OneByOne {
                 if turn.from < start || turn.from > end.max(high) {
                     return Found::Unfit { at: turn.at.clone() };
                 }
-                if end < high {
-                    self.not_before = Some(Instant::now() + SETTLING);
-                    let (at, next) = (turn.at.clone(), turn.from.min(end));
-                    // Others have their turn meanwhile.
-                    self.turns.rotate_left(1);
-                    return Found::End { at, next, high };
+                if turn.from >= end && end < high {
+                    return held_up(&mut self.turns, &mut self.not_before);
                 }
                 turn.end = Some(end);
-                match self.reader.assign(&turn.at, turn.from) {
+                match self.reader.begin(&turn.at, turn.from) {
                     Ok(()) => Found::Idle,
                     Err(error) => {
                         turn.end = None;
@@ -130,7 +127,7 @@ impl OneByOne {
     }
 
     fn next(&mut self, wait: Duration) -> Found<'_> {
-        let Some(Turn { at, from, end: Some(end), .. }) = self.turns.front_mut() else { return Found::Idle };
+        let Some(Turn { at, from, end: Some(end), high }) = self.turns.front_mut() else { return Found::Idle };
         match self.reader.committed.poll(wait) {
             Some(Ok(message)) => {
                 *from = Offset(message.offset()).next();
@@ -139,7 +136,13 @@ impl OneByOne {
             // The end lies behind the last record: control records follow it.
             Some(Err(KafkaError::PartitionEOF(_))) => {
                 let next = (*from).max(*end);
-                Found::End { at: at.clone(), next, high: next }
+                if high.is_none_or(|high| next >= high) {
+                    return Found::End { at: at.clone(), next, high: next };
+                }
+                *from = next;
+                self.turns[0].end = None;
+                self.reader.end();
+                held_up(&mut self.turns, &mut self.not_before)
             }
             Some(Err(error)) if is_out_of_range(&error) => Found::Unfit { at: at.clone() },
             Some(Err(error)) if is_final(&error) => Found::Missing(format!("{at}: {error}")),
@@ -152,4 +155,14 @@ impl OneByOne {
         self.not_before = Some(Instant::now() + SETTLING);
         Found::Away(reason)
     }
+}
+
+/// All that is settled of the first one was read, and there is more.
+fn held_up(turns: &mut VecDeque<Turn>, not_before: &mut Option<Instant>) -> Found<'static> {
+    let Some(Turn { at, from, high: Some(high), .. }) = turns.front() else { return Found::Idle };
+    let found = Found::End { at: at.clone(), next: *from, high: *high };
+    *not_before = Some(Instant::now() + SETTLING);
+    // Others have their turn meanwhile.
+    turns.rotate_left(1);
+    found
 }

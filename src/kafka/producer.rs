@@ -32,6 +32,8 @@ use super::transaction::{Committed, Outgoing, ProduceError, Slot, TooLarge, Tran
 const FLUSH_SLICE: Duration = Duration::from_millis(1);
 /// A commit that takes longer may have been sent twice (rule R-11).
 const SUSPICIOUSLY_LONG: Duration = Duration::from_secs(2);
+/// Patience with events that have come already.
+const HEARING: Duration = Duration::from_millis(200);
 /// The facility of librdkafka's log that tells of a failed connection.
 const CONNECTION_FAILED: &str = "FAIL";
 /// Patience with a look at which topics there are.
@@ -96,8 +98,9 @@ impl ClientContext for DeliveryContext {
         tracing::debug!(target: "headrace::kafka", %error, reason, "producer");
     }
 
-    /// The only place where librdkafka tells of every connection that failed, at once and before it sends a request again:
-    /// error events are for some of them only, and warnings leave out the second of two equal ones within 30 s.
+    /// The only place where librdkafka tells of every connection that failed, and before it sends a request again: error events
+    /// are for some of them only, and warnings leave out the second of two equal ones within 30 s. It is heard when the client
+    /// is polled.
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.anew.look(facility, message);
         if facility == CONNECTION_FAILED && may_have_carried(message) {
@@ -215,6 +218,15 @@ impl LibrdkafkaProducer {
         ProduceError::Abort(reason)
     }
 
+    /// Takes what librdkafka has told and nobody has polled for yet: a poll gives one event, the calls that end a transaction give
+    /// none, and lines of the log wait among the events.
+    fn hear(&self) {
+        let begun = Instant::now();
+        while self.client.in_flight_count() > 0 && begun.elapsed() < HEARING {
+            self.client.poll(Duration::ZERO);
+        }
+    }
+
     fn flush(&mut self, deadline: Instant) -> Result<(), ProduceError> {
         while self.client.in_flight_count() > 0 {
             self.serve(FLUSH_SLICE)?;
@@ -230,11 +242,14 @@ impl LibrdkafkaProducer {
         if positions.is_empty() {
             return Ok(());
         }
+        let Some(metadata) = &membership.metadata else {
+            return Err(ProduceError::Fatal("the membership is none of librdkafka's".to_owned()));
+        };
         self.begin()?;
         let offsets = offset_list(positions)?;
         retrying("offsets", Instant::now() + Duration::from_secs(10), || {
             let _entered = self.calls.enter("send_offsets_to_transaction");
-            self.client.send_offsets_to_transaction(&offsets, &membership.metadata, Duration::from_secs(10))
+            self.client.send_offsets_to_transaction(&offsets, metadata, Duration::from_secs(10))
         })
     }
 
@@ -269,6 +284,7 @@ impl TransactionalProducer for LibrdkafkaProducer {
             let _entered = self.calls.enter("init_transactions");
             self.client.init_transactions(left.min(Duration::from_secs(10)))
         })?;
+        self.hear();
         // What failed until now has carried nothing of a transaction.
         self.client.context().with(|deliveries| deliveries.failures = 0);
         Ok(())
@@ -334,6 +350,7 @@ impl TransactionalProducer for LibrdkafkaProducer {
         }
         self.end()?;
         committed.end = lap();
+        self.hear();
         // Also one that failed before the commit: what enlists partitions may be on its way as well.
         if self.transactional && self.client.context().with(|deliveries| deliveries.failures) > 0 {
             self.suspicion = Some("a connection failed during a transaction".to_owned());

@@ -25,6 +25,10 @@ use crate::wire::fetch::{Event, Fetcher, FetcherSettings, Portion, Unreadable};
 
 /// How long a broker may wait for news: changelogs are mostly read to their end, where this is what it takes to see that.
 const MAX_WAIT: Duration = Duration::from_millis(10);
+/// The same for changelogs that are followed: a copy may be so far behind, and news come in larger pieces.
+const FOLLOWED_WAIT: Duration = Duration::from_millis(250);
+/// What a broker gathers meanwhile, at most.
+const FOLLOWED_BYTES: usize = 64 << 10;
 /// A partition may have so much of the memory: half of it is on its way while the other is read.
 const SHARES: usize = 4;
 
@@ -87,21 +91,53 @@ impl ChangelogFetcher {
         if fetching == Fetching::Librdkafka {
             return Ok(ChangelogFetcher(Source::Librdkafka(OneByOne::new(settings, buffer_bytes)?)));
         }
+        Self::native(settings, thread, buffer_bytes, FetcherSettings { max_wait: MAX_WAIT, ..Default::default() })
+    }
+
+    /// The same for changelogs that are read on and on, with patience (rule R-24).
+    ///
+    /// # Errors
+    /// As [`start`](Self::start); librdkafka reads one changelog after the other, and follows none.
+    pub fn follow(
+        settings: &Settings,
+        thread: usize,
+        fetching: Fetching,
+        buffer_bytes: usize,
+    ) -> Result<Self, FatalError> {
+        if fetching == Fetching::Librdkafka {
+            let text = "processing.standbys: changelogs are followed by the native fetcher only; set processing.fetcher to \
+                        \"native\", or no standbys";
+            return Err(FatalError::Config(text.to_owned()));
+        }
+        let patient = FetcherSettings { max_wait: FOLLOWED_WAIT, min_bytes: FOLLOWED_BYTES, ..Default::default() };
+        Self::native(settings, thread, buffer_bytes, patient)
+    }
+
+    fn native(
+        settings: &Settings,
+        thread: usize,
+        buffer_bytes: usize,
+        pace: FetcherSettings,
+    ) -> Result<Self, FatalError> {
         let cluster = settings.wire(&format!("restore-{thread}"));
         let cluster = cluster.map_err(|error| FatalError::Config(format!("kafka.properties: {error}")))?;
         let own = FetcherSettings {
-            max_wait: MAX_WAIT,
             max_bytes: settings.fetch_max_bytes.min(buffer_bytes / 2).max(1),
             partition_bytes: (buffer_bytes / SHARES).max(1),
             buffer_bytes,
             request_timeout: cluster.request_timeout,
-            ..FetcherSettings::default()
+            ..pace
         };
         let fetcher = Fetcher::start(&cluster, own).map_err(|error| FatalError::Other {
             context: "starting the fetcher of changelogs".to_owned(),
             source: error.into(),
         })?;
         Ok(ChangelogFetcher(Source::Native { fetcher, application: settings.application_id.clone() }))
+    }
+
+    /// Above a fetcher that is fed by hand ([`Fetcher::fed`]).
+    pub fn over(fetcher: Fetcher) -> Self {
+        ChangelogFetcher(Source::Native { fetcher, application: String::new() })
     }
 
     /// Asks what there is of a partition.

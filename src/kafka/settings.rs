@@ -9,6 +9,9 @@ use super::calls::Calls;
 use super::fetching::Fetching;
 use crate::wire::{Observer, WireError};
 
+/// The longest `socket.timeout.ms` that librdkafka takes, in milliseconds.
+const LONGEST_REQUEST: u128 = 300_000;
+
 /// How to reach the cluster, and the limits that the process has set.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -42,6 +45,9 @@ pub struct Settings {
     pub co_partitioned: bool,
     /// Whether the first read of a group starts at the beginning of a partition; the end would lose what is there.
     pub from_beginning: bool,
+    /// Topics of which that is so whatever `from_beginning` says: the application's own between its tasks, and those of its
+    /// tables. Filled in by the runtime.
+    pub read_whole: Vec<String>,
     /// Who is told what happens to the native client's connections.
     pub observer: Observer,
     /// Calls into librdkafka that may never return, for the watchdog.
@@ -162,8 +168,8 @@ impl Settings {
         config.set("transactional.id", self.transactional_id(thread));
         let timeout = self.transaction_timeout.as_millis().to_string();
         config.set("transaction.timeout.ms", &timeout);
-        // librdkafka refuses a request that may outlive its transaction.
-        config.set("socket.timeout.ms", &timeout);
+        // librdkafka refuses a request that may outlive its transaction, and a time-out that is too long for it.
+        config.set("socket.timeout.ms", self.transaction_timeout.as_millis().min(LONGEST_REQUEST).to_string());
         // The producer counts the connections that fail (rule R-11), which only this log tells in full.
         log_also(&mut config, "broker");
         log_also(&mut config, super::anew::DEBUG);
@@ -204,9 +210,24 @@ impl Settings {
         config
     }
 
+    /// Whether a topic without a committed position is read from its beginning, not from its end.
+    pub fn starts_at_beginning(&self, topic: &str) -> bool {
+        self.from_beginning || self.read_whole.iter().any(|own| own == topic)
+    }
+
     /// `<application>-<instance>-<thread>` (rule R-2).
     pub fn transactional_id(&self, thread: usize) -> String {
-        format!("{}-{}-{thread}", self.application_id, self.instance_id)
+        format!("{}{thread}", self.own_transactional_ids())
+    }
+
+    /// What the transactional ids of this instance begin with.
+    pub(super) fn own_transactional_ids(&self) -> String {
+        format!("{}{}-", self.transactional_ids(), self.instance_id)
+    }
+
+    /// What those of the application begin with.
+    pub(super) fn transactional_ids(&self) -> String {
+        format!("{}-", self.application_id)
     }
 }
 
@@ -237,6 +258,7 @@ mod tests {
             max_batch_bytes: None,
             co_partitioned: false,
             from_beginning: true,
+            read_whole: Vec::new(),
             observer: Observer::default(),
             calls: Calls::default(),
         }

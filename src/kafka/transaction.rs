@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::position::{Offset, TopicPartition};
-pub use crate::wire::producer::{Committed, Outgoing, ProduceError, Slot, TooLarge};
+pub use crate::wire::producer::{Committed, Member, Outgoing, ProduceError, Slot, TooLarge};
 
 use super::membership::Membership;
 
@@ -52,6 +52,21 @@ pub trait TransactionalProducer {
     /// # Errors
     /// See [`ProduceError`]. The transaction may have committed all the same; the changelog tells (rule R-18).
     fn outcome(&mut self, wait: Duration) -> Result<Option<Committed>, ProduceError>;
+
+    /// The generation under which the sealed transaction's positions were refused, because the group has gone on to another
+    /// one; [`renew`](Self::renew) sends them again. A producer that can't do so fails as fenced instead.
+    fn outdated(&self) -> Option<i32> {
+        None
+    }
+
+    /// Sends the sealed transaction's positions again, with the same member's place in a newer generation.
+    ///
+    /// # Errors
+    /// [`ProduceError::Fenced`] if it is no place in the group.
+    fn renew(&mut self, membership: &Membership) -> Result<(), ProduceError> {
+        _ = membership;
+        Ok(())
+    }
 
     /// Why this producer should be replaced although its transaction has committed: a request of it may still be on its
     /// way, and would end the next one (rule R-11). Transactions v2 can't be hit by that.

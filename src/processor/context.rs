@@ -6,7 +6,7 @@ use crate::codec::{DecodeError, SchemaId};
 use crate::error::{RecordError, Stage};
 use crate::position::{Offset, Partition};
 use crate::record::{Record, Timestamp};
-use crate::store::{Bounds, Entries, ReadError, Store, StoreError, TaskState};
+use crate::store::{Bounds, Entries, GlobalState, GlobalTable, ReadError, Store, StoreError, Table, TaskState};
 
 use super::effects::Effects;
 use super::node::Receive;
@@ -60,6 +60,8 @@ impl NextTicks {
 pub struct Scope {
     /// Staged and committed state.
     pub state: TaskState,
+    /// The process's global tables.
+    pub globals: Arc<GlobalState>,
     /// What has been asked of the I/O plane.
     pub effects: Effects,
     /// Wall-clock time of this record's processing, in milliseconds.
@@ -87,6 +89,7 @@ impl Scope {
     pub fn new(state: TaskState) -> Self {
         Scope {
             state,
+            globals: Arc::default(),
             effects: Effects::default(),
             now: Timestamp::NONE,
             stream_time: Timestamp::NONE,
@@ -124,6 +127,19 @@ impl<K, V> Context<'_, K, V> {
     /// A store of this task.
     pub fn store<'s, SK: 'static, SV: 'static>(&'s mut self, store: &'s Store<SK, SV>) -> StoreAccess<'s, SK, SV> {
         StoreAccess { store, state: &mut self.scope.state }
+    }
+
+    /// A lookup table of this task.
+    pub fn table<'s, TK: 'static, TV: 'static>(&'s mut self, table: &'s Table<TK, TV>) -> TableAccess<'s, TK, TV> {
+        TableAccess(StoreAccess { store: table.store(), state: &mut self.scope.state })
+    }
+
+    /// A global table.
+    pub fn global<'s, TK: 'static, TV: 'static>(
+        &'s mut self,
+        table: &'s GlobalTable<TK, TV>,
+    ) -> GlobalAccess<'s, TK, TV> {
+        GlobalAccess { table, state: &self.scope.globals, scratch: &mut self.scope.scratch.0 }
     }
 
     /// Sets the input record aside as a dead letter while its effects stand: for a record that is only half readable. At a
@@ -240,6 +256,60 @@ impl<K: 'static, V: 'static> StoreAccess<'_, K, V> {
     /// The value does not fit the store's codec.
     pub fn write(&mut self, key: &K, value: Option<&V>) -> Result<(), Fault> {
         Ok(self.store.write(self.state, key, value)?)
+    }
+}
+
+/// One lookup table, as it is when the record in hand is processed.
+pub struct TableAccess<'a, K, V>(StoreAccess<'a, K, V>);
+
+impl<K: 'static, V: 'static> TableAccess<'_, K, V> {
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// The store failed, or what the topic has for the key can't be decoded.
+    pub fn read(&mut self, key: &K) -> Result<Option<V>, Fault> {
+        self.0.read(key)
+    }
+
+    /// The entries within bounds of the keys' *bytes*, as [`StoreAccess::range`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn range(&mut self, bounds: Bounds<'_>) -> Result<Entries<'_, K, V>, Fault> {
+        self.0.range(bounds)
+    }
+
+    /// The entries whose key's bytes start with `prefix`, as [`StoreAccess::prefix`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn prefix(&mut self, prefix: &[u8]) -> Result<Entries<'_, K, V>, Fault> {
+        self.0.prefix(prefix)
+    }
+}
+
+/// One global table, as it is at each look: two looks of one record may see two states of it.
+pub struct GlobalAccess<'a, K, V> {
+    table: &'a GlobalTable<K, V>,
+    state: &'a GlobalState,
+    scratch: &'a mut Vec<u8>,
+}
+
+impl<K: 'static, V: 'static> GlobalAccess<'_, K, V> {
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// The database failed, or what the topic has for the key can't be decoded.
+    pub fn read(&mut self, key: &K) -> Result<Option<V>, Fault> {
+        Ok(self.table.read(self.state, key, self.scratch)?)
+    }
+
+    /// The entries within bounds of the keys' *bytes*, in their order, as they are when the scan begins.
+    ///
+    /// # Errors
+    /// The database failed. An entry that can't be decoded is an error of its own.
+    pub fn range(&mut self, bounds: Bounds<'_>) -> Result<Entries<'_, K, V>, Fault> {
+        Ok(self.table.range(self.state, bounds)?)
     }
 }
 

@@ -18,12 +18,14 @@ mod effects;
 mod external;
 mod node;
 mod punctuator;
+mod table;
 
-pub use context::{Context, Fault, NextTicks, Scope, StoreAccess};
+pub use context::{Context, Fault, GlobalAccess, NextTicks, Scope, StoreAccess, TableAccess};
 pub use effects::{Effects, Mark, Output, Request, TopicIndex};
 pub use external::{BoxFuture, Connect, ExternalSink, Failure, Reply, Requests, SinkIndex, Target};
 pub use node::{Bound, ExternalNode, ProcessNode, Receive, SinkNode, SourceEntry, SourceNode};
 pub use punctuator::{Clock, LastTick, Punctuator, Schedule, Tick};
+pub use table::TableNode;
 
 use crate::error::{RecordError, Stage};
 use crate::record::Record;

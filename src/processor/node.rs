@@ -34,6 +34,13 @@ pub trait SourceEntry: Send {
     /// The bytes are not a record; nothing has happened.
     fn accept(&mut self, record: &RawRecord<'_>, scope: &mut Scope) -> Result<(), DecodeError>;
 
+    /// Takes a record that is too large to be decoded, where what is taken need not be: a table holds what its topic holds.
+    /// False if it is to be refused.
+    fn keep(&mut self, record: &RawRecord<'_>, scope: &mut Scope) -> bool {
+        _ = (record, scope);
+        false
+    }
+
     /// Hands a tick down to the processor that it is for; true if that is below this source.
     fn punctuate(&mut self, schedule: &Schedule, tick: &Tick<'_>, scope: &mut Scope) -> bool;
 }

@@ -21,6 +21,7 @@ impl StreamThread {
     /// Recovers, and reads the topic from its beginning.
     pub(super) fn made_anew(&mut self, topic: String) -> Result<(), Halt> {
         let reason = format!("topic {topic} was deleted and made anew; it is read from its beginning");
+        self.condemn_tables(&topic);
         self.anew.insert(topic);
         self.check_topics = true;
         self.recover(AbortReason::Lost, &reason)
@@ -70,7 +71,7 @@ impl StreamThread {
             return Ok(());
         }
         let environment = Environment::new(self.topology.clone(), self.options.clone());
-        let answered = ask("topics", move || environment.check_again());
+        let answered = ask(&self.options, "topics", move || environment.check_again());
         let answered = answered
             .map_err(|error| FatalError::Other { context: "starting a thread".into(), source: error.into() })?;
         match self.await_answer(&answered, None)? {

@@ -12,7 +12,10 @@ use crate::store::StateDirectory;
 use crate::topology::Topology;
 
 use super::environment::{Environment, Prepared, Problem};
+use super::globals::Globals;
+use super::implementation::Implementation;
 use super::options::Options;
+use super::purge;
 use super::queries::announce;
 use super::stream_thread::StreamThread;
 use super::watch::{Board, Watch};
@@ -27,7 +30,7 @@ pub struct App {
 impl App {
     /// Nothing is touched yet.
     pub fn new(topology: Topology, options: Options) -> Self {
-        App { topology, options }
+        App { topology: topology.of_application(&options.kafka.application_id), options }
     }
 
     /// Runs until `shutdown` is cancelled and everything is committed and closed, or until nothing can go on.
@@ -39,17 +42,33 @@ impl App {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), FatalError> {
         let App { topology, mut options } = self;
         options.kafka.observer = options.telemetry.wire();
-        let directory = StateDirectory::open(&options.state_directory, &options.kafka.application_id);
-        let directory = Arc::new(directory.map_err(|error| FatalError::Other {
-            context: format!("state.directory: {} can't be used", options.state_directory.display()),
-            source: error.into(),
-        })?);
+        if options.standbys > 0 && options.queries.is_none() {
+            let text = "processing.standbys: the instances know of each other by what they announce for queries, and there are none";
+            return Err(FatalError::Config(text.to_owned()));
+        }
+        options.kafka.co_partitioned |= topology.is_co_partitioned();
+        options.kafka.read_whole = topology.read_whole().map(str::to_owned).collect();
+        let directory = Arc::new(state_directory(&options)?);
         let prepared = prepare(&topology, &options, &shutdown).await?;
         let Some(Prepared { max_record_bytes, clients }) = prepared else { return Ok(()) };
         options.kafka.max_record_bytes = options.kafka.max_record_bytes.min(max_record_bytes);
         options.clients = clients;
+        check_start(&options)?;
         run_threads(topology, options, directory, shutdown).await
     }
+}
+
+/// librdkafka has one answer for all topics to where a partition without a position begins.
+fn check_start(options: &Options) -> Result<(), FatalError> {
+    let kafka = &options.kafka;
+    if options.clients.fetcher == Implementation::Librdkafka && !kafka.from_beginning && !kafka.read_whole.is_empty() {
+        return Err(FatalError::Config(format!(
+            "processing.start: latest: {} has to be read from its beginning, which librdkafka can't do beside it; set \
+             earliest, or processing.fetcher to native",
+            kafka.read_whole[0]
+        )));
+    }
+    Ok(())
 }
 
 /// Checks the environment and binds the codecs, waiting for what is away; `None` when the shutdown came first.
@@ -84,18 +103,45 @@ async fn prepare(
     }
 }
 
+/// Runs one stream thread on the caller's thread, with nothing beside it.
+pub(crate) fn run_stream_thread(
+    topology: &Topology,
+    options: Options,
+    index: usize,
+    tokio: &tokio::runtime::Handle,
+    shutdown: CancellationToken,
+) -> Result<(), FatalError> {
+    let directory = Arc::new(state_directory(&options)?);
+    StreamThread::start(index, topology.clone(), options, directory, Board::default(), tokio, shutdown)?.run()
+}
+
+fn state_directory(options: &Options) -> Result<StateDirectory, FatalError> {
+    let directory = StateDirectory::open(&options.state_directory, &options.kafka.application_id);
+    directory.map_err(|error| FatalError::Other {
+        context: format!("state.directory: {} can't be used", options.state_directory.display()),
+        source: error.into(),
+    })
+}
+
 async fn run_threads(
     topology: Topology,
-    options: Options,
+    mut options: Options,
     directory: Arc<StateDirectory>,
     shutdown: CancellationToken,
 ) -> Result<(), FatalError> {
     let threads = options.stream_threads;
     let stop = shutdown.child_token();
+    // However this ends, the threads beside do, too.
+    let _stops = stop.clone().drop_guard();
     let tokio = tokio::runtime::Handle::current();
     let (done, finished) = mpsc::channel(threads.max(1));
+    let mut globals = Globals::start(&topology, &mut options, &directory, &stop).await?;
+    if !globals.ready(&shutdown).await? {
+        return Ok(());
+    }
     let board = Board::default();
     Watch::start(&options, board.clone(), stop.clone())?;
+    purge::start(&topology, &options, board.clone(), stop.clone())?;
     let announcing = announce(&topology, &options, stop.clone())?;
     for index in 0..threads {
         let (topology, options, directory) = (topology.clone(), options.clone(), Arc::clone(&directory));
@@ -118,6 +164,7 @@ async fn run_threads(
     let watchdog = Watchdog::new(options.kafka.calls.clone(), options.kafka.transaction_timeout, options.telemetry);
     let ended = tokio::select! {
         ended = all_ended(finished, threads, &stop) => ended,
+        failed = globals.failed() => Err(failed),
         // Its thread never ends; the others are told, and have as long as the process takes to go.
         stuck = watchdog.watch() => Err(stuck),
     };

@@ -1,11 +1,16 @@
-//! Questions to the cluster that may take long, asked on a thread of their own while the stream thread keeps its group.
+//! What may take as long as a broker hangs, done on a thread of its own while the stream thread keeps its group.
+//!
+//! Where the loop is simulated it is done at once, on the thread that asks: a thread more would have its own time.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
 
+use crate::clock::Instant;
+
 use super::halt::Halt;
+use super::options::Options;
 use super::stream_thread::StreamThread;
 
 /// Between two looks for the answer.
@@ -16,12 +21,17 @@ const LOOK: Duration = Duration::from_millis(20);
 /// # Errors
 /// The system gives no thread.
 pub(super) fn ask<T: Send + 'static>(
+    options: &Options,
     name: &str,
     question: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<Receiver<T>> {
     let (answer, answered) = bounded(1);
     // Nobody may listen any more.
-    std::thread::Builder::new().name(name.to_owned()).spawn(move || _ = answer.send(question()))?;
+    let work = move || _ = answer.send(question());
+    match &options.simulated {
+        Some(_) => work(),
+        None => _ = std::thread::Builder::new().name(name.to_owned()).spawn(work)?,
+    }
     Ok(answered)
 }
 

@@ -9,8 +9,9 @@
 //! The next transaction's writes lie in a journal above those of the sealed one. If the sealed one fails, both are dropped.
 //! Whatever moves a partition, closes a store or ends the thread drains the pipeline first.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::Instant;
 use crate::error::{RecordError, Stage};
 use crate::kafka::Committed;
 use crate::position::{Offset, Origin, TaskId, TopicPartition};
@@ -21,6 +22,7 @@ use crate::telemetry::AbortReason;
 use super::halt::Halt;
 use super::options::Guarantee;
 use super::stream_thread::{StreamThread, now};
+use super::tasks::Changelog;
 
 /// How long one look for an outcome lasts while there is nothing else to do.
 const LOOK: Duration = Duration::from_millis(5);
@@ -103,7 +105,7 @@ impl StreamThread {
         let membership = match self.options.guarantee {
             Guarantee::AtLeastOnce => None,
             Guarantee::ExactlyOnce => {
-                let membership = self.consumer.membership();
+                let membership = self.membership()?;
                 Some(membership.ok_or_else(|| Halt::Recover(AbortReason::Fenced, "no group membership".into()))?)
             }
         };
@@ -122,8 +124,9 @@ impl StreamThread {
 
     /// Looks what has become of the transaction on the wire; true when none is there any more.
     pub(super) fn look_at_sealed(&mut self, wait: Duration) -> Result<bool, Halt> {
-        let Some(sealed) = &self.sealed else { return Ok(true) };
+        let Some(since) = self.sealed.as_ref().map(|sealed| sealed.since) else { return Ok(true) };
         let patience = 2 * self.options.kafka.transaction_timeout;
+        self.renew_membership()?;
         match self.producer.outcome(wait)? {
             Some(committed) => {
                 if let Some(sealed) = self.sealed.take() {
@@ -132,7 +135,7 @@ impl StreamThread {
                 self.replace_suspect()?;
                 Ok(true)
             }
-            None if sealed.since.elapsed() > patience => {
+            None if since.elapsed() > patience => {
                 Err(Halt::Recover(AbortReason::Deadline, format!("no outcome of a commit within {patience:?}")))
             }
             None => Ok(false),
@@ -201,8 +204,12 @@ impl StreamThread {
                 Some((task, store)) if task == *id => Some((store, *next)),
                 _ => None,
             };
-            let changelog_next: Vec<(StoreIndex, Offset)> = committed.next_offsets.iter().filter_map(own).collect();
+            let mut changelog_next: Vec<(StoreIndex, Offset)> = committed.next_offsets.iter().filter_map(own).collect();
             let Some(owned) = self.tasks.get_mut(*id) else { continue };
+            // The topic of a table is its store's changelog: what was read of it is what the store has.
+            let tables = owned.changelogs.iter().filter(|changelog| changelog.is_table);
+            let read = |table: &Changelog| positions.iter().find(|(at, _)| *at == table.at).map(|(_, next)| *next);
+            changelog_next.extend(tables.filter_map(|table| Some((table.store, read(table)?))));
             let commit = Commit { changelog_next: &changelog_next, positions, stream_time: *stream_time };
             if let Err(error) = owned.task.state().commit(&commit) {
                 return Err(self.store_failed(*id, &error));

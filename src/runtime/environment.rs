@@ -1,6 +1,8 @@
 //! What a topology needs around it: topics, partitions, schemas. Checked at start, made by `apply`.
 
 use std::collections::BTreeMap;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::codec::registry::{Registry, RegistryError};
 use crate::codec::{Binding, SchemaId};
@@ -9,8 +11,15 @@ use crate::kafka::{Admin, KafkaFailure, TopicState, TopicWanted};
 use crate::topology::{CodecUse, Subject, Topology};
 
 use super::implementation::Implementations;
+use super::memory::tasks;
 use super::options::Options;
 use super::refused::record_bytes;
+use super::topic_settings::{POLICY, changelog_settings};
+
+/// A topic that was made just now, by `apply` say, is not known to all brokers at once.
+const HEARD_OF: Duration = Duration::from_secs(2);
+/// Between two looks meanwhile.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Why the environment is not ready.
 #[derive(Debug, thiserror::Error)]
@@ -53,14 +62,14 @@ pub struct Prepared {
 /// The topology's environment.
 #[derive(Clone)]
 pub struct Environment {
-    topology: Topology,
-    options: Options,
+    pub(super) topology: Topology,
+    pub(super) options: Options,
 }
 
 impl Environment {
     /// Looks at nothing yet.
     pub fn new(topology: Topology, options: Options) -> Self {
-        Environment { topology, options }
+        Environment { topology: topology.of_application(&options.kafka.application_id), options }
     }
 
     /// Checks topics, resolves schema ids and binds every codec.
@@ -83,8 +92,14 @@ impl Environment {
     pub async fn problems(&self) -> Result<Vec<String>, Problem> {
         let mut problems = Vec::new();
         let environment = self.clone();
-        let topics =
-            tokio::task::spawn_blocking(move || Ok::<_, Problem>(environment.missing(&environment.admin()?.topics()?)));
+        let topics = tokio::task::spawn_blocking(move || {
+            let admin = environment.admin()?;
+            let topics = admin.topics()?;
+            let mut problems = environment.missing(&topics);
+            problems.extend(environment.memory_problem(&topics));
+            problems.extend(environment.unfit_settings(&admin, &topics));
+            Ok::<_, Problem>(problems)
+        });
         problems.extend(
             topics.await.map_err(|error| FatalError::Other { context: "validate".into(), source: error.into() })??,
         );
@@ -127,9 +142,11 @@ impl Environment {
 
     fn check_topics(&self) -> Result<usize, Problem> {
         let admin = self.admin()?;
-        let topics = admin.topics()?;
+        let topics = self.known_topics(&admin)?;
         let mut problems = self.missing(&topics);
         problems.extend(self.stranded(&admin, &topics)?);
+        problems.extend(self.memory_problem(&topics));
+        problems.extend(self.unfit_settings(&admin, &topics));
         if !problems.is_empty() {
             return Err(FatalError::Environment(problems.join("\n")).into());
         }
@@ -172,6 +189,18 @@ impl Environment {
         Ok(problems)
     }
 
+    /// What is there; if something is missing, after a while in which the broker that is asked could have heard of it.
+    fn known_topics(&self, admin: &Admin) -> Result<BTreeMap<String, TopicState>, Problem> {
+        let begun = Instant::now();
+        loop {
+            let topics = admin.topics()?;
+            if self.missing(&topics).is_empty() || begun.elapsed() >= HEARD_OF {
+                return Ok(topics);
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
     fn missing(&self, topics: &BTreeMap<String, TopicState>) -> Vec<String> {
         let command = format!("run: {} apply", self.topology.name());
         let mut missing = Vec::new();
@@ -194,7 +223,8 @@ impl Environment {
                 Some(_) => {}
             }
         }
-        missing.extend(self.unequal_sources(topics));
+        missing.extend(self.repartition_problems(topics));
+        missing.extend(self.unequal_sources(&self.planned(topics)));
         missing
     }
 
@@ -202,9 +232,7 @@ impl Environment {
     fn unequal_sources(&self, topics: &BTreeMap<String, TopicState>) -> Vec<String> {
         let mut problems = Vec::new();
         for part in 0..self.topology.sub_topologies() {
-            let sources = self.topology.sources().iter().filter(|source| source.sub_topology == part);
-            let sources: Vec<_> = sources.collect();
-            let read = topics.iter().filter(|(topic, _)| sources.iter().any(|source| source.topics.matches(topic)));
+            let read = topics.iter().filter(|(topic, _)| self.topology.reads(part, topic));
             let counts: Vec<(&String, i32)> = read.map(|(topic, state)| (topic, state.partitions)).collect();
             if let Some((first, rest)) = counts.split_first()
                 && let Some(other) = rest.iter().find(|other| other.1 != first.1)
@@ -226,14 +254,16 @@ impl Environment {
 
     /// Partitions that the stores of a sub-topology need: those of its sources.
     fn partitions_of(&self, topics: &BTreeMap<String, TopicState>, sub_topology: u32) -> Option<i32> {
-        let own = |topic: &str| {
-            let mut sources = self.topology.sources().iter().filter(|source| source.sub_topology == sub_topology);
-            sources.any(|source| source.topics.matches(topic))
-        };
-        topics.iter().filter(|(topic, _)| own(topic)).map(|(_, state)| state.partitions).max()
+        let read = topics.iter().filter(|(topic, _)| self.topology.reads(sub_topology, topic));
+        read.map(|(_, state)| state.partitions).max()
     }
 
-    fn changelog(&self, store: &str) -> String {
+    /// Why what an instance has when it is alone does not fit into the budget (rule R-25).
+    fn memory_problem(&self, topics: &BTreeMap<String, TopicState>) -> Option<String> {
+        self.options.memory.problem(&tasks(&self.topology, topics), self.topology.globals().len())
+    }
+
+    pub(super) fn changelog(&self, store: &str) -> String {
         Topology::changelog_topic(&self.options.kafka.application_id, store)
     }
 
@@ -242,18 +272,20 @@ impl Environment {
         let topics = admin.topics()?;
         let partitions = self.partitions(&topics).unwrap_or(self.options.topic_partitions);
         let replication = self.options.topic_replication;
-        let mut wanted: Vec<TopicWanted> = Vec::new();
-        for topic in self.topology.sink_topics() {
+        let planned = self.planned(&topics);
+        let mut wanted: Vec<TopicWanted> = self.repartition_topics(&planned);
+        let own: Vec<String> = wanted.iter().map(|topic| topic.name.clone()).collect();
+        for topic in self.topology.sink_topics().iter().filter(|topic| !own.contains(topic)) {
             wanted.push(TopicWanted { name: topic.clone(), partitions, replication, config: Vec::new() });
         }
         for store in self.topology.stores().iter().filter(|store| store.spec.changelog) {
-            let config = vec![("cleanup.policy".to_owned(), "compact".to_owned())];
-            let partitions = self.partitions_of(&topics, store.sub_topology).unwrap_or(partitions);
+            let partitions = self.partitions_of(&planned, store.sub_topology).unwrap_or(partitions);
+            let config = changelog_settings();
             wanted.push(TopicWanted { name: self.changelog(&store.spec.name), partitions, replication, config });
         }
         if !self.topology.stores().is_empty() {
             // One partition: all instances read it whole, and in one order.
-            let config = vec![("cleanup.policy".to_owned(), "compact".to_owned())];
+            let config = vec![(POLICY.to_owned(), "compact".to_owned())];
             let name = Topology::instances_topic(&self.options.kafka.application_id);
             wanted.push(TopicWanted { name, partitions: 1, replication, config });
         }
@@ -276,6 +308,7 @@ impl Environment {
     fn subject(&self, codec: &CodecUse) -> Option<String> {
         let topic = match &codec.subject {
             Subject::Topic(topic) => topic.clone(),
+            Subject::Repartition(own) => self.topology.repartition_name(&self.topology.repartitions()[*own]).to_owned(),
             Subject::Changelog(store) => self.changelog(&self.topology.stores()[*store].spec.name),
             Subject::Read => return None,
         };

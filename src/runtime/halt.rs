@@ -12,6 +12,8 @@ pub(super) enum Halt {
     Recover(AbortReason, String),
     /// The consumer is of no more use: the same, with a new one.
     Rejoin(String),
+    /// Nobody else's doing: the group has taken this member for gone, or for its own predecessor. The same.
+    Forgotten(String),
     /// This input was made anew: the same, and it is read from its beginning.
     MadeAnew(String),
     /// A topic has no room for a record: the same, and the record is set aside when it comes again.
@@ -23,7 +25,7 @@ pub(super) enum Halt {
 impl fmt::Display for Halt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Halt::Recover(_, reason) | Halt::Rejoin(reason) => f.write_str(reason),
+            Halt::Recover(_, reason) | Halt::Rejoin(reason) | Halt::Forgotten(reason) => f.write_str(reason),
             Halt::MadeAnew(topic) => write!(f, "topic {topic} was made anew"),
             Halt::Refused(refused) => refused.fmt(f),
             Halt::Fatal(error) => error.fmt(f),

@@ -7,11 +7,12 @@ use std::time::Duration;
 use crate::codec::Schemas;
 use crate::codec::registry::Registry;
 use crate::external::LaneOptions;
-use crate::kafka::Settings;
-use crate::store::StoreResources;
+use crate::kafka::{Cluster, Settings};
+use crate::store::{GlobalState, StoreResources};
 use crate::telemetry::Telemetry;
 
 use super::implementation::Implementations;
+use super::memory::MemoryPlan;
 use super::queries::Queries;
 
 /// The processing guarantee.
@@ -34,6 +35,8 @@ pub struct Options {
     pub clients: Implementations,
     /// Between two commits while records flow.
     pub commit_interval: Duration,
+    /// How often what is processed of repartition topics is deleted.
+    pub purge_interval: Duration,
     /// Stream threads in this process.
     pub stream_threads: usize,
     /// Staged bytes per thread that nothing goes beyond; a sixteenth of them is committed early (rule R-8).
@@ -45,6 +48,11 @@ pub struct Options {
     /// Memory of all restores together, in bytes: one half for what is fetched, the other for what is written at once
     /// (rule R-25).
     pub restore_bytes: usize,
+    /// The memory budget, and what of it is planned already.
+    pub memory: MemoryPlan,
+    /// Copies of each task's stores that other instances keep warm (rule R-24). With any, [`queries`](Self::queries) are
+    /// needed: it is by their announcements that the instances know of each other.
+    pub standbys: usize,
     /// Lanes of the external sinks.
     pub lanes: LaneOptions,
     /// SIGTERM to exit at most (rule R-16).
@@ -61,6 +69,10 @@ pub struct Options {
     pub schemas: Arc<Schemas>,
     /// Metrics, health and events of this process.
     pub telemetry: Telemetry,
+    /// The global tables. Filled in by the runtime.
+    pub globals: Arc<GlobalState>,
     /// Who answers queries of the stores; `None` where nobody asks.
     pub queries: Option<Queries>,
+    /// The model of a cluster in which the loop is simulated; `None`: it runs against brokers.
+    pub simulated: Option<Arc<dyn Cluster>>,
 }

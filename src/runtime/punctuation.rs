@@ -9,8 +9,9 @@
 //! What a tick causes goes into the open transaction, and opens one if it is the first; a tick of wall-clock time that does
 //! nothing opens none (rule R-8). A task that rests has no ticks: one call makes up for them when it goes on.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::Instant;
 use crate::codec::SchemaId;
 use crate::error::FatalError;
 use crate::position::{Origin, TaskId};

@@ -1,7 +1,8 @@
 //! What a stream thread does while no record comes: it passes transaction markers, and looks whether the cluster is back.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::Instant;
 use crate::error::{Dependency, FatalError};
 use crate::kafka::KafkaFailure;
 use crate::position::{Offset, TopicPartition};

@@ -1,12 +1,14 @@
 //! Answers rebalances: commit or abort first, then give up or take over (rule R-14), and the orderly end (rule R-16).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::Instant;
 use crate::error::FatalError;
 use crate::kafka::Rebalance;
 use crate::position::{TaskId, TopicPartition};
 use crate::telemetry::AbortReason;
 
+use super::aside::ask;
 use super::halt::Halt;
 use super::stream_thread::StreamThread;
 use super::tasks::OwnedTask;
@@ -21,9 +23,12 @@ const CLOSING: Duration = Duration::from_millis(500);
 impl StreamThread {
     pub(super) fn rebalance(&mut self, rebalance: Rebalance) -> Result<(), Halt> {
         let started = Instant::now();
+        self.orphans.look_again(started);
         match rebalance {
             Rebalance::Assigned(partitions) => {
                 self.assign(&partitions)?;
+                self.gaps.begin(&partitions, started);
+                self.note_interruption(started.elapsed());
                 let owned = self.tasks.inputs().len() + self.unopened.len();
                 let (zero, took) = (Duration::ZERO, started.elapsed());
                 self.options.telemetry.rebalanced(partitions.len(), 0, 0, owned, zero, took);
@@ -34,6 +39,8 @@ impl StreamThread {
                 let owned = self.tasks.inputs().len() + self.unopened.len();
                 let (revoked, gone) = if lost { (0, partitions.len()) } else { (partitions.len(), 0) };
                 let (took, zero) = (started.elapsed(), Duration::ZERO);
+                self.gaps.forget(&partitions);
+                self.note_interruption(took);
                 self.options.telemetry.rebalanced(0, revoked, gone, owned, took, zero);
                 result?;
             }
@@ -42,6 +49,7 @@ impl StreamThread {
     }
 
     fn assign(&mut self, partitions: &[TopicPartition]) -> Result<(), Halt> {
+        self.note_membership();
         let assigned = self.consumer.assign(partitions);
         assigned.map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
         for at in partitions {
@@ -101,6 +109,7 @@ impl StreamThread {
                 && !self.waits_for_restore(id)
             {
                 self.restorer.stop(id);
+                self.restorer.released(id);
                 self.options.telemetry.task_closed(id, &self.store_names(id), true);
             }
         }
@@ -129,6 +138,7 @@ impl StreamThread {
                 self.options.telemetry.task_rests(id, None);
             }
             self.options.telemetry.task_closed(id, &self.store_names(id), true);
+            self.restorer.released(id);
         }
     }
 
@@ -190,16 +200,11 @@ impl StreamThread {
         for rebalance in std::mem::take(&mut self.pending) {
             self.consumer.answer(&rebalance);
         }
-        let StreamThread { heartbeat, consumer, producer, reader, restorer, .. } = self;
+        let StreamThread { heartbeat, consumer, producer, reader, restorer, options, .. } = self;
         heartbeat.stop();
-        let (done, finished) = crossbeam_channel::bounded::<()>(0);
-        let helper = std::thread::Builder::new().name("closing".into()).spawn(move || {
-            drop((consumer, producer, reader, restorer));
-            drop(done);
-        });
+        let closing = ask(&options, "closing", move || drop((consumer, producer, reader, restorer)));
         let left = deadline.saturating_duration_since(Instant::now()).max(CLOSING);
-        let closed = finished.recv_timeout(left) == Err(crossbeam_channel::RecvTimeoutError::Disconnected);
-        if helper.is_err() || !closed {
+        if !closing.is_ok_and(|closed| closed.recv_timeout(left).is_ok()) {
             tracing::warn!(target: "headrace::runtime", "the clients did not close in time; leaving them to the exit");
         }
     }

@@ -4,9 +4,10 @@
 //! makes the broker abort what is open and refuse what is still on its way (rules ). Whether a transaction of
 //! unknown outcome had committed is read from the changelogs (rule R-18).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::backoff::Backoff;
+use crate::clock::Instant;
 use crate::error::Dependency;
 use crate::kafka::ProduceError;
 use crate::position::{Offset, TaskId, TopicPartition};
@@ -29,7 +30,7 @@ impl StreamThread {
     /// Takes over the transactional id, for as long as it takes.
     pub(super) fn initialise(&mut self) -> Result<(), Halt> {
         loop {
-            match self.producer.initialise(Instant::now() + SLICE) {
+            match self.producer.initialise((Instant::now() + SLICE).into_std()) {
                 Ok(()) => break,
                 // The producer goes on trying by itself; the group must not wait for it.
                 Err(ProduceError::Again(reason)) => {
@@ -63,6 +64,7 @@ impl StreamThread {
         if class == AbortReason::Fenced {
             self.options.telemetry.fenced(&self.name, reason);
         }
+        self.gaps.begin(&self.tasks.inputs(), Instant::now());
         self.open_since = None;
         self.sealed = None;
         self.blocked_since = None;
@@ -137,17 +139,18 @@ impl StreamThread {
     /// are the beginnings of topics made anew.
     pub(super) fn starts(&mut self, mut inputs: Vec<TopicPartition>) -> Result<(Positions, Positions), Halt> {
         let beginnings = self.beginnings(&mut inputs, STEP)?;
+        let tables = self.tables(&mut inputs);
         let committed = self.consumer.committed(&inputs, STEP);
         let committed = committed.map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
         let mut positions: Positions = Vec::with_capacity(committed.len());
-        positions.extend(beginnings.iter().cloned());
+        positions.extend(beginnings.iter().cloned().chain(tables));
         for (at, next) in committed {
             let next = match next {
                 Some(next) => next,
                 None => {
                     let bounds = self.consumer.bounds(&at, STEP);
                     let (first, end) = bounds.map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
-                    if self.options.kafka.from_beginning { first } else { end }
+                    if self.options.kafka.starts_at_beginning(&at.topic) { first } else { end }
                 }
             };
             positions.push((at, next));

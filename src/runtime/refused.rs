@@ -8,8 +8,9 @@
 //! So it is found where every record that is too large is found, before it is produced: its effects are taken back, and the
 //! policy decides. A limit that is raised again is read at the next start.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::Instant;
 use crate::kafka::{Admin, KafkaFailure, Settings, TooLarge};
 use crate::telemetry::AbortReason;
 
@@ -57,7 +58,7 @@ impl StreamThread {
     /// A topic's `max.message.bytes`, if it can be had in time. The group is kept meanwhile.
     fn ask_for_limit(&mut self, topic: &str) -> Result<Option<usize>, Halt> {
         let (settings, topic) = (self.options.kafka.clone(), topic.to_owned());
-        let answered = match ask("limits", move || limit_of(&settings, &topic)) {
+        let answered = match ask(&self.options, "limits", move || limit_of(&settings, &topic)) {
             Ok(answered) => answered,
             Err(error) => {
                 tracing::warn!(target: "headrace::runtime", %error, "no thread to ask for a topic's limit on");

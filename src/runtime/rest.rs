@@ -3,8 +3,9 @@
 //! Input rests, the membership does not: whatever is paused, the consumer is polled (rule R-4).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::Instant;
 use crate::kafka::Event;
 use crate::position::TopicPartition;
 use crate::record::RawRecord;
@@ -113,7 +114,7 @@ impl StreamThread {
             // Goes back by itself.
             Event::Records(portion) => drop(portion),
             Event::Error(error) => self.consumer_error(error)?,
-            Event::End(partition) => _ = self.ended.insert(partition),
+            Event::End(partition) => self.note_end(partition),
             Event::Idle => {}
         }
         Ok(())

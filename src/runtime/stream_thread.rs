@@ -6,15 +6,17 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Instant;
+pub(super) use crate::clock::wall_clock as now;
 use crate::error::{Dependency, FatalError};
 use crate::external::Dispatcher;
 use crate::kafka::{
-    ChangelogReader, ConsumerError, Event, GroupConsumer, LibrdkafkaProducer, NativeProducer, Outgoing, ProduceError,
-    Rebalance, TransactionalProducer, corrupt,
+    ChangelogReader, ConsumerError, Event, GroupConsumer, Intake, LibrdkafkaProducer, NativeProducer, Outgoing,
+    ProduceError, Rebalance, TransactionalProducer, corrupt,
 };
 use crate::position::{Origin, Partition, Position, TaskId, TopicPartition};
 use crate::record::{Headers, RawRecord, Timestamp};
@@ -24,9 +26,12 @@ use crate::telemetry::{Heartbeat, ThreadMetrics};
 use crate::topology::Topology;
 
 use super::commit::{Due, Sealed};
+use super::gaps::Gaps;
 use super::halt::Halt;
 use super::implementation::Implementation;
 use super::options::{Guarantee, Options};
+use super::orphans::Orphans;
+use super::rejoin::Fences;
 use super::restore::Restorer;
 use super::schema_loader::SchemaLoader;
 use super::tasks::{OwnedTask, Rest, Tasks};
@@ -64,7 +69,7 @@ pub(super) struct StreamThread {
     pub(super) options: Options,
     pub(super) directory: Arc<StateDirectory>,
     pub(super) shutdown: CancellationToken,
-    pub(super) consumer: Arc<GroupConsumer>,
+    pub(super) consumer: Arc<dyn Intake>,
     pub(super) producer: Box<dyn TransactionalProducer + Send>,
     pub(super) reader: ChangelogReader,
     pub(super) restorer: Restorer,
@@ -103,8 +108,13 @@ pub(super) struct StreamThread {
     pub(super) check_topics: bool,
     /// What topics take that have refused a record, in bytes of key + value + headers.
     pub(super) lowered: BTreeMap<String, usize>,
-    /// When this thread's membership was last fenced.
-    pub(super) fenced_at: Option<Instant>,
+    /// Partitions that wait because of a rebalance or a recovery.
+    pub(super) gaps: Gaps,
+    /// The member id under which all that is held was assigned.
+    pub(super) held_as: Option<String>,
+    /// When this thread's membership was fenced.
+    pub(super) fences: Fences,
+    pub(super) orphans: Orphans,
     /// Set while the client has reported the cluster away: when it was last asked after.
     pub(super) kafka_away: Option<Instant>,
     /// Timestamps of some records of the open transaction, to observe their latency at its commit.
@@ -130,7 +140,10 @@ impl StreamThread {
     ) -> Result<Self, FatalError> {
         let consumer = subscribe(&topology, &options, index)?;
         let producer = create_producer(&options, index).map_err(|error| FatalError::Config(error.to_string()))?;
-        let reader = ChangelogReader::new(&options.kafka)?;
+        let reader = match &options.simulated {
+            Some(cluster) => cluster.reader(index),
+            None => ChangelogReader::new(&options.kafka)?,
+        };
         let restorer = Restorer::start(&topology, &options, &directory, index)?;
         let dispatcher = Dispatcher::start(topology.externals(), options.lanes, tokio, &options.telemetry);
         let name = format!("stream-thread-{index}");
@@ -162,7 +175,10 @@ impl StreamThread {
             anew: BTreeSet::new(),
             check_topics: false,
             lowered: BTreeMap::new(),
-            fenced_at: None,
+            gaps: Gaps::default(),
+            held_as: None,
+            fences: Fences::default(),
+            orphans: Orphans::new(Instant::now()),
             kafka_away: None,
             latencies: Vec::with_capacity(LATENCY_SAMPLES),
             records_out: vec![0; topology.sink_topics().len()],
@@ -190,6 +206,7 @@ impl StreamThread {
                 Some(Halt::MadeAnew(topic)) => halt = self.made_anew(topic).err(),
                 Some(Halt::Refused(refused)) => halt = self.refused(&refused).err(),
                 Some(Halt::Rejoin(reason)) => halt = self.rejoin(&reason).err(),
+                Some(Halt::Forgotten(reason)) => halt = self.join_again(&reason).err(),
                 None if self.shutdown.is_cancelled() => return self.shut_down(),
                 None => halt = self.turn().err(),
             }
@@ -205,6 +222,7 @@ impl StreamThread {
         self.take_restored()?;
         self.show_tasks();
         self.look_for_kafka();
+        self.look_for_orphans()?;
         self.wake_rested()?;
         let idle = self.look_at_sealed(Duration::ZERO)?;
         self.check_stores()?;
@@ -253,11 +271,13 @@ impl StreamThread {
         loop {
             match consumer.poll(if turn.started.is_none() { wait } else { Duration::ZERO }) {
                 Event::Record(fetched) => {
+                    self.end_gap(|| fetched.at());
                     if self.take(&mut turn, &fetched.record())?.is_break() {
                         return Ok(());
                     }
                 }
                 Event::Records(mut portion) => {
+                    self.end_gap(|| portion.partition().clone());
                     while let Some(record) = portion.next_record() {
                         let record = record.map_err(|unreadable| corrupt(&unreadable))?;
                         if self.take(&mut turn, &record)?.is_break() {
@@ -271,7 +291,7 @@ impl StreamThread {
                     return Ok(());
                 }
                 Event::Error(error) => return self.consumer_error(error),
-                Event::End(partition) => _ = self.ended.insert(partition),
+                Event::End(partition) => self.note_end(partition),
                 Event::Idle => return Ok(()),
             }
         }
@@ -310,7 +330,7 @@ impl StreamThread {
             return Ok(!self.put_back(raw)?);
         };
         let task = owned.task.id();
-        if owned.task.is_due(raw.timestamp) {
+        if owned.task.is_due_before(raw) {
             return Ok(self.punctuate_before(raw, self.clock)? && self.process(raw)?);
         }
         match owned.task.process(raw, self.clock) {
@@ -425,6 +445,7 @@ impl StreamThread {
             }
             ConsumerError::MadeAnew(topic) => return Err(Halt::MadeAnew(topic)),
             ConsumerError::Fenced(reason) => return Err(Halt::Rejoin(reason)),
+            ConsumerError::FencedItself(reason) => return Err(Halt::Forgotten(reason)),
             ConsumerError::Fatal(error) => return Err(Halt::Fatal(error)),
         }
         Ok(())
@@ -433,12 +454,11 @@ impl StreamThread {
 
 static NO_HEADERS: Headers = Headers::new();
 
-pub(super) fn subscribe(
-    topology: &Topology,
-    options: &Options,
-    thread: usize,
-) -> Result<Arc<GroupConsumer>, FatalError> {
+pub(super) fn subscribe(topology: &Topology, options: &Options, thread: usize) -> Result<Arc<dyn Intake>, FatalError> {
     let topics: Vec<&str> = topology.sources().iter().flat_map(|source| source.topics.iter()).collect();
+    if let Some(cluster) = &options.simulated {
+        return Ok(cluster.join(thread, &topics)?.into());
+    }
     let fetching = options.clients.fetcher.fetching();
     Ok(Arc::new(GroupConsumer::subscribe(&options.kafka, thread, &topics, fetching)?))
 }
@@ -448,6 +468,9 @@ pub(super) fn create_producer(
     thread: usize,
 ) -> Result<Box<dyn TransactionalProducer + Send>, ProduceError> {
     let kafka = &options.kafka;
+    if let Some(cluster) = &options.simulated {
+        return cluster.producer(thread);
+    }
     Ok(match (options.clients.producer, options.guarantee) {
         (Implementation::Librdkafka, Guarantee::ExactlyOnce) => {
             Box::new(LibrdkafkaProducer::transactional(kafka, thread)?)
@@ -458,11 +481,6 @@ pub(super) fn create_producer(
         (_, Guarantee::ExactlyOnce) => Box::new(NativeProducer::transactional(kafka, thread)?),
         (_, Guarantee::AtLeastOnce) => Box::new(NativeProducer::idempotent(kafka, thread)?),
     })
-}
-
-pub(super) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 fn position_of(raw: &RawRecord<'_>) -> Position {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
+use crate::clock::Instant;
 use crate::kafka::Slot;
 use crate::position::{Partition, TaskId, TopicPartition};
 use crate::store::StoreIndex;
@@ -46,6 +46,8 @@ pub(super) struct OwnedTask {
 #[derive(Debug, Clone)]
 pub(super) struct Changelog {
     pub(super) store: StoreIndex,
+    /// Whether it is the topic of a lookup table: written by others, and an input of the task besides.
+    pub(super) is_table: bool,
     pub(super) at: TopicPartition,
     pub(super) slot: Slot,
 }
@@ -155,14 +157,15 @@ impl Tasks {
 
     /// The changelog partitions of a task's stores, each with a slot.
     pub(super) fn changelogs(&mut self, topology: &Topology, application: &str, id: TaskId) -> Vec<Changelog> {
-        let stores = topology.stores().iter().enumerate();
-        let own = stores.filter(|(_, store)| store.sub_topology == id.sub_topology && store.spec.changelog);
-        let changelog = |(index, store): (usize, &crate::topology::StoreDeclaration)| {
-            let topic = Topology::changelog_topic(application, &store.spec.name);
-            let store = StoreIndex(index);
+        let own = topology.stores_of(id.sub_topology);
+        let own = own.filter(|(_, store)| store.spec.changelog || store.table.is_some());
+        let changelog = |(store, declaration): (StoreIndex, &crate::topology::StoreDeclaration)| {
+            let own = || Topology::changelog_topic(application, &declaration.spec.name).into();
+            let topic = declaration.table.clone().unwrap_or_else(own);
             Changelog {
                 store,
-                at: TopicPartition { topic: topic.into(), partition: id.partition },
+                is_table: declaration.table.is_some(),
+                at: TopicPartition { topic, partition: id.partition },
                 slot: self.slot(id, store),
             }
         };

@@ -46,6 +46,11 @@ impl Board {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(thread, report);
     }
 
+    /// Input partitions of all stream threads.
+    pub(super) fn inputs(&self) -> Vec<TopicPartition> {
+        self.all().into_iter().flat_map(|report| report.inputs.into_keys()).collect()
+    }
+
     fn all(&self) -> Vec<Report> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }

@@ -3,6 +3,7 @@
 //! ```text
 //!  <root>/<application id>/0_3/        the task's RocksDB
 //!                          0_3.lock    flock, with the owner's process id
+//!                          global/             the global tables, once per process
 //!                          quarantine/0_3-7/   what was proven unusable; the last two are kept
 //! ```
 
@@ -12,16 +13,19 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::error::{Format, StoreError};
+use super::global::GlobalState;
 use super::lock::TaskLock;
 use super::meta::{FORMAT_VERSION, Meta};
 use super::options::StoreResources;
 use super::rocks::Rocks;
-use super::spec::StoreSpec;
+use super::spec::{StoreIndex, StoreKind, StoreSpec};
 use super::state::TaskState;
 use crate::position::TaskId;
 
 /// Quarantined states of one task that are kept.
 const QUARANTINED_KEPT: usize = 2;
+/// Name of the directory of the global tables.
+const GLOBAL: &str = "global";
 /// Name of the file that says why a state was quarantined.
 const REASON: &str = "QUARANTINE_REASON";
 
@@ -65,7 +69,7 @@ impl StateDirectory {
         topology_id: u64,
         resources: &StoreResources,
     ) -> Result<TaskState, StoreError> {
-        let lock = TaskLock::take(&self.lock_path(task), task)?;
+        let lock = TaskLock::take(&self.lock_path(task), &task)?;
         if specs.is_empty() {
             return Ok(TaskState::assemble(specs, None, Meta::default(), Some(lock)));
         }
@@ -76,13 +80,42 @@ impl StateDirectory {
         Ok(TaskState::assemble(specs, Some((rocks, resources)), meta, Some(lock)))
     }
 
+    /// Locks and opens the process's global tables. One that is proven unusable is deleted: it is a copy of its topic, and of
+    /// nothing else.
+    ///
+    /// # Errors
+    /// As [`open_task`](Self::open_task).
+    pub fn open_global(&self, tables: &[&str], resources: &StoreResources) -> Result<GlobalState, StoreError> {
+        let lock = TaskLock::take(&self.path.join(format!("{GLOBAL}.lock")), &GLOBAL)?;
+        let path = self.path.join(GLOBAL);
+        create_private(&path)?;
+        let spec = |(index, name): (usize, &&str)| StoreSpec {
+            index: StoreIndex(index),
+            name: (*name).to_owned(),
+            kind: StoreKind::Rocks,
+            changelog: false,
+        };
+        let specs: Vec<StoreSpec> = tables.iter().enumerate().map(spec).collect();
+        let expected = Format { version: FORMAT_VERSION, topology: 0 };
+        let opened = match Rocks::open(&path, &specs, expected, resources) {
+            Err(error) if error.is_unusable() => {
+                fs::remove_dir_all(&path).map_err(|source| file_error("deleting", &path, source))?;
+                create_private(&path)?;
+                Rocks::open(&path, &specs, expected, resources)
+            }
+            opened => opened,
+        };
+        let (rocks, meta) = opened?;
+        Ok(GlobalState::on_disk(rocks, meta.positions.into_iter().collect(), lock))
+    }
+
     /// Sets a task's state aside, so that the next open starts empty (rule R-19). Only for what is proven unusable. The
     /// last two are kept for inspection; older ones are deleted. `None`: there was nothing.
     ///
     /// # Errors
     /// The task is open, or files can't be moved.
     pub fn quarantine(&self, task: TaskId, reason: &str) -> Result<Option<PathBuf>, StoreError> {
-        let _lock = TaskLock::take(&self.lock_path(task), task)?;
+        let _lock = TaskLock::take(&self.lock_path(task), &task)?;
         let path = self.task_path(task);
         if !path.exists() {
             return Ok(None);

@@ -9,7 +9,6 @@ use std::path::PathBuf;
 
 use crate::codec::{DecodeError, EncodeError};
 use crate::error::TaskError;
-use crate::position::TaskId;
 
 /// What the data on disk was written by: the store's own format and the topology's stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +32,7 @@ pub enum StoreError {
     #[error("task {task} is locked by {}", holder.map_or("another process".to_owned(), |pid| format!("process {pid}")))]
     Locked {
         /// The task.
-        task: TaskId,
+        task: String,
         /// Process id of the holder, if it had written it yet.
         holder: Option<u32>,
     },

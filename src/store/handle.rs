@@ -173,10 +173,56 @@ impl<K: 'static, V: 'static> Store<K, V> {
     }
 }
 
+/// A typed handle of a lookup table: a store that is read and never written by processors.
+pub struct Table<K, V>(Store<K, V>);
+
+impl<K, V> Clone for Table<K, V> {
+    fn clone(&self) -> Self {
+        Table(self.0.clone())
+    }
+}
+
+impl<K, V> fmt::Debug for Table<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<K: 'static, V: 'static> Table<K, V> {
+    /// A table that is kept in this store.
+    pub(crate) fn new(store: Store<K, V>) -> Self {
+        Table(store)
+    }
+
+    /// The table's number among the stores of the topology; a processor that reads it names it there.
+    pub fn index(&self) -> StoreIndex {
+        self.0.index
+    }
+
+    /// To be read from.
+    pub(crate) fn store(&self) -> &Store<K, V> {
+        &self.0
+    }
+
+    /// The value of a key, for a test or a tool that has the state in hand.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub fn read(&self, state: &mut TaskState, key: &K) -> Result<Option<V>, ReadError> {
+        self.0.read(state, key)
+    }
+}
+
 /// An ordered scan, decoded.
 pub struct Entries<'a, K, V> {
     store: &'a Store<K, V>,
     scan: RangeScan<'a>,
+}
+
+impl<'a, K, V> Entries<'a, K, V> {
+    pub(super) fn new(store: &'a Store<K, V>, scan: RangeScan<'a>) -> Self {
+        Entries { store, scan }
+    }
 }
 
 impl<K: 'static, V: 'static> Iterator for Entries<'_, K, V> {

@@ -18,8 +18,6 @@ use super::slot::INLINE_BYTES;
 use super::spec::StoreIndex;
 use super::table::SLOT_BYTES;
 
-/// An emptied journal keeps its memory for the next transaction up to this size.
-const KEPT_BYTES: usize = 4 << 20;
 /// What a journal entry weighs beside its bytes.
 const ENTRY_BYTES: usize = size_of::<Entry>();
 /// A value length that says that the key is deleted.
@@ -390,13 +388,13 @@ impl Journal {
         Scan { journal: self, keys }
     }
 
-    /// Forgets everything, keeping memory within bounds, and becomes the journal of another transaction.
-    pub(super) fn restart(&mut self, transaction: Transaction) {
+    /// Forgets everything and becomes the journal of another transaction. Each of its two buffers keeps so many bytes.
+    pub(super) fn restart(&mut self, transaction: Transaction, kept_bytes: usize) {
         self.transaction = transaction;
         self.bytes.clear();
-        self.bytes.shrink_to(KEPT_BYTES);
+        self.bytes.shrink_to(kept_bytes);
         self.entries.clear();
-        self.entries.shrink_to(KEPT_BYTES / ENTRY_BYTES);
+        self.entries.shrink_to(kept_bytes / ENTRY_BYTES);
         self.keys = 0;
         self.large_bytes = 0;
         self.ordered.iter_mut().flatten().for_each(BTreeMap::clear);

@@ -11,7 +11,6 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::error::StoreError;
-use crate::position::TaskId;
 
 /// A task's directory is ours until this is dropped.
 #[derive(Debug)]
@@ -21,7 +20,7 @@ pub(super) struct TaskLock {
 
 impl TaskLock {
     /// Takes the lock, or says who has it.
-    pub(super) fn take(path: &Path, task: TaskId) -> Result<Self, StoreError> {
+    pub(super) fn take(path: &Path, task: &dyn std::fmt::Display) -> Result<Self, StoreError> {
         let failed = |source| StoreError::File { action: "locking", path: path.to_owned(), source };
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
         match Flock::lock(file.map_err(failed)?, FlockArg::LockExclusiveNonblock) {
@@ -29,7 +28,9 @@ impl TaskLock {
                 record_owner(&mut file).map_err(failed)?;
                 Ok(TaskLock { _file: file })
             }
-            Err((mut file, Errno::EWOULDBLOCK)) => Err(StoreError::Locked { task, holder: owner(&mut file) }),
+            Err((mut file, Errno::EWOULDBLOCK)) => {
+                Err(StoreError::Locked { task: task.to_string(), holder: owner(&mut file) })
+            }
             Err((_, errno)) => Err(failed(errno.into())),
         }
     }

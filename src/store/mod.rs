@@ -14,14 +14,17 @@
 
 mod directory;
 mod error;
+mod global;
 mod handle;
 mod journal;
 mod lock;
+mod memtables;
 mod meta;
 mod options;
 mod range;
 mod restore;
 mod rocks;
+mod shares;
 mod sizes;
 mod slot;
 mod spec;
@@ -34,7 +37,8 @@ mod writer;
 
 pub use directory::StateDirectory;
 pub use error::{Format, ReadError, StoreError};
-pub use handle::{Entries, Store, StoreBuilder, Stores};
+pub use global::{GlobalState, GlobalTable, Written};
+pub use handle::{Entries, Store, StoreBuilder, Stores, Table};
 pub use journal::StagedWrite;
 pub use meta::Commit;
 pub use options::{Durability, StoreOptions, StoreResources};

@@ -4,16 +4,22 @@
 
 use std::fmt;
 
-use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, LogLevel, Options, WriteBufferManager, WriteOptions};
+use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, LogLevel, Options, WriteOptions};
 
+use super::memtables::Memtables;
+use super::shares::Shares;
 use super::writer::Writer;
 
 /// Bits per key of the bloom filters: about 1 % false positives.
 const BLOOM_BITS: f64 = 10.0;
 /// Size of data blocks before compression. Larger than RocksDB's 4 KiB: fewer index entries, better compression.
 const BLOCK_BYTES: usize = 8 << 10;
-/// What a memtable takes at its first write. RocksDB's own choice (1 MiB) would make many small stores expensive.
-const ARENA_BLOCK_BYTES: usize = 128 << 10;
+/// What a memtable takes at its first write. RocksDB's own choice (1 MiB) would make many small stores expensive: 64 tasks
+/// of four stores each have 320 memtables in use.
+const ARENA_BLOCK_BYTES: usize = 32 << 10;
+/// What a compaction reads ahead of each of its files. RocksDB's own choice is 2 MiB, and a pile of restored files is
+/// compacted at once.
+const READ_AHEAD_BYTES: usize = 256 << 10;
 /// What a file being written gathers before it goes to the system. RocksDB's own choice (1 MiB) is per open log, and so
 /// per task, and a commit empties it anyhow.
 const FILE_BUFFER_BYTES: u64 = 128 << 10;
@@ -39,7 +45,7 @@ pub struct StoreOptions {
     pub write_buffer_bytes: usize,
     /// One store's memtable at most.
     pub memtable_bytes: usize,
-    /// Recently read or committed values, per task.
+    /// Recently read or committed values of all tasks together, split evenly among those that are open.
     pub read_cache_bytes: usize,
     /// Files that one task keeps open.
     pub max_open_files: u16,
@@ -57,7 +63,7 @@ impl Default for StoreOptions {
             block_cache_bytes: 64 << 20,
             write_buffer_bytes: 64 << 20,
             memtable_bytes: 4 << 20,
-            read_cache_bytes: 8 << 20,
+            read_cache_bytes: 32 << 20,
             max_open_files: 256,
             max_log_bytes: 64 << 20,
             background_jobs: 2,
@@ -71,7 +77,8 @@ impl Default for StoreOptions {
 pub struct StoreResources {
     pub(super) options: StoreOptions,
     cache: Cache,
-    write_buffers: WriteBufferManager,
+    pub(super) memtables: Memtables,
+    pub(super) shares: Shares,
     pub(super) writer: Writer,
 }
 
@@ -84,12 +91,21 @@ impl fmt::Debug for StoreResources {
 impl StoreResources {
     /// Makes the cache and the bound, and starts the writer; once per process.
     pub fn new(options: StoreOptions) -> Self {
-        // The memtables are not charged to the cache: two bounds that add up are easier to reason about than one that
-        // squeezes the cache whenever writes come in.
+        Self::with(options, Writer::start())
+    }
+
+    /// The same with a writer that writes where it is asked to: when a write is done, and so how much is staged, is a
+    /// function of what was done before. For a simulation of the loop.
+    pub fn in_step(options: StoreOptions) -> Self {
+        Self::with(options, Writer::without_thread())
+    }
+
+    fn with(options: StoreOptions, writer: Writer) -> Self {
         StoreResources {
             cache: Cache::new_lru_cache(options.block_cache_bytes),
-            write_buffers: WriteBufferManager::new_write_buffer_manager(options.write_buffer_bytes, false),
-            writer: Writer::start(),
+            memtables: Memtables::new(options.write_buffer_bytes),
+            shares: Shares::new(options.read_cache_bytes),
+            writer,
             options,
         }
     }
@@ -101,7 +117,7 @@ impl StoreResources {
 
     /// Bytes in memtables now.
     pub fn write_buffer_bytes(&self) -> usize {
-        self.write_buffers.get_usage()
+        self.memtables.manager.get_usage()
     }
 
     /// The options of a task's database.
@@ -109,7 +125,7 @@ impl StoreResources {
         let mut options = Options::default();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
-        options.set_write_buffer_manager(&self.write_buffers);
+        options.set_write_buffer_manager(&self.memtables.manager);
         options.set_max_open_files(i32::from(self.options.max_open_files));
         options.set_max_total_wal_size(self.options.max_log_bytes);
         options.set_max_background_jobs(i32::from(self.options.background_jobs));
@@ -122,6 +138,7 @@ impl StoreResources {
         options.set_stats_dump_period_sec(0);
         options.set_stats_persist_period_sec(0);
         options.set_writable_file_max_buffer_size(FILE_BUFFER_BYTES);
+        options.set_compaction_readahead_size(READ_AHEAD_BYTES);
         options
     }
 

@@ -61,12 +61,17 @@ pub fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(after)
 }
 
+/// A key's and a value's bytes of one's own.
+pub(super) type Entry = (Box<[u8]>, Box<[u8]>);
+
 /// Committed data of one store, in order.
 pub(super) enum Base<'a> {
     /// RocksDB's iterator, bounded and positioned already.
     Rocks { iterator: DBRawIteratorWithThreadMode<'a, DB>, failed: Box<dyn Fn(rocksdb::Error) -> StoreError + 'a> },
     /// The map of a store in memory, with the item in front.
     Memory { rest: btree_map::Range<'a, Box<[u8]>, Box<[u8]>>, front: Option<KeyValue<'a>> },
+    /// Copies, where nothing can be lent.
+    Owned { rest: std::vec::IntoIter<Entry>, front: Option<Entry> },
     /// Nothing lies in the bounds.
     Empty,
 }
@@ -77,10 +82,17 @@ impl<'a> Base<'a> {
         Base::Memory { rest, front }
     }
 
+    pub(super) fn owned(entries: Vec<Entry>) -> Self {
+        let mut rest = entries.into_iter();
+        let front = rest.next();
+        Base::Owned { rest, front }
+    }
+
     fn front(&self) -> Option<KeyValue<'_>> {
         match self {
             Base::Rocks { iterator, .. } => iterator.item(),
             Base::Memory { front, .. } => *front,
+            Base::Owned { front, .. } => front.as_ref().map(|(key, value)| (&**key, &**value)),
             Base::Empty => None,
         }
     }
@@ -89,6 +101,7 @@ impl<'a> Base<'a> {
         match self {
             Base::Rocks { iterator, .. } => iterator.next(),
             Base::Memory { rest, front } => *front = rest.next().map(|(key, value)| (&**key, &**value)),
+            Base::Owned { rest, front } => *front = rest.next(),
             Base::Empty => {}
         }
     }
@@ -97,7 +110,7 @@ impl<'a> Base<'a> {
     fn check(&self) -> Result<(), StoreError> {
         match self {
             Base::Rocks { iterator, failed } => iterator.status().map_err(failed),
-            Base::Memory { .. } | Base::Empty => Ok(()),
+            Base::Memory { .. } | Base::Owned { .. } | Base::Empty => Ok(()),
         }
     }
 }

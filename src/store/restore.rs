@@ -79,7 +79,7 @@ impl Restore {
         let mut batch = match &mut self.collected {
             Collected::Sorted(journal) => {
                 rocks.ingest(name, journal.sorted_writes(&mut Vec::new()))?;
-                journal.restart(Transaction::FIRST);
+                journal.restart(Transaction::FIRST, self.batch_bytes);
                 WriteBatch::default()
             }
             Collected::InOrder(batch) => std::mem::take(batch),

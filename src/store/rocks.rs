@@ -6,6 +6,7 @@
 use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rocksdb::{
     ColumnFamily, ColumnFamilyDescriptor, DB, DBPinnableSlice, ErrorKind, IngestExternalFileOptions, Options,
@@ -14,6 +15,7 @@ use rocksdb::{
 
 use super::error::{Format, StoreError};
 use super::journal::StagedWrite;
+use super::memtables::Memtables;
 use super::meta::{self, META, Meta};
 use super::options::StoreResources;
 use super::range::{Base, Bounds};
@@ -23,6 +25,9 @@ use super::spec::{StoreIndex, StoreKind, StoreSpec};
 pub(super) struct Rocks {
     db: DB,
     path: PathBuf,
+    /// Names of the column families.
+    families: Vec<String>,
+    memtables: Memtables,
     read: ReadOptions,
     write: WriteOptions,
     /// Of files that are written outside the database and ingested.
@@ -56,6 +61,8 @@ impl Rocks {
         let rocks = Rocks {
             db,
             path: path.to_owned(),
+            families: names,
+            memtables: resources.memtables.clone(),
             read: ReadOptions::default(),
             write: resources.write(),
             file_options: resources.column_family(),
@@ -105,7 +112,33 @@ impl Rocks {
 
     /// One atomic write: all of the batch or nothing.
     pub(super) fn write(&self, batch: WriteBatch) -> Result<(), StoreError> {
-        self.db.write_opt(batch, &self.write).map_err(|error| self.refused(error))
+        self.db.write_opt(batch, &self.write).map_err(|error| self.refused(error))?;
+        self.memtables.relieve();
+        Ok(())
+    }
+
+    /// From now on its memtables give way when others write (rule R-25).
+    pub(super) fn join(self: &Arc<Self>) {
+        self.memtables.add(self);
+    }
+
+    /// To be called before the last of its owners goes, if it has [joined](Self::join).
+    pub(super) fn leave(self: &Arc<Self>) {
+        self.memtables.remove(self);
+    }
+
+    /// What the memtables take that are written to now. None of what can't be asked.
+    pub(super) fn active_memtable_bytes(&self) -> usize {
+        let active = |name: &String| self.property(name, rocksdb::properties::CUR_SIZE_ACTIVE_MEM_TABLE).unwrap_or(0);
+        self.families.iter().map(active).sum::<u64>() as usize
+    }
+
+    /// Has all memtables written to files, in the background; `waits` for it.
+    pub(super) fn flush_all(&self, waits: bool) -> Result<(), StoreError> {
+        let families = self.families.iter().map(|name| self.family(name)).collect::<Result<Vec<_>, _>>()?;
+        let mut options = rocksdb::FlushOptions::default();
+        options.set_wait(waits);
+        self.db.flush_cfs_opt(&families, &options).map_err(|error| self.refused(error))
     }
 
     /// Adds sorted writes as a file, past log and memtable.

@@ -22,12 +22,16 @@ use super::options::StoreResources;
 use super::range::{Base, Bounds, RangeScan, after_prefix};
 use super::restore::Restore;
 use super::rocks::Rocks;
+use super::shares::Share;
 use super::spec::{StoreIndex, StoreKind, StoreSpec};
 use super::table::Table;
 use super::view::View;
 use super::writer::{Batch, Done, Writer};
 use crate::position::{Offset, TopicPartition};
 use crate::record::Timestamp;
+
+/// What a buffer of a journal keeps for the next transaction at most.
+const KEPT_BYTES: usize = 4 << 20;
 
 /// A store in memory.
 pub(super) type MemoryStore = BTreeMap<Box<[u8]>, Box<[u8]>>;
@@ -67,6 +71,8 @@ pub struct TaskState {
     spare: Vec<Journal>,
     /// Stores whose bulk restore is over but not yet compacted.
     pub(super) settling: Vec<StoreIndex>,
+    /// Its part of the memory for copies; `None` without a database.
+    share: Option<Share>,
     /// What readers on other threads have.
     pub(super) view: Option<View>,
     /// Buffers of the typed layer.
@@ -97,7 +103,7 @@ impl TaskState {
         meta: Meta,
         lock: Option<TaskLock>,
     ) -> Self {
-        let cache_bytes = rocks.as_ref().map_or(0, |(_, resources)| resources.options.read_cache_bytes);
+        let share = rocks.as_ref().map(|(_, resources)| resources.shares.take());
         let writer = rocks.as_ref().map(|(_, resources)| resources.writer.clone());
         let count = meta.changelog_next.len();
         let mut slots: Vec<Option<Slot>> = (0..count).map(|_| None).collect();
@@ -109,15 +115,20 @@ impl TaskState {
         TaskState {
             families: slots.iter().map(on_disk).collect(),
             slots,
-            rocks: rocks.map(|(rocks, _)| Arc::new(rocks)),
+            rocks: rocks.map(|(rocks, _)| {
+                let rocks = Arc::new(rocks);
+                rocks.join();
+                rocks
+            }),
             writer,
             meta,
-            table: Table::new(cache_bytes),
+            table: Table::new(share.as_ref().map_or(0, Share::table_bytes)),
             current: Journal::new(count),
             sealed: None,
             applying: None,
             spare: Vec::new(),
             settling: Vec::new(),
+            share,
             view: None,
             scratch: Default::default(),
             _lock: lock,
@@ -287,8 +298,13 @@ impl TaskState {
 
     fn take_current(&mut self) -> Journal {
         let mut next = self.spare.pop().unwrap_or_else(|| Journal::new(self.slots.len()));
-        next.restart(self.current.transaction().next());
+        next.restart(self.current.transaction().next(), self.kept_bytes());
         std::mem::replace(&mut self.current, next)
+    }
+
+    /// Bytes that a journal's buffers keep each.
+    fn kept_bytes(&self) -> usize {
+        self.share.as_ref().map_or(KEPT_BYTES, |share| share.journal_bytes().min(KEPT_BYTES))
     }
 
     fn assert_complete(&self) {
@@ -339,8 +355,11 @@ impl TaskState {
         let transaction = journal.transaction();
         // The writer's thread has dropped its own before it told the end.
         if let Ok(mut journal) = Arc::try_unwrap(journal) {
-            journal.restart(transaction);
+            journal.restart(transaction, self.kept_bytes());
             self.spare.push(journal);
+        }
+        if let Some(share) = &self.share {
+            self.table.set_limit(share.table_bytes());
         }
         self.table.applied(transaction, staged_heap_bytes(&self.current, &self.sealed, &self.applying));
     }
@@ -383,10 +402,10 @@ impl TaskState {
                     [None, self.applying.as_ref().map(|applying| &*applying.journal)],
                 );
             }
-            sealed.restart(first);
+            sealed.restart(first, self.kept_bytes());
             self.spare.push(sealed);
         }
-        self.current.restart(first);
+        self.current.restart(first, self.kept_bytes());
     }
 
     /// Next changelog offset of a store: where a restore has to go on. `None`: from the beginning.
@@ -457,6 +476,9 @@ impl Drop for TaskState {
         self.withdraw();
         if let Err(error) = self.finish_applying() {
             tracing::warn!(target: "headrace::store", %error, "the last commit of a dropped task: it will be replayed");
+        }
+        if let Some(rocks) = &self.rocks {
+            rocks.leave();
         }
     }
 }

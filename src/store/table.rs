@@ -31,7 +31,8 @@ pub(super) const SLOT_BYTES: usize = size_of::<Slot>();
 const HEAP_PART: usize = 16;
 /// What takes more than this part of the cache is not worth its room.
 const LARGEST_PART: usize = 16;
-/// What staged writes have made of the table is kept for the next transaction, unless it is more than twice this size.
+/// A table without copies keeps what staged writes have made of it for the next transaction, unless it is more than twice
+/// this size; one that has copies keeps what those may take.
 const KEPT_BYTES: usize = 4 << 20;
 /// Transactions that are pinned at the same time: being filled, on the wire, on its way into the database.
 const LIVE: usize = 3;
@@ -105,6 +106,11 @@ impl Table {
         };
         table.resize(1);
         table
+    }
+
+    /// From now on it keeps so many bytes of what the database has; [`applied`](Self::applied) makes it so.
+    pub(super) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
     }
 
     fn hash(&self, store: StoreIndex, key: &[u8]) -> u64 {
@@ -361,7 +367,7 @@ impl Table {
     pub(super) fn applied(&mut self, transaction: Transaction, staged_bytes: usize) {
         self.applied = Some(transaction);
         self.pinned[transaction.modulo(LIVE)] = 0;
-        let kept = self.most_groups().max(KEPT_BYTES / GROUP_BYTES);
+        let kept = if self.limit == 0 { KEPT_BYTES / GROUP_BYTES } else { self.most_groups() };
         let needed = 2 * self.all_pinned() / WAYS;
         if self.heads.len() > 2 * kept.max(needed) {
             self.resize(kept.max(needed));

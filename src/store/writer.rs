@@ -76,6 +76,11 @@ impl Writer {
         Writer { jobs: started.ok().map(|_| sender) }
     }
 
+    /// A writer that writes where it is asked to.
+    pub(super) fn without_thread() -> Self {
+        Writer { jobs: None }
+    }
+
     /// Writes a batch; the result comes when it is done, and by then nobody else holds the journal.
     pub(super) fn write(&self, batch: Batch) -> Done {
         let (done, end) = bounded(1);

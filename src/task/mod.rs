@@ -32,7 +32,7 @@ use crate::error::{RecordError, Stage};
 use crate::position::{Offset, Partition, Position, TaskId, TopicPartition};
 use crate::processor::{Effects, Fault, Scope, SourceEntry, TopicIndex};
 use crate::record::{RawRecord, Timestamp};
-use crate::store::TaskState;
+use crate::store::{GlobalState, TaskState};
 use crate::topology::{Topics, Topology};
 
 use limits::TopicLimits;
@@ -54,6 +54,8 @@ pub enum Outcome {
 
 struct Source {
     topics: Topics,
+    /// Whether it keeps a lookup table.
+    is_table: bool,
     entry: Box<dyn SourceEntry>,
 }
 
@@ -84,7 +86,11 @@ impl Task {
     /// A task over its state. Positions start unknown; the consumer decides where reading starts.
     pub fn new(topology: &Topology, application: &str, id: TaskId, state: TaskState, limits: Limits) -> Self {
         let own = topology.sources().iter().filter(|source| source.sub_topology == id.sub_topology);
-        let sources = own.map(|source| Source { topics: source.topics.clone(), entry: source.instantiate() });
+        let sources = own.map(|source| Source {
+            topics: source.topics.clone(),
+            is_table: source.table.is_some(),
+            entry: source.instantiate(),
+        });
         let dead_letters = topology.dead_letters().map(|(topic, policy)| (TopicIndex(topic), policy.clone()));
         let policy = dead_letters.as_ref().map_or_else(|| Policy::after_attempts(1), |(_, policy)| policy.clone());
         let mut scope = Scope::new(state);
@@ -106,6 +112,11 @@ impl Task {
         }
     }
 
+    /// Has its processors look up global tables in here.
+    pub fn look_up_in(&mut self, globals: Arc<GlobalState>) {
+        self.scope.globals = globals;
+    }
+
     /// Its id.
     pub fn id(&self) -> TaskId {
         self.id
@@ -116,12 +127,16 @@ impl Task {
     /// # Errors
     /// A [`TaskFault`]: nothing of the record has happened, and the position stands before it.
     pub fn process(&mut self, raw: &RawRecord<'_>, now: Timestamp) -> Result<Outcome, TaskFault> {
-        debug_assert!(!self.is_due(raw.timestamp), "a tick that is due comes before the record");
+        debug_assert!(!self.is_due_before(raw), "a tick that is due comes before the record");
         self.scope.now = now;
         self.scope.partition = raw.partition;
         self.scope.offset = raw.offset;
         let own = self.progress_of(raw.topic)?;
-        let Progress { source, ref name, .. } = self.progress[own];
+        let Progress { source, ref name, next } = self.progress[own];
+        if self.sources[source].is_table && next.is_some_and(|next| raw.offset < next) {
+            // The store has it from a restore, and what came after it.
+            return Ok(Outcome::Processed);
+        }
         if !Arc::ptr_eq(&self.scope.topic, name) {
             self.scope.topic = Arc::clone(name);
         }
@@ -133,7 +148,9 @@ impl Task {
             None => Outcome::Processed,
             Some((error, attempts)) => self.set_aside(raw, error, attempts)?,
         };
-        self.scope.stream_time = self.scope.stream_time.max(raw.timestamp);
+        if !self.sources[source].is_table {
+            self.scope.stream_time = self.scope.stream_time.max(raw.timestamp);
+        }
         self.progress[own].next = Some(raw.offset.next());
         if matches!(outcome, Outcome::Processed) {
             self.breaker.count(false);
@@ -180,7 +197,12 @@ impl Task {
         let limit = self.dead_letters.as_ref().map_or(usize::MAX, |(_, policy)| policy.input_limit());
         if raw.size() > limit {
             let reason = format!("{} bytes, limit {limit}", raw.size());
-            return Err(RecordError::new(Stage::Deserialize, "record-too-large", reason).into());
+            let error = RecordError::new(Stage::Deserialize, "record-too-large", reason);
+            if !self.sources[source].entry.keep(raw, &mut self.scope) {
+                return Err(error.into());
+            }
+            self.scope.set_aside.get_or_insert(error);
+            return Ok(());
         }
         let entry = &mut self.sources[source].entry;
         let scope = &mut self.scope;

@@ -17,7 +17,7 @@ use crate::dead_letter::{Provenance, tick_provenance};
 use crate::error::RecordError;
 use crate::position::Offset;
 use crate::processor::{Clock, Fault, LastTick, NextTicks, Punctuator, Schedule, Tick};
-use crate::record::Timestamp;
+use crate::record::{RawRecord, Timestamp};
 
 use super::{OVERHEAD, Task, TaskFault};
 
@@ -143,10 +143,21 @@ impl Punctuators {
 }
 
 impl Task {
-    /// Whether a record of this timestamp brings the task to a tick of stream time: [`punctuate`](Self::punctuate) goes first.
+    /// Whether a record of this timestamp brings the task to a tick of stream time.
     #[inline]
     pub fn is_due(&self, timestamp: Timestamp) -> bool {
         timestamp >= self.scope.next_ticks.stream_time
+    }
+
+    /// Whether [`punctuate`](Self::punctuate) goes before a record. Those of lookup tables do not move stream time.
+    #[inline]
+    pub fn is_due_before(&self, raw: &RawRecord<'_>) -> bool {
+        self.is_due(raw.timestamp) && !self.is_of_table(raw.topic)
+    }
+
+    #[cold]
+    fn is_of_table(&self, topic: &str) -> bool {
+        self.sources.iter().any(|source| source.is_table && source.topics.matches(topic))
     }
 
     /// When the wall clock has to be looked at next. Far in the future if there is nothing to wait for.

@@ -80,13 +80,15 @@ catalogue! {
         "Threads of the process." NO_BUCKETS;
 
     task_state: Gauges<1> = "headrace_task_state" ("") ["task"]
-        "State of a task: 0 created, 1 restoring, 2 running, 3 paused, 4 closing, 5 failed." NO_BUCKETS;
+        "State of a task: 0 created, 1 restoring, 2 running, 3 paused, 4 closing, 5 failed, 6 standby." NO_BUCKETS;
     transaction_open: Ages<1> = "headrace_transaction_open_seconds" ("seconds") ["thread"]
         "Age of a stream thread's open transaction; 0 if none is open." NO_BUCKETS;
     commit: Histograms<1> = "headrace_commit_seconds" ("seconds") ["phase"]
         "Time of a commit's phases: flush, offsets, end, apply (handing over to the stores' writer), external." STEPS;
     commits: Counters<0> = "headrace_commits_total" ("") []
         "Commits that succeeded." NO_BUCKETS;
+    commit_renewals: Counters<0> = "headrace_commit_renewals_total" ("") []
+        "Commits whose positions were sent again, because a rebalance had ended while they were on their way." NO_BUCKETS;
     aborts: Counters<1> = "headrace_aborts_total" ("") ["reason"]
         "Transactions that were aborted, by reason." NO_BUCKETS;
     producer_recycles: Counters<1> = "headrace_producer_recycles_total" ("") ["reason"]
@@ -116,12 +118,18 @@ catalogue! {
         "Changelog records that were restored." NO_BUCKETS;
     restore_bytes: Counters<0> = "headrace_restore_bytes_total" ("bytes") []
         "Keys and values of the changelog records that were restored." NO_BUCKETS;
+    takeovers: Counters<0> = "headrace_takeovers_total" ("") []
+        "Transactions of dead owners that were ended by taking over their ids, instead of by their time-outs." NO_BUCKETS;
+    standby_behind: SecondsGauges<2> = "headrace_standby_behind_seconds" ("seconds") ["task", "store"]
+        "How long a standby's store has been behind the end of its changelog; 0 while it keeps up." NO_BUCKETS;
+    standby_records: Counters<0> = "headrace_standby_records_total" ("records") []
+        "Changelog records that standbys have read." NO_BUCKETS;
     rebalances: Counters<0> = "headrace_rebalances_total" ("") []
         "Rebalances that this process took part in." NO_BUCKETS;
     rebalance: Histograms<1> = "headrace_rebalance_seconds" ("seconds") ["phase"]
         "Time of a rebalance's phases: revoke, assign, restore." WAITS;
     partition_gap: Histograms<0> = "headrace_partition_gap_seconds" ("seconds") []
-        "Time that a partition was not processed because of a rebalance." WAITS;
+        "Time that a partition with records to read was not processed, because of a rebalance or after an abort." WAITS;
     assigned_partitions: Gauges<0> = "headrace_assigned_partitions" ("") []
         "Input partitions that this process owns." NO_BUCKETS;
 
@@ -140,6 +148,8 @@ catalogue! {
         "Records that were processed, by source." NO_BUCKETS;
     records_out: Counters<1> = "headrace_records_out_total" ("records") ["sink"]
         "Records that were produced, by sink." NO_BUCKETS;
+    purged: Counters<0> = "headrace_repartition_purged_total" ("records") []
+        "Offsets of repartition topics that were deleted after they were processed and committed." NO_BUCKETS;
     record_latency: Histograms<0> = "headrace_record_latency_seconds" ("seconds") []
         "From a record's timestamp to the commit of its effects." WAITS;
     dead_letters: Counters<2> = "headrace_dead_letters_total" ("records") ["stage", "class"]

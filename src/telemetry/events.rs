@@ -11,7 +11,7 @@ use tracing::{debug, error, info, warn};
 use super::health::{Health, TaskState};
 use super::metrics::Metrics;
 use super::throttle::Throttle;
-use crate::error::{Dependency, FatalError, RecordError, Stage, TaskError};
+use crate::error::{Dependency, FatalError, RecordError, TaskError};
 use crate::position::{Offset, Position, TaskId, TopicPartition};
 use crate::record::Timestamp;
 
@@ -166,14 +166,6 @@ impl Telemetry {
         }
     }
 
-    /// A record is tried again.
-    pub fn record_retried(&self, position: &Position, stage: Stage, attempt: u32, delay: Duration) {
-        if let Some(held_back) = self.admit("record-retried", &position.topic) {
-            let (stage, delay_seconds) = (stage.name(), delay.as_secs_f64());
-            info!(event = "record-retried", %position, stage, attempt, delay_seconds, held_back, "try {position} again");
-        }
-    }
-
     /// A request to an external sink is sent again.
     pub fn external_retried(&self, sink: &str, attempt: u32, reason: &str) {
         self.metrics.external_retries.with([sink]).inc();
@@ -210,6 +202,12 @@ impl Telemetry {
         if let Some(held_back) = self.admit("fenced", thread) {
             warn!(event = "fenced", thread, detail, held_back, "fenced: {detail}");
         }
+    }
+
+    /// A rebalance ended while a commit was on its way; its positions were sent again in the new generation (rule N-4).
+    pub fn commit_renewed(&self, thread: &str, refused: i32, generation: i32) {
+        self.metrics.commit_renewals.with([]).inc();
+        debug!(event = "commit-renewed", thread, refused, generation, "commit again in generation {generation}");
     }
 
     /// A position was not in the log any more (retention, DeleteRecords), or beyond its end; the partition goes on elsewhere.
@@ -273,6 +271,12 @@ impl Telemetry {
     /// The consumer was not polled for too long and has left the group; it joins again.
     pub fn poll_overdue(&self, thread: &str) {
         warn!(event = "poll-overdue", thread, "the consumer was not polled for too long and has left the group");
+    }
+
+    /// The group rests, and nobody in it owns these partitions: this thread joins it again.
+    pub fn unowned(&self, thread: &str, partitions: &[TopicPartition]) {
+        let partitions = partitions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        warn!(event = "unowned", thread, partitions, "nobody owns {partitions}: joining the group again");
     }
 
     /// A task has given up and will be opened again, or moves.
@@ -351,6 +355,7 @@ impl Telemetry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Stage;
     use crate::position::{Offset, Partition};
     use crate::telemetry::RestoreProgress;
 

@@ -45,6 +45,8 @@ pub enum TaskState {
     Closing = 4,
     /// It has given up.
     Failed = 5,
+    /// Another instance processes it; its stores are kept warm here (rule R-24).
+    Standby = 6,
 }
 
 impl TaskState {
@@ -57,6 +59,7 @@ impl TaskState {
             TaskState::Paused => "paused",
             TaskState::Closing => "closing",
             TaskState::Failed => "failed",
+            TaskState::Standby => "standby",
         }
     }
 }
@@ -270,7 +273,7 @@ impl Health {
                 TaskState::Restoring => format!("is being restored: {}", view.restore.unwrap_or_default().text()),
                 TaskState::Failed => "has given up".to_owned(),
                 // A paused task waits for a dependency, which has a reason of its own.
-                TaskState::Running | TaskState::Paused | TaskState::Closing => return None,
+                TaskState::Running | TaskState::Paused | TaskState::Closing | TaskState::Standby => return None,
             };
             Some(Reason { what: format!("task {}", view.task), why, since: view.since })
         };

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::events::Telemetry;
 use super::health::TaskState;
-use crate::position::TaskId;
+use crate::position::{TaskId, TopicPartition};
 
 /// Cells of the bar.
 const CELLS: usize = 20;
@@ -121,6 +121,15 @@ impl Telemetry {
         }
     }
 
+    /// A transaction that a dead owner had left open in a changelog was ended by taking its id over (rule R-31).
+    pub fn taken_over(&self, changelog: &TopicPartition, transactional_id: &str) {
+        self.metrics.takeovers.with([]).inc();
+        info!(
+            event = "taken-over", %changelog, transactional_id,
+            "aborted what {transactional_id} had left open in {changelog}, without waiting for its time-out"
+        );
+    }
+
     /// A restore was given up with its task: nothing is left of it.
     pub fn restore_stopped(&self, task: TaskId, stores: &[&str]) {
         self.forget_restore(task, stores);
@@ -139,6 +148,22 @@ impl Telemetry {
         self.show_restores();
     }
 
+    /// A standby has followed a store's changelog by so many records and bytes, and has been behind its end for so long.
+    pub fn standby_progress(&self, task: TaskId, store: &str, followed: (u64, u64), behind: Duration) {
+        let name = task.to_string();
+        self.metrics.standby_records.with([]).inc_by(followed.0);
+        self.metrics.standby_behind.with([name.as_str(), store]).set(behind.as_secs_f64());
+        self.task_state(task, TaskState::Standby);
+    }
+
+    /// A standby is not held any more.
+    pub fn standby_ended(&self, task: TaskId, stores: &[&str]) {
+        let name = task.to_string();
+        stores.iter().for_each(|store| self.metrics.standby_behind.remove([name.as_str(), store]));
+        self.metrics.task_state.remove([&name]);
+        self.health.task_gone(task);
+    }
+
     pub(super) fn forget_restore(&self, task: TaskId, stores: &[&str]) {
         let name = task.to_string();
         for store in stores {
@@ -148,6 +173,7 @@ impl Telemetry {
             self.metrics.restore_eta.remove(labels);
             self.metrics.restore_rate_records.remove(labels);
             self.metrics.restore_rate_bytes.remove(labels);
+            self.metrics.standby_behind.remove(labels);
         }
     }
 

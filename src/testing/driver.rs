@@ -1,14 +1,15 @@
 //! The driver: one task per sub-topology and partition that is used.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::codec::{Binding, Codec, DecodeError, SchemaError, Schemas};
+use crate::partitioner::partition_of;
 use crate::position::{Offset, Partition, TaskId};
 use crate::processor::Clock;
 use crate::record::{Headers, RawRecord, Timestamp};
-use crate::store::{Commit, ReadError, Store, StoreSpec, TaskState};
+use crate::store::{Commit, GlobalState, ReadError, Store, StoreSpec, Table, TaskState};
 use crate::task::{Limits, Outcome, Punctuated, Task, TaskFault};
 use crate::topology::Topology;
 
@@ -44,9 +45,14 @@ pub struct TopologyDriver {
     topology: Topology,
     schemas: Arc<Schemas>,
     tasks: BTreeMap<TaskId, Task>,
+    globals: Arc<GlobalState>,
     offsets: BTreeMap<(String, i32), i64>,
     outputs: Vec<Driven>,
     requests: Vec<(String, Vec<u8>)>,
+    /// What was written to repartition topics and is not processed yet.
+    between: VecDeque<(Partition, Driven)>,
+    /// Partitions of the repartition topics that do not declare a number of their own.
+    pub partitions: i32,
     /// Wall-clock time. Punctuators see it at the next [`advance_wall_clock`](Self::advance_wall_clock).
     pub clock: ManualClock,
     /// Timestamp of the records that are sent from here on; `None`: the clock's time.
@@ -59,18 +65,19 @@ impl TopologyDriver {
     /// # Errors
     /// A schema can't be parsed.
     pub fn new(topology: Topology) -> Result<Self, SchemaError> {
+        let topology = topology.of_application(topology.name());
         let schemas = Arc::new(Schemas::default());
-        for codec in topology.codecs() {
-            let writer = codec.schema.as_deref().map(|schema| schemas.register_local(schema)).transpose()?;
-            (codec.bind)(&Binding { schemas: Arc::clone(&schemas), writer });
-        }
+        bind(&topology, &schemas)?;
         Ok(TopologyDriver {
             topology,
             schemas,
             tasks: BTreeMap::new(),
+            globals: Arc::default(),
             offsets: BTreeMap::new(),
             outputs: Vec::new(),
             requests: Vec::new(),
+            between: VecDeque::new(),
+            partitions: 1,
             clock: ManualClock::at(Timestamp(0)),
             record_time: None,
         })
@@ -95,7 +102,9 @@ impl TopologyDriver {
 
     fn make(&mut self, id: TaskId) -> Result<(), TaskFault> {
         if !self.tasks.contains_key(&id) {
-            self.tasks.insert(id, new_task(&self.topology, id));
+            let mut task = new_task(&self.topology, id);
+            task.look_up_in(Arc::clone(&self.globals));
+            self.tasks.insert(id, task);
             self.punctuate(id, Clock::WallClock, self.clock.now(), &mut Vec::new())?;
         }
         Ok(())
@@ -112,6 +121,7 @@ impl TopologyDriver {
         for id in self.tasks.keys().copied().collect::<Vec<_>>() {
             self.punctuate(id, Clock::WallClock, self.clock.now(), &mut calls)?;
         }
+        self.pass_on()?;
         Ok(calls)
     }
 
@@ -133,10 +143,11 @@ impl TopologyDriver {
     }
 
     /// Sends a record into a partition of a source topic, at the partition's next offset. Punctuators of stream time that it
-    /// brings on are called before it.
+    /// brings on are called before it. What goes through repartition topics is processed, too, before this returns.
     ///
     /// # Errors
-    /// A [`TaskFault`]: the record has had no effect and can be sent again.
+    /// A [`TaskFault`]: the record has had no effect and can be sent again. If it is of a record in a repartition topic, that one
+    /// waits there, and is the first to be processed at the next call.
     pub fn send(
         &mut self,
         topic: &str,
@@ -164,26 +175,73 @@ impl TopologyDriver {
         value: Option<&[u8]>,
         headers: &Headers,
     ) -> Result<Outcome, TaskFault> {
+        let mut tables = 0;
+        for table in self.topology.globals().iter().filter(|table| *table.topic == *topic) {
+            let write = key.map(|key| (key.to_vec(), value.map(<[u8]>::to_vec)));
+            self.globals.apply(&table.name, write.as_slice(), &[])?;
+            tables += 1;
+        }
         let sources = self.topology.sources();
-        let source = sources.iter().find(|source| source.topics.matches(topic));
-        let source = source.ok_or_else(|| TaskFault::UnknownTopic(topic.to_owned()))?;
+        let Some(source) = sources.iter().find(|source| source.topics.matches(topic)) else {
+            return if tables > 0 { Ok(Outcome::Processed) } else { Err(TaskFault::UnknownTopic(topic.to_owned())) };
+        };
         let id = TaskId { sub_topology: source.sub_topology, partition: Partition(partition) };
         self.make(id)?;
-        let (now, timestamp) = (self.clock.now(), self.record_time.unwrap_or(self.clock.now()));
-        if self.tasks[&id].is_due(timestamp) {
-            self.punctuate(id, Clock::StreamTime, timestamp, &mut Vec::new())?;
-        }
+        let timestamp = self.record_time.unwrap_or(self.clock.now());
         let (partition, offset) = (Partition(partition), Offset(offset));
-        let raw = RawRecord { topic, partition, offset, timestamp, key, value, headers };
-        let task = self.tasks.get_mut(&id).ok_or_else(|| TaskFault::UnknownTopic(topic.to_owned()))?;
-        let outcome = task.process(&raw, now)?;
-        self.commit(id, timestamp)?;
+        self.pass_on()?;
+        let outcome = self.process(id, &RawRecord { topic, partition, offset, timestamp, key, value, headers })?;
+        self.pass_on()?;
         Ok(outcome)
+    }
+
+    fn process(&mut self, id: TaskId, raw: &RawRecord<'_>) -> Result<Outcome, TaskFault> {
+        let (now, unknown) = (self.clock.now(), || TaskFault::UnknownTopic(raw.topic.to_owned()));
+        if self.tasks.get(&id).ok_or_else(unknown)?.is_due_before(raw) {
+            self.punctuate(id, Clock::StreamTime, raw.timestamp, &mut Vec::new())?;
+        }
+        let outcome = self.tasks.get_mut(&id).ok_or_else(unknown)?.process(raw, now)?;
+        self.commit(id, raw.timestamp)?;
+        Ok(outcome)
+    }
+
+    /// Has what was written to repartition topics processed, and what that writes, until there is nothing more.
+    fn pass_on(&mut self) -> Result<(), TaskFault> {
+        while let Some((partition, record)) = self.between.front().cloned() {
+            let topic = record.topic.as_str();
+            let source = self.topology.sources().iter().find(|source| source.topics.matches(topic));
+            let source = source.ok_or_else(|| TaskFault::UnknownTopic(topic.to_owned()))?;
+            let id = TaskId { sub_topology: source.sub_topology, partition };
+            self.make(id)?;
+            let place = (record.topic.clone(), partition.0);
+            let offset = self.offsets.get(&place).copied().unwrap_or_default();
+            let (key, value) = (record.key.as_deref(), record.value.as_deref());
+            let (timestamp, headers) = (record.timestamp, &record.headers);
+            let raw = RawRecord { topic, partition, offset: Offset(offset), timestamp, key, value, headers };
+            self.process(id, &raw)?;
+            self.offsets.insert(place, offset + 1);
+            self.between.pop_front();
+        }
+        Ok(())
+    }
+
+    /// What was produced to repartition topics from here on is to be processed next, each record by its key's task.
+    fn note_between(&mut self, from: usize) {
+        for output in &self.outputs[from..] {
+            let own = self.topology.repartitions().iter();
+            let mut own = own.filter(|own| self.topology.repartition_name(own) == output.topic);
+            if let Some(repartition) = own.next() {
+                let count = repartition.partitions.unwrap_or(self.partitions);
+                let partition = output.key.as_deref().map_or(Partition(0), |key| partition_of(key, count));
+                self.between.push_back((partition, output.clone()));
+            }
+        }
     }
 
     /// Takes what a task has asked for, and commits it.
     fn commit(&mut self, id: TaskId, timestamp: Timestamp) -> Result<(), TaskFault> {
         let (topology, Some(task)) = (&self.topology, self.tasks.get_mut(&id)) else { return Ok(()) };
+        let before = self.outputs.len();
         task.state().publish_changelog(|write| {
             let store = &topology.stores()[write.store.0].spec.name;
             self.outputs.push(Driven {
@@ -213,6 +271,7 @@ impl TopologyDriver {
         let stream_time = Some(task.stream_time());
         task.state().commit(&Commit { changelog_next: &[], positions: &positions, stream_time })?;
         task.committed(&positions);
+        self.note_between(before);
         Ok(())
     }
 
@@ -245,6 +304,28 @@ impl TopologyDriver {
         let id = TaskId { sub_topology: owner, partition: Partition(partition) };
         self.tasks.get_mut(&id).map_or(Ok(None), |task| store.read(task.state(), key))
     }
+
+    /// What a lookup table has for a key in the task of a partition.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_table<K: 'static, V: 'static>(
+        &mut self,
+        table: &Table<K, V>,
+        partition: i32,
+        key: &K,
+    ) -> Result<Option<V>, ReadError> {
+        self.read(table.store(), partition, key)
+    }
+}
+
+/// Binds the codecs to these schemas, and the schemas to a local registry.
+pub(super) fn bind(topology: &Topology, schemas: &Arc<Schemas>) -> Result<(), SchemaError> {
+    for codec in topology.codecs() {
+        let writer = codec.schema.as_deref().map(|schema| schemas.register_local(schema)).transpose()?;
+        (codec.bind)(&Binding { schemas: Arc::clone(schemas), writer });
+    }
+    Ok(())
 }
 
 fn new_task(topology: &Topology, id: TaskId) -> Task {

@@ -20,12 +20,14 @@ use crate::store::{Store, StoreBuilder, StoreIndex, StoreKind, StoreSpec};
 use super::describe::{Description, NodeKind, NodeSketch};
 use super::error::Error;
 use super::graph::{CodecUse, ExternalSpec, SourceSpec, StoreDeclaration, Subject, SubjectPart, Topology};
+use super::repartition::Repartition;
+use super::table::GlobalDeclaration;
 use super::topics::Topics;
 
 /// A typed edge: the records that a source or processor gives.
 pub struct Stream<K, V> {
     builder: u64,
-    node: usize,
+    pub(super) node: usize,
     types: PhantomData<fn() -> (K, V)>,
 }
 
@@ -37,13 +39,13 @@ impl<K, V> Clone for Stream<K, V> {
 
 impl<K, V> Copy for Stream<K, V> {}
 
-type ChildFactory<K, V> = Box<dyn Fn() -> Box<dyn Receive<K, V>> + Send + Sync>;
+pub(super) type ChildFactory<K, V> = Box<dyn Fn() -> Box<dyn Receive<K, V>> + Send + Sync>;
 
 /// The child factories of one edge.
-struct Slot<K, V>(Mutex<Vec<ChildFactory<K, V>>>);
+pub(super) struct Slot<K, V>(Mutex<Vec<ChildFactory<K, V>>>);
 
 impl<K, V> Slot<K, V> {
-    fn instantiate(&self) -> Bound<K, V> {
+    pub(super) fn instantiate(&self) -> Bound<K, V> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|factory| factory()).collect()
     }
 }
@@ -52,19 +54,22 @@ impl<K, V> Slot<K, V> {
 ///
 /// Mistakes are collected and reported together by [`build`](Builder::build).
 pub struct Builder {
-    id: u64,
-    name: String,
-    nodes: Vec<NodeSketch>,
-    slots: Vec<Option<Arc<dyn Any + Send + Sync>>>,
-    sources: Vec<(usize, SourceSpec)>,
-    stores: Vec<(StoreDeclaration, BTreeSet<usize>)>,
+    pub(super) id: u64,
+    pub(super) name: String,
+    pub(super) nodes: Vec<NodeSketch>,
+    pub(super) slots: Vec<Option<Arc<dyn Any + Send + Sync>>>,
+    pub(super) sources: Vec<(usize, SourceSpec)>,
+    pub(super) stores: Vec<(StoreDeclaration, BTreeSet<usize>)>,
     /// Of processors that have punctuators, by node.
-    schedules: Vec<(usize, Arc<Schedule>)>,
-    sink_topics: Vec<String>,
-    externals: Vec<ExternalSpec>,
-    dead_letters: Option<(usize, Policy)>,
-    codecs: Vec<CodecUse>,
-    errors: Vec<Error>,
+    pub(super) schedules: Vec<(usize, Arc<Schedule>)>,
+    pub(super) sink_topics: Vec<String>,
+    /// Each with the node that it comes from and the one that reads it.
+    pub(super) globals: Vec<GlobalDeclaration>,
+    pub(super) repartitions: Vec<(Repartition, usize, usize)>,
+    pub(super) externals: Vec<ExternalSpec>,
+    pub(super) dead_letters: Option<(usize, Policy)>,
+    pub(super) codecs: Vec<CodecUse>,
+    pub(super) errors: Vec<Error>,
 }
 
 static BUILDERS: AtomicU64 = AtomicU64::new(0);
@@ -80,6 +85,8 @@ impl Builder {
             stores: Vec::new(),
             schedules: Vec::new(),
             sink_topics: Vec::new(),
+            globals: Vec::new(),
+            repartitions: Vec::new(),
             externals: Vec::new(),
             dead_letters: None,
             codecs: Vec::new(),
@@ -105,12 +112,22 @@ impl Builder {
             self.mistake(name, &format!("is subscribed to an invalid pattern: {reason}"));
         }
         self.codecs.push(CodecUse::reading(&codec));
+        self.read_topics(name, topics, codec)
+    }
+
+    pub(super) fn read_topics<K: Send + 'static, V: Send + 'static>(
+        &mut self,
+        name: &str,
+        topics: Topics,
+        codec: Arc<dyn RecordCodec<K, V>>,
+    ) -> Stream<K, V> {
         let sketch = NodeSketch::new(name, NodeKind::Source { topics: topics.clone(), codec: codec.name() }, None);
         let (stream, slot) = self.node_with_edge(sketch);
         let factory = Arc::new(move || -> Box<dyn crate::processor::SourceEntry> {
             Box::new(SourceNode::new(Arc::clone(&codec), slot.instantiate()))
         });
-        self.sources.push((stream.node, SourceSpec { name: name.to_owned(), topics, sub_topology: 0, factory }));
+        self.sources
+            .push((stream.node, SourceSpec { name: name.to_owned(), topics, sub_topology: 0, table: None, factory }));
         stream
     }
 
@@ -130,7 +147,7 @@ impl Builder {
             self.codec_use(Subject::Read, SubjectPart::Value, handle.value_codec());
         }
         let (key, value) = (Shown::of(handle.key_codec()), Shown::of(handle.value_codec()));
-        self.stores.push((StoreDeclaration { spec, sub_topology: 0, key, value }, BTreeSet::new()));
+        self.stores.push((StoreDeclaration { spec, sub_topology: 0, key, value, table: None }, BTreeSet::new()));
         handle
     }
 
@@ -187,7 +204,7 @@ impl Builder {
             let name_codec: Arc<dyn Codec<String>> = Arc::new(text());
             let tick_codec: Arc<dyn Codec<Vec<u8>>> = Arc::new(raw());
             let (key, value) = (Shown::of(&name_codec), Shown::of(&tick_codec));
-            self.stores.push((StoreDeclaration { spec, sub_topology: 0, key, value }, BTreeSet::new()));
+            self.stores.push((StoreDeclaration { spec, sub_topology: 0, key, value, table: None }, BTreeSet::new()));
         }
         Schedule { processor: processor.to_owned(), ticks, punctuators }
     }
@@ -245,6 +262,7 @@ impl Builder {
         self.check_sources();
         self.check_cycles();
         let groups = self.group();
+        self.check_repartitions(&groups);
         for (node, source) in &mut self.sources {
             source.sub_topology = groups[*node];
         }
@@ -256,7 +274,8 @@ impl Builder {
         }
         let stores: Vec<_> = self.stores.into_iter().map(|(store, _)| store).collect();
         let dead_letters = self.dead_letters.as_ref().map(|(topic, _)| self.sink_topics[*topic].as_str());
-        let description = Description::new(&self.name, &self.nodes, &groups, &stores, &self.schedules, dead_letters);
+        let description = Description::new(&self.name, &self.nodes, &groups, &stores, &self.schedules, dead_letters)
+            .with_globals(&self.globals);
         let schedules = self.schedules.into_iter().map(|(node, schedule)| (groups[node], schedule)).collect();
         Ok(Topology {
             name: self.name,
@@ -264,6 +283,8 @@ impl Builder {
             stores: Arc::new(stores),
             schedules: Arc::new(schedules),
             sink_topics: Arc::new(self.sink_topics),
+            globals: Arc::new(self.globals),
+            repartitions: Arc::new(self.repartitions.into_iter().map(|(own, ..)| own).collect()),
             externals: Arc::new(self.externals),
             dead_letters: self.dead_letters,
             codecs: Arc::new(self.codecs),
@@ -271,7 +292,7 @@ impl Builder {
         })
     }
 
-    fn node(&mut self, sketch: NodeSketch) -> usize {
+    pub(super) fn node(&mut self, sketch: NodeSketch) -> usize {
         self.check_name(&sketch.name);
         if self.nodes.iter().any(|known| known.name == sketch.name) {
             self.mistake(&sketch.name, "is declared twice; node names are unique");
@@ -281,14 +302,17 @@ impl Builder {
         self.nodes.len() - 1
     }
 
-    fn node_with_edge<K: 'static, V: 'static>(&mut self, sketch: NodeSketch) -> (Stream<K, V>, Arc<Slot<K, V>>) {
+    pub(super) fn node_with_edge<K: 'static, V: 'static>(
+        &mut self,
+        sketch: NodeSketch,
+    ) -> (Stream<K, V>, Arc<Slot<K, V>>) {
         let node = self.node(sketch);
         let slot = Arc::new(Slot(Mutex::new(Vec::new())));
         self.slots[node] = Some(Arc::clone(&slot) as Arc<dyn Any + Send + Sync>);
         (Stream { builder: self.id, node, types: PhantomData }, slot)
     }
 
-    fn attach<K: 'static, V: 'static>(
+    pub(super) fn attach<K: 'static, V: 'static>(
         &mut self,
         name: &str,
         stream: Stream<K, V>,
@@ -303,109 +327,32 @@ impl Builder {
     }
 
     fn sink_topic(&mut self, topic: &str) -> TopicIndex {
-        let known = self.sink_topics.iter().position(|known| known == topic);
+        let mut known = self.sink_topics.iter().enumerate();
+        // One between sub-topologies will have another name.
+        let known =
+            known.find(|(index, known)| *known == topic && !self.is_repartition(*index)).map(|(index, _)| index);
         TopicIndex(known.unwrap_or_else(|| {
             self.sink_topics.push(topic.to_owned());
             self.sink_topics.len() - 1
         }))
     }
 
-    fn codec_use<T: 'static>(&mut self, subject: Subject, part: SubjectPart, codec: &Arc<dyn Codec<T>>) {
+    pub(super) fn codec_use<T: 'static>(&mut self, subject: Subject, part: SubjectPart, codec: &Arc<dyn Codec<T>>) {
         let schema = codec.writer_schema();
         let codec = Arc::clone(codec);
         let bind = Arc::new(move |binding: &crate::codec::Binding| codec.bind(binding));
         self.codecs.push(CodecUse { subject, part, schema, bind });
     }
 
-    fn mistake(&mut self, node: &str, reason: &str) {
+    pub(super) fn mistake(&mut self, node: &str, reason: &str) {
         let error = Error::Node { topology: self.name.clone(), node: node.to_owned(), reason: reason.to_owned() };
         self.errors.push(error);
     }
 
-    fn check_name(&mut self, name: &str) {
+    pub(super) fn check_name(&mut self, name: &str) {
         let kebab = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
         if name.is_empty() || !kebab || name.starts_with('-') {
             self.mistake(name, "is no kebab-case name (a-z, 0-9, -); it becomes part of topics and metrics");
         }
-    }
-
-    fn check_loose_ends(&mut self) {
-        if self.sources.is_empty() {
-            let name = self.name.clone();
-            self.mistake(&name, "has no source; nothing would ever happen");
-        }
-        let used: BTreeSet<usize> = self.nodes.iter().filter_map(|node| node.parent).collect();
-        let sources: Vec<_> = self.sources.iter().map(|(node, source)| (*node, source.name.clone())).collect();
-        for (node, name) in sources {
-            if !used.contains(&node) {
-                self.mistake(&name, "has no consumer; put a processor or a sink on it");
-            }
-        }
-        let unused: Vec<_> = self.stores.iter().filter(|(_, users)| users.is_empty()).collect();
-        let unused: Vec<_> = unused.into_iter().map(|(store, _)| store.spec.name.clone()).collect();
-        for store in unused {
-            self.mistake(&store, "is used by no processor; name it in Processor::stores or remove it");
-        }
-    }
-
-    /// A record is processed once: by the first source that matches its topic.
-    fn check_sources(&mut self) {
-        let mut mistakes = Vec::new();
-        for (at, (_, source)) in self.sources.iter().enumerate() {
-            for (_, earlier) in &self.sources[..at] {
-                let both = source.topics.names().find(|topic| earlier.topics.matches(topic));
-                let both = both.or_else(|| earlier.topics.names().find(|topic| source.topics.matches(topic)));
-                if let Some(topic) = both {
-                    let reason = format!("reads {topic}, as {} does; put both processors on one source", earlier.name);
-                    mistakes.push((source.name.clone(), reason));
-                }
-            }
-        }
-        mistakes.iter().for_each(|(source, reason)| self.mistake(source, reason));
-    }
-
-    fn check_cycles(&mut self) {
-        for topic in self.sink_topics.clone() {
-            let readers: Vec<_> = self.sources.iter().filter(|(_, source)| source.topics.matches(&topic)).collect();
-            let readers: Vec<_> = readers.into_iter().map(|(_, source)| source.name.clone()).collect();
-            for reader in readers {
-                self.mistake(&reader, &format!("reads {topic}, which this topology writes: a cycle"));
-            }
-        }
-    }
-
-    /// The sub-topology of each node: what is connected by edges or by a shared store.
-    fn group(&self) -> Vec<u32> {
-        let mut root: Vec<usize> = (0..self.nodes.len()).collect();
-        fn find(root: &mut [usize], mut node: usize) -> usize {
-            while root[node] != node {
-                root[node] = root[root[node]];
-                node = root[node];
-            }
-            node
-        }
-        let mut join = |a: usize, b: usize| {
-            let (a, b) = (find(&mut root, a), find(&mut root, b));
-            root[a.max(b)] = a.min(b);
-        };
-        for (index, node) in self.nodes.iter().enumerate() {
-            if let Some(parent) = node.parent.filter(|&parent| parent < self.nodes.len()) {
-                join(index, parent);
-            }
-        }
-        for (_, users) in &self.stores {
-            users.iter().for_each(|&user| join(user, users.first().copied().unwrap_or(user)));
-        }
-        let mut numbers = Vec::new();
-        (0..self.nodes.len())
-            .map(|node| {
-                let root = find(&mut root, node);
-                let known = numbers.iter().position(|&number| number == root);
-                known.unwrap_or_else(|| {
-                    numbers.push(root);
-                    numbers.len() - 1
-                }) as u32
-            })
-            .collect()
     }
 }

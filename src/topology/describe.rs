@@ -12,6 +12,7 @@ use crate::processor::Schedule;
 use crate::store::StoreIndex;
 
 use super::graph::StoreDeclaration;
+use super::table::GlobalDeclaration;
 use super::topics::Topics;
 
 /// What a node is, while the graph is being declared.
@@ -111,8 +112,21 @@ pub struct Description {
     pub name: String,
     /// Its parts.
     pub sub_topologies: Vec<SubTopologyDescription>,
+    /// Tables that each instance has whole.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub global_tables: Vec<GlobalTableDescription>,
     /// Where records go that can't be processed.
     pub dead_letters: Option<String>,
+}
+
+/// A global table.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct GlobalTableDescription {
+    /// Its name.
+    pub name: String,
+    /// The topic that it is a copy of.
+    pub topic: String,
 }
 
 impl Description {
@@ -136,7 +150,22 @@ impl Description {
             description.punctuators = own.map(ToString::to_string).collect();
             sub_topologies[id as usize].nodes.push(description);
         }
-        Description { name: name.to_owned(), sub_topologies, dead_letters: dead_letters.map(str::to_owned) }
+        let global_tables = Vec::new();
+        Description {
+            name: name.to_owned(),
+            sub_topologies,
+            global_tables,
+            dead_letters: dead_letters.map(str::to_owned),
+        }
+    }
+
+    pub(super) fn with_globals(mut self, tables: &[GlobalDeclaration]) -> Self {
+        let own = |table: &GlobalDeclaration| GlobalTableDescription {
+            name: table.name.to_string(),
+            topic: table.topic.to_string(),
+        };
+        self.global_tables = tables.iter().map(own).collect();
+        self
     }
 
     /// Renders it.
@@ -182,6 +211,11 @@ impl Description {
             }
             text.push('\n');
         }
+        for (number, GlobalTableDescription { name, topic }) in (self.sub_topologies.len()..).zip(&self.global_tables) {
+            _ = writeln!(text, "   Sub-topology: {number} for global store (will not generate tasks)");
+            _ = writeln!(text, "    Source: {name}-source (topics: [{topic}])\n      --> {name}");
+            _ = writeln!(text, "    Processor: {name} (stores: [{name}])\n      --> none\n      <-- {name}-source\n");
+        }
         text
     }
 
@@ -192,7 +226,10 @@ impl Description {
             let line = match node.kind {
                 "source" => {
                     for topic in &node.topics {
-                        _ = writeln!(text, "    {}[/\"{}\"/] --> {id}", identifier(topic), topic);
+                        // What another part writes is the same topic there.
+                        let written = self.nodes().any(|other| other.kind == "sink" && other.topics.contains(topic));
+                        let from = identifier(topic) + if written { "_topic" } else { "" };
+                        _ = writeln!(text, "    {from}[/\"{topic}\"/] --> {id}");
                     }
                     format!("{id}([\"{}\"])", node.name)
                 }
@@ -210,6 +247,10 @@ impl Description {
             for successor in &node.successors {
                 _ = writeln!(text, "    {id} --> {}", identifier(successor));
             }
+        }
+        for GlobalTableDescription { name, topic } in &self.global_tables {
+            let (from, to) = (identifier(topic), identifier(name) + "_store");
+            _ = writeln!(text, "    {from}[/\"{topic}\"/] --> {to}[(\"{name}\")]");
         }
         if let Some(topic) = &self.dead_letters {
             for source in self.nodes().filter(|node| node.kind == "source") {
@@ -247,6 +288,11 @@ impl Description {
             for successor in &node.successors {
                 _ = writeln!(text, "    \"{}\" -> \"{successor}\";", node.name);
             }
+        }
+        for GlobalTableDescription { name, topic } in &self.global_tables {
+            _ = writeln!(text, "    \"topic {topic}\" [label=\"{topic}\", shape=parallelogram];");
+            _ = writeln!(text, "    \"store {name}\" [label=\"{name}\", shape=cylinder];");
+            _ = writeln!(text, "    \"topic {topic}\" -> \"store {name}\";");
         }
         if let Some(topic) = &self.dead_letters {
             _ = writeln!(text, "    \"topic {topic}\" [label=\"{topic}\", shape=parallelogram];");

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use crate::codec::{Binding, RecordCodec, Shown};
 use crate::dead_letter::Policy;
 use crate::processor::{Connect, Schedule, SourceEntry};
-use crate::store::StoreSpec;
+use crate::store::{StoreIndex, StoreSpec};
 
 use super::builder::Builder;
 use super::describe::Description;
+use super::repartition::Repartition;
+use super::table::GlobalDeclaration;
 use super::topics::Topics;
 
 /// Makes one task's source with everything below it.
@@ -24,6 +26,8 @@ pub struct SourceSpec {
     pub topics: Topics,
     /// Its sub-topology.
     pub sub_topology: u32,
+    /// The store that it keeps, if it is the source of a lookup table.
+    pub table: Option<StoreIndex>,
     pub(super) factory: SourceFactory,
 }
 
@@ -45,6 +49,8 @@ pub struct StoreDeclaration {
     pub key: Shown,
     /// How its values are shown.
     pub value: Shown,
+    /// The topic that it is a copy of, if it is a lookup table.
+    pub table: Option<Arc<str>>,
 }
 
 /// An external sink and how to reach its target.
@@ -63,6 +69,8 @@ pub enum Subject {
     Topic(String),
     /// The changelog of the store at this index.
     Changelog(usize),
+    /// The repartition topic at this index.
+    Repartition(usize),
     /// Only read: ids come with the bytes.
     Read,
 }
@@ -118,6 +126,8 @@ pub struct Topology {
     pub(super) stores: Arc<Vec<StoreDeclaration>>,
     pub(super) schedules: Arc<Vec<(u32, Arc<Schedule>)>>,
     pub(super) sink_topics: Arc<Vec<String>>,
+    pub(super) repartitions: Arc<Vec<Repartition>>,
+    pub(super) globals: Arc<Vec<GlobalDeclaration>>,
     pub(super) externals: Arc<Vec<ExternalSpec>>,
     pub(super) dead_letters: Option<(usize, Policy)>,
     pub(super) codecs: Arc<Vec<CodecUse>>,
@@ -154,6 +164,27 @@ impl Topology {
     /// The punctuators of a sub-topology, by processor.
     pub fn schedules(&self, sub_topology: u32) -> impl Iterator<Item = &Arc<Schedule>> {
         self.schedules.iter().filter(move |(owner, _)| *owner == sub_topology).map(|(_, schedule)| schedule)
+    }
+
+    /// The stores of a sub-topology, each with its index.
+    pub fn stores_of(&self, sub_topology: u32) -> impl Iterator<Item = (StoreIndex, &StoreDeclaration)> {
+        let stores = self.stores.iter().enumerate().map(|(index, store)| (StoreIndex(index), store));
+        stores.filter(move |(_, store)| store.sub_topology == sub_topology)
+    }
+
+    /// Whether a source of the sub-topology reads the topic.
+    pub fn reads(&self, sub_topology: u32, topic: &str) -> bool {
+        let mut own = self.sources.iter().filter(|source| source.sub_topology == sub_topology);
+        own.any(|source| source.topics.matches(topic))
+    }
+
+    /// Whether a task can be given partitions of more than one topic: equal partitions have to come to one member then.
+    pub fn is_co_partitioned(&self) -> bool {
+        (0..self.sub_topologies()).any(|part| {
+            let own = self.sources.iter().filter(|source| source.sub_topology == part);
+            let topics: Vec<&str> = own.flat_map(|source| source.topics.iter()).collect();
+            topics.len() > 1 || topics.iter().any(|topic| topic.starts_with('^'))
+        })
     }
 
     /// Topics that are produced to, in the order of [`TopicIndex`](crate::processor::TopicIndex); changelogs are apart.

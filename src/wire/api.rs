@@ -47,6 +47,10 @@ requests! {
     TxnOffsetCommit: TxnOffsetCommitRequest => TxnOffsetCommitResponse, throttle_time_ms;
     EndTxn: EndTxnRequest => EndTxnResponse, throttle_time_ms;
     DescribeTransactions: DescribeTransactionsRequest => DescribeTransactionsResponse, throttle_time_ms;
+    DescribeProducers: DescribeProducersRequest => DescribeProducersResponse, throttle_time_ms;
+    ListTransactions: ListTransactionsRequest => ListTransactionsResponse, throttle_time_ms;
+    DescribeGroups: DescribeGroupsRequest => DescribeGroupsResponse, throttle_time_ms;
+    LeaveGroup: LeaveGroupRequest => LeaveGroupResponse, throttle_time_ms;
     OffsetFetch: OffsetFetchRequest => OffsetFetchResponse, throttle_time_ms;
     ListOffsets: ListOffsetsRequest => ListOffsetsResponse, throttle_time_ms;
     Fetch: FetchRequest => FetchResponse, throttle_time_ms;

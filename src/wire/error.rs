@@ -199,6 +199,11 @@ pub enum WireError {
     },
 }
 
+/// Whether a response says that it has done what was asked of it.
+pub(super) fn accepted(what: &str, code: i16) -> Result<(), WireError> {
+    Code::new(code).map_or(Ok(()), |code| Err(WireError::from_code(what, code)))
+}
+
 impl WireError {
     /// The error for a code in a response: authorisation is told apart from the rest.
     pub fn from_code(what: impl Into<String>, code: Code) -> Self {

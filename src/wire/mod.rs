@@ -35,6 +35,7 @@ mod decompression;
 mod driver;
 mod error;
 pub mod fetch;
+mod group;
 mod handshake;
 mod io_thread;
 mod lengths;
@@ -44,6 +45,7 @@ pub mod producer;
 mod scram;
 mod security;
 mod settings;
+mod takeover;
 mod tls;
 mod transport;
 
@@ -54,10 +56,12 @@ pub use compression::Codec;
 pub use connection::{Connection, MAX_QUEUED, Outgoing, Reply, TrySendError};
 pub use driver::MAX_IN_FLIGHT;
 pub use error::{ApiName, Code, WireError};
+pub use group::{assigned_in, remove_member};
 pub use metadata::{CoordinatorKind, Leader, TopicId};
 pub use observer::{Event, Observer, Peer};
 pub use security::Security;
 pub use settings::{Address, Settings};
+pub use takeover::end_open_transactions;
 
 /// A broker's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

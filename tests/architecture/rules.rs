@@ -11,6 +11,7 @@ pub(crate) const LAYERS: &[&[&str]] = &[
     &["config"],
     &["kafka", "share", "telemetry", "external"],
     &["wire"],
+    &["clock"],
     &["task"],
     &["topology"],
     &["processor", "partitioner", "dead_letter"],

@@ -37,7 +37,8 @@ const EMPTY_WHEN_HEALTHY: &[(&str, &str)] = &[
     ("headrace_restore_rate_records", "the same"),
     ("headrace_restore_rate_bytes", "the same"),
     ("headrace_quer", "nobody asks the stores"),
-    ("headrace_partition_gap_seconds", "the runtime does not measure it yet"),
+    ("headrace_partition_gap_seconds", "no rebalance within the last seconds"),
+    ("headrace_standby_behind_seconds", "there are no standbys"),
     ("headrace_punctuation", "its processors have no punctuators"),
     ("headrace_rebalance_seconds", "no rebalance within the last seconds"),
 ];

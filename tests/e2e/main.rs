@@ -11,6 +11,7 @@
 #![allow(clippy::unwrap_used)] // a panic is how a test fails
 
 mod cdc;
+mod experiments;
 mod faults;
 mod fetch;
 mod produce;

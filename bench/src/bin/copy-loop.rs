@@ -130,6 +130,7 @@ fn settings() -> Result<Settings, Failure> {
         max_batch_bytes: None,
         co_partitioned: false,
         from_beginning: true,
+        read_whole: Vec::new(),
         observer: Default::default(),
         calls: Default::default(),
     })

@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use testbed::Testbed;
 
 use super::peer::Peer;
@@ -10,6 +13,8 @@ use crate::Failure;
 
 /// Lines of a log that go into an error.
 const TAIL_LINES: usize = 15;
+/// Between two looks whether it has ended.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Who is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,15 +102,38 @@ impl Running {
         peer: Option<&Peer>,
     ) -> Result<Self, Failure> {
         let servers = bed.kafka()?.bootstrap_servers();
-        let mut command = match arm {
+        let command = match arm {
             Arm::Ours => ours(servers, place, setting)?,
             Arm::Limit => limit(servers, place, setting)?,
             Arm::Peer => peer.ok_or("the peer was not prepared")?.command(servers, place, setting),
         };
-        let log = place.state.with_extension("log");
+        Self::spawn(command, place.state.with_extension("log"))
+    }
+
+    /// Starts a command; all that it prints goes to `log`.
+    pub(crate) fn spawn(mut command: Command, log: PathBuf) -> Result<Self, Failure> {
         let file = std::fs::File::create(&log)?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         Ok(Running { child: testbed::spawn(command)?, log })
+    }
+
+    /// What it has printed so far.
+    pub(crate) fn printed(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) fn stop(mut self, patience: Duration) -> Result<(), Failure> {
+        let pid = i32::try_from(self.pid())?;
+        kill(Pid::from_raw(pid), Signal::SIGTERM)?;
+        let deadline = Instant::now() + patience;
+        while self.child.try_wait()?.is_none() {
+            if Instant::now() > deadline {
+                return Err(format!("still there {patience:?} after SIGTERM:\n{}", tail(&self.log)).into());
+            }
+            std::thread::sleep(LOOK);
+        }
+        Ok(())
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -128,7 +156,7 @@ fn tail(log: &Path) -> String {
 }
 
 /// A binary beside this one.
-fn binary(name: &str) -> Result<PathBuf, Failure> {
+pub(crate) fn binary(name: &str) -> Result<PathBuf, Failure> {
     let path = std::env::current_exe()?.with_file_name(name);
     if path.exists() { Ok(path) } else { Err(format!("{} is not built", path.display()).into()) }
 }

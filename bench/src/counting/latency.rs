@@ -25,7 +25,7 @@ const WARM_UP: Duration = Duration::from_secs(5);
 /// Load that is observed.
 const OBSERVED: Duration = Duration::from_secs(10);
 /// Between two bursts of the load.
-const TICK: Duration = Duration::from_millis(1);
+pub(super) const TICK: Duration = Duration::from_millis(1);
 /// For the last outputs to come.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the broker may hold back a fetch: it answers as soon as there is something.
@@ -79,29 +79,30 @@ struct Shared {
     stop: AtomicBool,
 }
 
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The load's producer: at-least-once, each record as soon as it is there.
-struct Load {
+pub(super) struct Load {
     producer: Producer,
     topic: String,
     events: Events,
 }
 
 impl Load {
-    fn new(servers: &str, topic: &str) -> Result<Self, Failure> {
+    pub(super) fn new(servers: &str, topic: &str) -> Result<Self, Failure> {
         let settings = ProducerSettings { linger: TICK, ..ProducerSettings::new(None) };
         let mut producer = Producer::start(&Settings::new(servers, [])?, settings)?;
         producer.initialise(Instant::now() + PATIENCE)?;
         Ok(Load { producer, topic: topic.to_owned(), events: Events::new(KEYS) })
     }
 
-    fn send(&mut self, timestamp: i64) -> Result<(), Failure> {
-        self.events.advance();
-        Ok(self.producer.append(&Outgoing {
+    /// Sends the next record; gives the number of its key.
+    pub(super) fn send(&mut self, timestamp: i64) -> Result<u32, Failure> {
+        let key = self.events.advance();
+        self.producer.append(&Outgoing {
             topic: &self.topic,
             partition: None,
             key: Some(self.events.key()),
@@ -109,11 +110,16 @@ impl Load {
             timestamp: Timestamp(timestamp),
             headers: &NO_HEADERS,
             slot: None,
-        })?)
+        })?;
+        Ok(key)
+    }
+
+    pub(super) fn serve(&mut self, wait: Duration) -> Result<(), Failure> {
+        Ok(self.producer.serve(wait)?)
     }
 
     /// Waits until all is acknowledged.
-    fn flush(&mut self) -> Result<(), Failure> {
+    pub(super) fn flush(&mut self) -> Result<(), Failure> {
         self.producer.seal(&[], None)?;
         let deadline = Instant::now() + PATIENCE;
         while self.producer.outcome(TICK)?.is_none() {
@@ -154,7 +160,7 @@ fn load(servers: &str, topic: &str, rate: f64, shared: &Shared) -> Result<(u64, 
             sent += 1;
             observed += u64::from(observing.is_some());
         }
-        load.producer.serve(Duration::ZERO)?;
+        load.serve(Duration::ZERO)?;
         std::thread::sleep(TICK);
     }
     let elapsed = observing.map_or(OBSERVED, |since| since.elapsed());
@@ -163,7 +169,7 @@ fn load(servers: &str, topic: &str, rate: f64, shared: &Shared) -> Result<(u64, 
 }
 
 /// A committed reader of all of a topic.
-fn reader(servers: &str, topic: &str) -> Result<Fetcher, Failure> {
+pub(crate) fn reader(servers: &str, topic: &str) -> Result<Fetcher, Failure> {
     let settings = FetcherSettings { max_wait: FETCH_WAIT, ..FetcherSettings::default() };
     let reader = Fetcher::start(&Settings::new(servers, [])?, settings)?;
     for partition in 0..PARTITIONS {

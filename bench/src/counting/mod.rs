@@ -15,14 +15,17 @@
 mod arm;
 mod latency;
 mod observer;
+mod pace;
 mod peer;
 mod session;
-mod topics;
-mod verify;
+pub(crate) mod topics;
+pub(crate) mod verify;
 
-pub(crate) use arm::{Arm, Setting};
-pub(crate) use latency::{Latency, end_to_end};
-pub(crate) use peer::describe as describe_peer;
+pub(crate) use arm::{Arm, Running, Setting, binary};
+pub(crate) use latency::{Latency, end_to_end, reader as committed_reader};
+pub(crate) use observer::Observer;
+pub(crate) use pace::Pace;
+pub(crate) use peer::{Peer, describe as describe_peer, properties as peer_properties};
 pub(crate) use session::Session;
 
 use crate::Failure;

@@ -6,7 +6,6 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::PARTITIONS;
 use super::arm::Running;
 use crate::Failure;
 
@@ -18,6 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Observer {
     client: BaseConsumer,
     topic: String,
+    partitions: i32,
 }
 
 /// When the group was seen where.
@@ -29,7 +29,7 @@ pub(crate) struct Sight {
 }
 
 impl Observer {
-    pub(crate) fn new(servers: &str, group: &str, topic: &str) -> Result<Self, Failure> {
+    pub(crate) fn new(servers: &str, group: &str, topic: &str, partitions: i32) -> Result<Self, Failure> {
         let client = ClientConfig::new()
             .set("bootstrap.servers", servers)
             .set("group.id", group)
@@ -37,12 +37,13 @@ impl Observer {
             // Else the broker makes us wait while a transaction is open: what is committed is all we ask for.
             .set("isolation.level", "read_uncommitted")
             .create()?;
-        Ok(Observer { client, topic: topic.to_owned() })
+        Ok(Observer { client, topic: topic.to_owned(), partitions })
     }
 
-    fn look(&self) -> Result<Sight, Failure> {
+    /// Asks once.
+    pub(crate) fn look(&self) -> Result<Sight, Failure> {
         let mut list = TopicPartitionList::new();
-        list.add_partition_range(&self.topic, 0, PARTITIONS - 1);
+        list.add_partition_range(&self.topic, 0, self.partitions - 1);
         let committed = self.client.committed_offsets(list, PATIENCE)?;
         let at = Instant::now();
         let offset = |offset| if let Offset::Offset(next) = offset { next } else { 0 };

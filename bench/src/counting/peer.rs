@@ -9,8 +9,8 @@ use testbed::{Artifacts, Cache, STREAMS_VERSION, Testbed};
 use super::arm::{Place, Setting};
 use crate::Failure;
 
-/// The program.
-const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/StatefulCount.java");
+/// Where the programs are.
+const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers");
 
 /// What the JVM is given. The serial collector took 8.4 CPU seconds per million records on two cores where G1, the
 /// default, took 9.6, and about 65 MiB less memory. Half a gigabyte of heap is more than it needs: with half of that it was
@@ -29,22 +29,33 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Fetches the jars (once, into the cache) and compiles the program.
-    pub(crate) fn prepare(bed: &Testbed) -> Result<Self, Failure> {
+    /// The program of the count topology.
+    pub(crate) const STATEFUL_COUNT: &str = "StatefulCount";
+
+    /// Fetches the jars (once, into the cache) and compiles programs.
+    pub(crate) fn prepare(bed: &Testbed, programs: &[&str]) -> Result<Self, Failure> {
         let jars = Cache::open()?.ensure(Artifacts::Streams)?.join("*");
         let classes: PathBuf = bed.dirs()?.root().join("peer-classes");
-        compile(&jars, &classes)?;
+        let sources = programs.iter().map(|program| Path::new(SOURCES).join(program).with_extension("java"));
+        compile(&jars, &classes, sources)?;
         Ok(Peer { class_path: format!("{}:{}", classes.display(), jars.display()) })
     }
 
-    /// The process that runs it.
-    pub(crate) fn command(&self, servers: &str, place: &Place, setting: &Setting) -> Command {
+    /// A process that runs one of the program's classes.
+    pub(crate) fn java(&self, class: &str) -> Command {
         let mut command = Command::new("java");
         command
             .args(JVM)
-            .args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", &self.class_path, "StatefulCount"])
+            .args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", &self.class_path, class])
             // An inherited option string would change it.
-            .env_remove("JAVA_TOOL_OPTIONS")
+            .env_remove("JAVA_TOOL_OPTIONS");
+        command
+    }
+
+    /// The process of the count topology.
+    pub(crate) fn command(&self, servers: &str, place: &Place, setting: &Setting) -> Command {
+        let mut command = self.java(Self::STATEFUL_COUNT);
+        command
             .env("PEER_SERVERS", servers)
             .env("PEER_APPLICATION", &place.application)
             .env("PEER_EVENTS", &place.events)
@@ -55,7 +66,8 @@ impl Peer {
     }
 }
 
-fn properties(setting: &Setting) -> String {
+/// Settings by Kafka Streams' own names, a line each.
+pub(crate) fn properties(setting: &Setting) -> String {
     let guarantee = if setting.exactly_once { "exactly_once_v2" } else { "at_least_once" };
     let interval = setting.commit_interval_ms.to_string();
     let same = [
@@ -67,9 +79,9 @@ fn properties(setting: &Setting) -> String {
     lines.join("\n")
 }
 
-fn compile(jars: &Path, classes: &Path) -> Result<(), Failure> {
+fn compile(jars: &Path, classes: &Path, sources: impl Iterator<Item = PathBuf>) -> Result<(), Failure> {
     let compiled =
-        Command::new("javac").args(["--release", "17", "-cp"]).arg(jars).arg("-d").arg(classes).arg(SOURCE).output();
+        Command::new("javac").args(["--release", "17", "-cp"]).arg(jars).arg("-d").arg(classes).args(sources).output();
     let compiled = compiled.map_err(|error| format!("javac: {error}; run scripts/setup"))?;
     if compiled.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&compiled.stderr).into_owned().into()) }
 }

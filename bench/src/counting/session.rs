@@ -7,7 +7,7 @@ use testbed::Testbed;
 use super::arm::{Arm, Place, Running, Setting};
 use super::observer::Observer;
 use super::peer::Peer;
-use super::{KEYS, number, topics, verify};
+use super::{KEYS, PARTITIONS, number, topics, verify};
 use crate::Failure;
 use crate::measure::{Run, cpu_seconds, peak_rss_bytes};
 
@@ -38,10 +38,10 @@ impl Session {
         let records = number("RECORDS", RECORDS)?;
         let warm_up = number("WARM_UP", (records / 3).max(LEAST_WARM_UP))?;
         let bed = Testbed::builder().kafka().start()?;
-        let peer = if with_peer { Some(Peer::prepare(&bed)?) } else { None };
+        let peer = if with_peer { Some(Peer::prepare(&bed, &[Peer::STATEFUL_COUNT])?) } else { None };
         let servers = bed.kafka()?.bootstrap_servers();
         println!("loading {} records of {KEYS} keys …", warm_up + records);
-        topics::create(servers, &[(EVENTS, &[])])?;
+        topics::create(servers, PARTITIONS, &[(EVENTS, &[])])?;
         let expected = topics::load(servers, EVENTS, warm_up + records)?;
         Ok(Session { bed, peer, expected, records, warm_up, runs: 0 })
     }
@@ -65,7 +65,7 @@ impl Session {
             // The peer makes its own.
             wanted.push((&changelog, &[("cleanup.policy", "compact")]));
         }
-        topics::create(self.bed.kafka()?.bootstrap_servers(), &wanted)?;
+        topics::create(self.bed.kafka()?.bootstrap_servers(), PARTITIONS, &wanted)?;
         Ok(place)
     }
 
@@ -104,7 +104,7 @@ impl Session {
         let (servers, broker) = (kafka.bootstrap_servers(), kafka.pid().ok_or("the broker is gone")?);
         let total = self.warm_up + self.records;
         let patience = START + Duration::from_secs(total / SLOWEST);
-        let observer = Observer::new(servers, &place.application, &place.events)?;
+        let observer = Observer::new(servers, &place.application, &place.events, PARTITIONS)?;
         let mut running = self.run(arm, place, setting)?;
         let pid = running.pid();
         let first = observer.wait(self.warm_up, &mut running, patience)?;

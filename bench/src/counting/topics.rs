@@ -9,7 +9,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
-use super::{KEYS, PARTITIONS};
+use super::KEYS;
 use crate::Failure;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -19,12 +19,12 @@ fn admin(servers: &str) -> Result<AdminClient<DefaultClientContext>, Failure> {
 }
 
 /// Makes topics and waits until the broker knows them.
-pub(crate) fn create(servers: &str, names: &[(&str, &[(&str, &str)])]) -> Result<(), Failure> {
+pub(crate) fn create(servers: &str, partitions: i32, names: &[(&str, &[(&str, &str)])]) -> Result<(), Failure> {
     let admin = admin(servers)?;
     let wanted: Vec<NewTopic<'_>> = names
         .iter()
         .map(|(name, config)| {
-            let topic = NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1));
+            let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
             config.iter().fold(topic, |topic, (key, value)| topic.set(key, value))
         })
         .collect();

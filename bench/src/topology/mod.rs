@@ -3,10 +3,13 @@
 //! ```text
 //! events ─▶ count (store: counts) ─▶ counts        one output per event: its key, and how often that has come
 //! ```
+//!
+//! [`stored`] is the topology of those benchmarks that are about state.
 
 mod codec;
 mod events;
 mod processor;
+pub mod stored;
 
 pub use codec::{Number, number};
 pub use events::{Events, RECORD_BYTES, key_number};

@@ -18,10 +18,11 @@ use super::Queries;
 use super::directory::Announcement;
 use crate::error::FatalError;
 use crate::kafka::{Admin, Bulletin, KafkaFailure};
-use crate::position::TaskId;
+use crate::position::{Partition, TaskId};
 use crate::topology::Topology;
 
 use super::super::options::Options;
+use super::super::tasks::Tasks;
 
 /// Between two announcements while nothing changes; a third of a directory entry's life.
 const REFRESH: Duration = Duration::from_secs(15);
@@ -61,8 +62,10 @@ pub(in super::super) fn announce(
         topology: topology.clone(),
         options: options.clone(),
         queries,
+        admin: None,
         bulletin: None,
         announced: None,
+        held: BTreeSet::new(),
         due: Instant::now(),
         warned: false,
     };
@@ -81,8 +84,12 @@ struct Announcer {
     topology: Topology,
     options: Options,
     queries: Queries,
+    /// Kept: a client has threads, and connections that may have to log in.
+    admin: Option<Admin>,
     bulletin: Option<Bulletin>,
     announced: Option<BTreeSet<TaskId>>,
+    /// Of which copies are held here.
+    held: BTreeSet<TaskId>,
     /// When to look at the topics and to announce again, whatever has changed.
     due: Instant,
     /// Whether the log says already that announcing fails.
@@ -106,6 +113,7 @@ impl Announcer {
                 }
                 None => thread::park_timeout(STEP),
             }
+            self.hold_standbys();
         }
         if let Some(bulletin) = &self.bulletin {
             // Who is not told notices by the silence.
@@ -129,6 +137,7 @@ impl Announcer {
             address: self.queries.address().to_owned(),
             tasks: tasks.iter().map(ToString::to_string).collect(),
             stores: self.topology.stores().iter().map(|store| store.spec.name.clone()).collect(),
+            standbys: self.options.standbys,
         };
         let text = serde_json::to_vec(&announcement).map_err(|error| KafkaFailure(error.to_string()))?;
         bulletin.post(&self.options.kafka.instance_id, Some(&text), POST)?;
@@ -138,12 +147,40 @@ impl Announcer {
         Ok(())
     }
 
+    /// Holds copies of those tasks of which this instance is to keep one, by all that was announced (rule R-24).
+    fn hold_standbys(&mut self) {
+        if self.options.standbys == 0 {
+            return;
+        }
+        let application = &self.options.kafka.application_id;
+        let directory = self.queries.directory();
+        let parts = 0..self.topology.sub_topologies();
+        let with_state = parts.filter(|part| self.topology.stores_of(*part).any(|(_, store)| store.spec.changelog));
+        let tasks = with_state.flat_map(|sub_topology| {
+            let partitions = directory.partitions(sub_topology).unwrap_or(0);
+            (0..partitions).map(move |partition| TaskId { sub_topology, partition: Partition(partition) })
+        });
+        let keeps = |task: &TaskId| {
+            let known = directory.keeps_copy(&self.options.kafka.instance_id, *task);
+            known.unwrap_or_else(|| self.held.contains(task))
+        };
+        let wanted: BTreeSet<TaskId> = tasks.filter(keeps).collect();
+        drop(directory);
+        // Slots are the producers' business: a standby has none, and a promotion brings its own.
+        let changelogs = |task| Tasks::default().changelogs(&self.topology, application, task);
+        self.queries.standbys().hold(&wanted, changelogs);
+        self.held = wanted;
+    }
+
     /// Looks how many partitions there are, and whether the instances' topic is there.
     fn look_at_topics(&mut self) -> Result<(), KafkaFailure> {
-        let topics = Admin::new(&self.options.kafka)?.topics()?;
+        let admin = match &self.admin {
+            Some(admin) => admin,
+            None => self.admin.insert(Admin::new(&self.options.kafka)?),
+        };
+        let topics = admin.topics()?;
         for part in 0..self.topology.sub_topologies() {
-            let sources = || self.topology.sources().iter().filter(|source| source.sub_topology == part);
-            let read = topics.iter().filter(|(topic, _)| sources().any(|source| source.topics.matches(topic)));
+            let read = topics.iter().filter(|(topic, _)| self.topology.reads(part, topic));
             if let Some(partitions) = read.map(|(_, topic)| topic.partitions).max() {
                 self.queries.has_partitions(part, partitions);
             }

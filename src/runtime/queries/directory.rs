@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::config::is_address;
 use crate::position::TaskId;
 
+use super::super::standby::{Candidate, holders};
+
 /// An instance that has not been heard of for so long is forgotten.
 pub(super) const LIFETIME: Duration = Duration::from_secs(45);
 /// Instances that are known at most.
@@ -27,6 +29,9 @@ pub(super) struct Announcement {
     pub(super) tasks: Vec<String>,
     /// Stores of the topology.
     pub(super) stores: Vec<String>,
+    /// Copies of each task that it wants there to be; who wants none holds none.
+    #[serde(default)]
+    pub(super) standbys: usize,
 }
 
 impl Announcement {
@@ -40,6 +45,7 @@ impl Announcement {
 #[derive(Debug)]
 struct Peer {
     address: String,
+    standbys: usize,
     /// Each with the number of the announcement that first named it.
     tasks: BTreeMap<TaskId, u64>,
     heard: Instant,
@@ -69,7 +75,8 @@ impl Directory {
         let known = |task: &TaskId| before.as_ref().and_then(|before| before.tasks.get(task).copied());
         let tasks = announcement.tasks.iter().filter_map(|task| task.parse().ok());
         let tasks = tasks.map(|task: TaskId| (task, known(&task).unwrap_or(self.announcements))).collect();
-        self.peers.insert(instance.to_owned(), Peer { address: announcement.address, tasks, heard: now });
+        let Announcement { address, standbys, .. } = announcement;
+        self.peers.insert(instance.to_owned(), Peer { address, standbys, tasks, heard: now });
     }
 
     /// Forgets who has been silent for too long.
@@ -79,8 +86,22 @@ impl Directory {
 
     /// Address of the instance that has a task.
     pub(super) fn owner(&self, task: TaskId) -> Option<&str> {
-        let claims = self.peers.values().filter_map(|peer| Some((*peer.tasks.get(&task)?, &peer.address)));
-        claims.max_by_key(|(claim, _)| *claim).map(|(_, address)| address.as_str())
+        self.claimant(task).map(|(_, peer)| peer.address.as_str())
+    }
+
+    fn claimant(&self, task: TaskId) -> Option<(&str, &Peer)> {
+        let claims = self.peers.iter().filter_map(|(id, peer)| Some((*peer.tasks.get(&task)?, id, peer)));
+        claims.max_by_key(|(claim, ..)| *claim).map(|(_, id, peer)| (id.as_str(), peer))
+    }
+
+    /// Whether an instance keeps a copy of a task (rule R-24); none while nobody has announced the task: who it comes to then
+    /// is not known.
+    pub(super) fn keeps_copy(&self, instance: &str, task: TaskId) -> Option<bool> {
+        let (owner, peer) = self.claimant(task)?;
+        let willing = self.peers.iter().filter(|(_, peer)| peer.standbys > 0);
+        let candidates = willing.map(|(id, peer)| Candidate { instance: id, host: host(peer) });
+        let holders = holders(task, Candidate { instance: owner, host: host(peer) }, candidates, peer.standbys);
+        Some(holders.contains(&instance))
     }
 
     /// A sub-topology's number of partitions was looked up.
@@ -92,6 +113,11 @@ impl Directory {
     pub(super) fn partitions(&self, sub_topology: u32) -> Option<i32> {
         self.partitions.get(&sub_topology).copied()
     }
+}
+
+/// The machine of an address.
+fn host(peer: &Peer) -> &str {
+    peer.address.rsplit_once(':').map_or(peer.address.as_str(), |(host, _)| host)
 }
 
 #[cfg(test)]
@@ -106,7 +132,7 @@ mod tests {
 
     fn says(address: &str, tasks: &[&str]) -> Option<Announcement> {
         let tasks = tasks.iter().map(|task| (*task).to_owned()).collect();
-        Some(Announcement { address: address.into(), tasks, stores: Vec::new() })
+        Some(Announcement { address: address.into(), tasks, stores: Vec::new(), standbys: 1 })
     }
 
     #[test]
@@ -132,6 +158,25 @@ mod tests {
         directory.hear("b", says("b:1", &["0_1"]), now + LIFETIME / 2);
         directory.forget_silent(now + LIFETIME);
         assert_eq!((directory.owner(task(0)), directory.owner(task(1))), (None, Some("b:1")));
+    }
+
+    #[test]
+    fn r24_each_instance_finds_the_same_keeper_of_a_copy_and_nobody_keeps_what_nobody_has() {
+        let (mut directory, now) = (Directory::default(), Instant::now());
+        directory.hear("a", says("a:1", &["0_0", "0_1"]), now);
+        directory.hear("b", says("b:1", &["0_2"]), now);
+        directory.hear("c", says("c:1", &[]), now);
+        for partition in 0..3 {
+            let keepers: Vec<_> =
+                ["a", "b", "c"].into_iter().filter(|id| directory.keeps_copy(id, task(partition)).unwrap()).collect();
+            assert_eq!(keepers.len(), 1);
+            assert!(!keepers.contains(&if partition < 2 { "a" } else { "b" }), "{keepers:?}");
+        }
+        assert_eq!(directory.keeps_copy("a", task(3)), None);
+        // An instance of an earlier version, or one that was told to hold none.
+        let silent = r#"{"address":"d:1","tasks":[],"stores":[]}"#;
+        directory.hear("d", Announcement::parse(silent.as_bytes()), now);
+        assert!((0..3).all(|partition| directory.keeps_copy("d", task(partition)) == Some(false)));
     }
 
     #[test]

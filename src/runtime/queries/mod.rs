@@ -42,6 +42,7 @@ use serde_json::value::RawValue;
 use views::Views;
 
 use super::options::Options;
+use super::standby::Standbys;
 
 pub(super) use announcer::announce;
 
@@ -62,6 +63,7 @@ struct Shared {
     /// `host:port` at which the others reach this instance.
     address: String,
     views: Views,
+    standbys: Standbys,
     directory: RwLock<Directory>,
     peers: Peers,
     schemas: Arc<Schemas>,
@@ -85,11 +87,12 @@ impl Queries {
     /// The system gives no HTTP client.
     pub fn new(topology: &Topology, options: &Options, address: impl Into<String>) -> Result<Self, FatalError> {
         Ok(Queries(Arc::new(Shared {
-            topology: topology.clone(),
+            topology: topology.of_application(&options.kafka.application_id),
             application: options.kafka.application_id.clone(),
             instance: options.kafka.instance_id.clone(),
             address: address.into(),
             views: Views::default(),
+            standbys: Standbys::default(),
             directory: RwLock::default(),
             peers: Peers::new(&options.kafka.instance_id)?,
             schemas: Arc::clone(&options.schemas),
@@ -107,6 +110,11 @@ impl Queries {
 
     fn views(&self) -> &Views {
         &self.0.views
+    }
+
+    /// The copies of other instances' stores that are kept here.
+    pub(super) fn standbys(&self) -> Standbys {
+        self.0.standbys.clone()
     }
 
     fn directory(&self) -> RwLockReadGuard<'_, Directory> {

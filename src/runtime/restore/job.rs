@@ -8,20 +8,23 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::backoff::Backoff;
+use crate::clock::Instant;
 use crate::error::{FatalError, TaskError};
-use crate::kafka::{Bounds, ChangelogFetcher, Records, open_transaction};
+use crate::kafka::{Bounds, Records, open_transaction};
 use crate::position::{Offset, TaskId, TopicPartition};
 use crate::store::{StateDirectory, StoreError, StoreIndex, StoreSpec, TaskState};
 use crate::topology::Topology;
 
 use super::super::options::Options;
 use super::super::tasks::Changelog;
+use super::fetchers::Fetchers;
 use super::meter::Meter;
-use super::opening::close;
-use super::{Order, Restored};
+use super::opening::{close, quarantine};
+use super::parts::Parts;
+use super::{Order, Restored, Role};
 
 /// How long a task's directory may stay locked by its last owner on this machine.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
@@ -35,8 +38,17 @@ pub(super) struct Means {
     pub(super) topology: Topology,
     pub(super) options: Options,
     pub(super) directory: Arc<StateDirectory>,
-    /// Bytes that one store's restore writes at once.
-    pub(super) batch_bytes: usize,
+    /// How many changelogs are read at a time, and what each collects before it writes.
+    pub(super) parts: Parts,
+}
+
+impl Means {
+    /// Nothing is left of a standby.
+    pub(super) fn standby_ended(&self, id: TaskId) {
+        let own = self.topology.stores_of(id.sub_topology);
+        let stores: Vec<&str> = own.map(|(_, store)| store.spec.name.as_str()).collect();
+        self.options.telemetry.standby_ended(id, &stores);
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,15 +59,25 @@ pub(super) enum Phase {
     Waiting,
     Reading,
     Done,
+    /// Of a standby: read for ever.
+    Following,
 }
 
 /// One changelog on its way into its store.
 pub(super) struct Read {
     pub(super) store: StoreIndex,
+    /// Whether others write it, and may always have a transaction open.
+    is_table: bool,
     pub(super) at: TopicPartition,
     pub(super) phase: Phase,
     pub(super) from: Offset,
     pub(super) meter: Meter,
+    /// Whether it goes with those that have a few records to read, which is said when it begins.
+    pub(super) is_small: bool,
+    /// The offset at which an open transaction is in the way, and since when.
+    pub(super) blocked: Option<(Offset, Instant)>,
+    /// Since when a changelog that is followed has had more than was read.
+    pub(super) behind_since: Option<Instant>,
 }
 
 /// Why a job does not go on as it was.
@@ -75,6 +97,7 @@ impl From<StoreError> for Trouble {
 /// A task on its way.
 pub(super) struct Job {
     pub(super) id: TaskId,
+    pub(super) role: Role,
     stop: Arc<AtomicBool>,
     changelogs: Vec<Changelog>,
     /// `None` while it is closed.
@@ -93,6 +116,7 @@ impl Job {
     pub(super) fn new(order: Order, now: Instant) -> Self {
         Job {
             id: order.id,
+            role: order.role,
             stop: order.stop,
             changelogs: order.changelogs,
             state: None,
@@ -105,34 +129,39 @@ impl Job {
         }
     }
 
+    /// Another order of the same task takes this one's place.
+    pub(super) fn ordered(&mut self, order: Order, now: Instant) {
+        (self.role, self.stop, self.changelogs, self.begun) = (order.role, order.stop, order.changelogs, now);
+        (self.not_before, self.locked_since) = (None, None);
+    }
+
     pub(super) fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Acquire)
     }
 
     pub(super) fn is_restored(&self) -> bool {
-        self.state.is_some() && self.reads.iter().all(|read| read.phase == Phase::Done)
+        let restored = self.state.is_some() && self.reads.iter().all(|read| read.phase == Phase::Done);
+        restored && self.role == Role::Active
     }
 
     /// Opens the state, if it is time to, and asks what its changelogs have.
-    pub(super) fn open(
-        &mut self,
-        means: &Means,
-        fetcher: &mut ChangelogFetcher,
-        now: Instant,
-    ) -> Result<(), FatalError> {
+    pub(super) fn open(&mut self, means: &Means, fetchers: &mut Fetchers, now: Instant) -> Result<(), FatalError> {
         if self.state.is_some() || self.not_before.is_some_and(|time| time > now) {
             return Ok(());
         }
-        let own = means.topology.stores().iter().filter(|store| store.sub_topology == self.id.sub_topology);
-        let specs: Vec<StoreSpec> = own.map(|store| store.spec.clone()).collect();
+        let own = means.topology.stores_of(self.id.sub_topology);
+        let specs: Vec<StoreSpec> = own.map(|(_, store)| store.spec.clone()).collect();
         match means.directory.open_task(self.id, &specs, means.topology.state_id(), &means.options.stores) {
             Ok(state) => {
                 self.locked_since = None;
                 self.state = Some(state);
-                for Changelog { store, at, .. } in &self.changelogs {
-                    fetcher.begin(at);
-                    let (zero, meter) = (Offset(0), Meter::new(now));
-                    self.reads.push(Read { store: *store, at: at.clone(), phase: Phase::Asked, from: zero, meter });
+                for Changelog { store, is_table, at, .. } in &self.changelogs {
+                    fetchers.begin(at);
+                    let (store, is_table, at) = (*store, *is_table, at.clone());
+                    let (from, phase, meter) = (Offset(0), Phase::Asked, Meter::new(now));
+                    let (blocked, behind_since) = (None, None);
+                    let is_small = true;
+                    self.reads.push(Read { store, is_table, at, phase, from, meter, is_small, blocked, behind_since });
                 }
                 Ok(())
             }
@@ -148,7 +177,9 @@ impl Job {
 
     fn locked(&mut self, error: &StoreError, now: Instant) -> Result<(), FatalError> {
         self.not_before = Some(now + LOCK_LOOK);
-        if *self.locked_since.get_or_insert(now) + LOCK_PATIENCE > now {
+        let patient = *self.locked_since.get_or_insert(now) + LOCK_PATIENCE > now;
+        // A standby of what is being closed here waits for as long as that takes.
+        if patient || self.role == Role::Standby {
             return Ok(());
         }
         Err(FatalError::Environment(format!(
@@ -159,11 +190,7 @@ impl Job {
 
     fn quarantine(&mut self, means: &Means, reason: &str) -> Result<(), FatalError> {
         self.quarantined += 1;
-        means.options.telemetry.store_quarantined(self.id, reason);
-        means.directory.quarantine(self.id, reason).map(drop).map_err(|error| FatalError::Other {
-            context: format!("state of task {} can't be set aside", self.id),
-            source: error.into(),
-        })
+        quarantine(&means.options.telemetry, &means.directory, self.id, reason)
     }
 
     /// What there is of a changelog: says where it is read from.
@@ -184,19 +211,25 @@ impl Job {
     }
 
     /// The next changelog's turn has come.
-    pub(super) fn read(&mut self, number: usize, means: &Means, fetcher: &mut ChangelogFetcher) -> Result<(), Trouble> {
+    pub(super) fn read(&mut self, number: usize, means: &Means, fetchers: &mut Fetchers) -> Result<(), Trouble> {
         let (Some(state), Some(read)) = (&mut self.state, self.reads.get_mut(number)) else { return Ok(()) };
-        state.begin_restore(read.store, read.meter.remaining(), means.batch_bytes)?;
+        let remaining = read.meter.remaining();
+        read.is_small = Parts::is_small(remaining);
+        state.begin_restore(read.store, remaining, means.parts.batch_bytes(read.is_small))?;
         read.phase = Phase::Reading;
-        fetcher.read(&read.at, read.from);
+        fetchers.read(&read.at, read.from);
         Ok(())
     }
 
     /// Applies what has come of a changelog.
     pub(super) fn apply(&mut self, records: &mut Records<'_>) -> Result<(), Trouble> {
         let mut reads = self.reads.iter_mut();
-        let found = reads.find(|read| read.at == *records.at() && read.phase == Phase::Reading);
+        let is_read = |phase| matches!(phase, Phase::Reading | Phase::Following);
+        let found = reads.find(|read| read.at == *records.at() && is_read(read.phase));
         let (Some(state), Some(read)) = (&mut self.state, found) else { return Ok(()) };
+        if read.phase == Phase::Following {
+            read.behind_since.get_or_insert_with(Instant::now);
+        }
         let mut unlooked = 0;
         while let Some(record) = records.next_record() {
             let (key, value) = record.map_err(Trouble::Fatal)?;
@@ -222,23 +255,27 @@ impl Job {
         at: &TopicPartition,
         next: Offset,
         high: Offset,
-        fetcher: &mut ChangelogFetcher,
+        fetchers: &mut Fetchers,
     ) -> Result<Option<String>, Trouble> {
         let found = self.reads.iter_mut().find(|read| read.at == *at && read.phase == Phase::Reading);
         let (Some(state), Some(read)) = (&mut self.state, found) else { return Ok(None) };
-        if next < high {
+        // A standby goes on for ever in any case, and a table is read on as an input.
+        if next < high && self.role == Role::Active && !read.is_table {
             // Of an owner that is dead, or not heard of yet: what it leaves is committed or aborted soon (rule R-22).
+            // Where others come and go, as those of an owner that lives do, nothing is in the way.
+            read.blocked = read.blocked.filter(|(at, _)| *at == next).or_else(|| Some((next, Instant::now())));
             return Ok(Some(open_transaction(at, next, high)));
         }
+        read.blocked = None;
         let shrunk = read.meter.remaining_from(next) > 0;
         read.meter.reached(next);
         state.restored_to(read.store, next)?;
         state.end_restore(read.store)?;
-        fetcher.stop(at);
+        fetchers.stop(at);
         read.phase = if shrunk { Phase::Asked } else { Phase::Done };
         if shrunk {
             // It had more: a leader that does not know all yet, or has lost some. Which of the two, it is asked.
-            fetcher.begin(at);
+            fetchers.begin(at);
         }
         Ok(None)
     }
@@ -248,14 +285,14 @@ impl Job {
         &mut self,
         trouble: Trouble,
         means: &Means,
-        fetcher: &mut ChangelogFetcher,
+        fetchers: &mut Fetchers,
         now: Instant,
     ) -> Result<(), FatalError> {
         let later = now + Backoff::RESTART.delay(self.failures, fastrand::f64());
         match trouble {
             Trouble::Fatal(error) => return Err(error),
             Trouble::Unfit => {
-                self.close(fetcher);
+                self.close(fetchers);
                 // A fresh state that does not fit: the changelog changes under us.
                 self.not_before = (self.quarantined > 0).then_some(later);
                 self.quarantine(means, "it does not fit its changelog")?;
@@ -264,7 +301,7 @@ impl Job {
                 let reason = error.to_string();
                 let unusable = error.is_unusable();
                 means.options.telemetry.task_failed(self.id, &TaskError::from(error));
-                self.close(fetcher);
+                self.close(fetchers);
                 if unusable {
                     self.quarantine(means, &reason)?;
                 }
@@ -276,10 +313,10 @@ impl Job {
     }
 
     /// Closes the state, which keeps what was read.
-    pub(super) fn close(&mut self, fetcher: &mut ChangelogFetcher) {
+    pub(super) fn close(&mut self, fetchers: &mut Fetchers) {
         for read in &self.reads {
             if read.phase != Phase::Done {
-                fetcher.stop(&read.at);
+                fetchers.stop(&read.at);
             }
         }
         let Some(mut state) = self.state.take() else { return };

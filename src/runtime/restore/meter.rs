@@ -1,7 +1,8 @@
 //! How quickly a store is restored, and how long it will still take.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::Instant;
 use crate::position::Offset;
 use crate::telemetry::RestoreProgress;
 

@@ -19,10 +19,14 @@
 //! of `processing.max-staged` bytes each. They are read on the stream thread itself ([`reconcile`]): its input has to rest
 //! until they are there in any case.
 
+mod fetchers;
+mod following;
 mod job;
 mod meter;
 mod opening;
+mod parts;
 mod reconcile;
+mod takeover;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -34,26 +38,44 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 
 use crate::error::FatalError;
-use crate::kafka::ChangelogFetcher;
 use crate::position::{Offset, TaskId, TopicPartition};
 use crate::store::{StateDirectory, TaskState};
 use crate::topology::Topology;
 
 use super::options::Options;
+use super::queries::Queries;
+use super::standby::Standbys;
 use super::tasks::Changelog;
+use fetchers::Fetchers;
 use worker::Worker;
 
 pub(super) use reconcile::CaughtUp;
 
-/// A task to be opened and restored.
-struct Order {
-    id: TaskId,
-    changelogs: Vec<Changelog>,
-    /// Set when the stream thread does not want it any more.
-    stop: Arc<AtomicBool>,
+/// What a task is restored for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Role {
+    /// To be processed here.
+    Active,
+    /// To be at hand (rule R-24).
+    Standby,
 }
 
-/// What became of an order; each has one.
+/// A task to be opened and restored.
+pub(super) struct Order {
+    pub(super) id: TaskId,
+    pub(super) changelogs: Vec<Changelog>,
+    /// Set when it is not wanted any more.
+    pub(super) stop: Arc<AtomicBool>,
+    pub(super) role: Role,
+}
+
+/// What the restore thread is told.
+pub(super) enum Command {
+    Restore(Order),
+    End,
+}
+
+/// What became of an order of a stream thread; each has one.
 struct Report {
     id: TaskId,
     outcome: Outcome,
@@ -78,14 +100,20 @@ struct Restored {
 
 /// The stream thread's end.
 pub(super) struct Restorer {
-    /// `None` once no more is to come. Bounded by the number of tasks, as the reports are: each has one order at most.
-    orders: Option<Sender<Order>>,
+    /// Bounded by the number of tasks, as the reports are: each has one order of either role at most.
+    commands: Sender<Command>,
     reports: Receiver<Report>,
     /// Orders without a report.
     busy: BTreeMap<TaskId, Arc<AtomicBool>>,
     thread: Option<JoinHandle<()>>,
+    /// Does the thread's work within the stream thread's turns, where the loop is simulated: two threads would not do the same
+    /// in the same order twice.
+    in_step: Option<Worker>,
     /// Inputs that were made anew while their task was not open: where they begin.
     pub(super) begun_anew: Vec<(TopicPartition, Offset)>,
+    /// Whose copies this process holds, and the number by which they know this thread.
+    standbys: Standbys,
+    index: usize,
 }
 
 impl Restorer {
@@ -94,20 +122,28 @@ impl Restorer {
         topology: &Topology,
         options: &Options,
         directory: &Arc<StateDirectory>,
-        thread: usize,
+        thread_index: usize,
     ) -> Result<Self, FatalError> {
-        let (orders, taken) = unbounded();
+        let (commands, taken) = unbounded();
         let (told, reports) = unbounded();
         let bytes = options.restore_bytes / options.stream_threads.max(1);
-        let (fetched, collected) = (bytes / 2, bytes / 2);
-        let fetcher = ChangelogFetcher::start(&options.kafka, thread, options.clients.fetcher.fetching(), fetched)?;
+        let fetchers = Fetchers::start(options, thread_index, bytes / 2)?;
+        let standbys = options.queries.as_ref().map(Queries::standbys).unwrap_or_default();
+        standbys.register(thread_index, commands.clone());
         let worker =
-            Worker::new(topology.clone(), options.clone(), Arc::clone(directory), fetcher, collected, (taken, told));
-        let started = std::thread::Builder::new().name(format!("restore-{thread}")).spawn(move || worker.run());
+            Worker::new(topology.clone(), options.clone(), Arc::clone(directory), fetchers, bytes / 2, (taken, told));
+        let (busy, begun_anew, index) = (BTreeMap::new(), Vec::new(), thread_index);
+        let mut restorer =
+            Restorer { commands, reports, busy, thread: None, in_step: None, begun_anew, standbys, index };
+        if options.simulated.is_some() {
+            restorer.in_step = Some(worker);
+            return Ok(restorer);
+        }
+        let started = std::thread::Builder::new().name(format!("restore-{thread_index}")).spawn(move || worker.run());
         let thread =
             started.map_err(|error| FatalError::Other { context: "starting a thread".into(), source: error.into() })?;
-        let (busy, begun_anew) = (BTreeMap::new(), Vec::new());
-        Ok(Restorer { orders: Some(orders), reports, busy, thread: Some(thread), begun_anew })
+        restorer.thread = Some(thread);
+        Ok(restorer)
     }
 
     /// Whether an order of this task has no report yet.
@@ -118,8 +154,14 @@ impl Restorer {
     fn begin(&mut self, id: TaskId, changelogs: Vec<Changelog>) {
         let stop = Arc::new(AtomicBool::new(false));
         self.busy.insert(id, Arc::clone(&stop));
+        self.standbys.assigned(id, self.index);
         // If the thread is gone, the look for its reports says so.
-        _ = self.orders.as_ref().map(|orders| orders.send(Order { id, changelogs, stop }));
+        _ = self.commands.send(Command::Restore(Order { id, changelogs, stop, role: Role::Active }));
+    }
+
+    /// The task has gone, and others may have it: from now on there may be a copy of it here.
+    pub(super) fn released(&self, id: TaskId) {
+        self.standbys.released(id);
     }
 
     /// The task is not wanted any more. Does not wait for the state to be closed; its report says so.
@@ -135,6 +177,9 @@ impl Restorer {
 
     /// A report and whether its task was still wanted.
     fn next(&mut self) -> Result<Option<(Report, bool)>, FatalError> {
+        if let Some(worker) = &mut self.in_step {
+            worker.step();
+        }
         match self.reports.try_recv() {
             Ok(report) => {
                 let stop = self.busy.remove(&report.id);
@@ -154,7 +199,10 @@ impl Drop for Restorer {
     /// Waits until all states are closed. Their bound is that of whoever drops it.
     fn drop(&mut self) {
         self.stop_all();
-        self.orders = None;
+        _ = self.commands.send(Command::End);
+        if let Some(worker) = &mut self.in_step {
+            worker.close();
+        }
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {

@@ -1,12 +1,14 @@
 //! The stream thread's part of a restore: asks for it, and takes over what is restored.
 
+use std::sync::Arc;
+
 use crate::error::FatalError;
 use crate::kafka::KafkaFailure;
 use crate::position::{TaskId, TopicPartition};
 use crate::record::RawRecord;
-use crate::store;
+use crate::store::{self, StateDirectory};
 use crate::task::{Limits, Task};
-use crate::telemetry::{AbortReason, TaskState};
+use crate::telemetry::{AbortReason, TaskState, Telemetry};
 
 use super::super::halt::Halt;
 use super::super::stream_thread::{GRACE, StreamThread};
@@ -38,7 +40,7 @@ impl StreamThread {
         for at in std::mem::take(&mut self.unopened) {
             let id = self.task_of(&at)?;
             if self.tasks.contains(id) {
-                given.extend(self.give_input(id, vec![at]));
+                given.extend(self.give_input(id, vec![at])?);
                 continue;
             }
             self.unopened.push(at);
@@ -55,23 +57,25 @@ impl StreamThread {
         let Restored { state, changelogs, records, took } = restored;
         let limits = Limits { max_output_bytes: self.options.kafka.max_record_bytes };
         let mut task = Task::new(&self.topology, &self.options.kafka.application_id, id, state, limits);
+        task.look_up_in(Arc::clone(&self.options.globals));
         self.lowered.iter().for_each(|(topic, bytes)| task.lower_limit(topic, *bytes));
         self.tasks.insert(OwnedTask { task, inputs: Vec::new(), changelogs, rest: None });
         self.options.telemetry.task_restored(id, &self.store_names(id), records, took);
         let (tasks, topology) = (&mut self.tasks, &self.topology);
         let inputs = self.unopened.extract_if(.., |at| tasks.task_of(topology, at) == Some(id)).collect();
-        let given = self.give_input(id, inputs);
+        let given = self.give_input(id, inputs)?;
         self.resume(&given)
     }
 
     /// Partitions go to a task that is open. Gives those that are to be read from now on.
-    fn give_input(&mut self, id: TaskId, inputs: Vec<TopicPartition>) -> Vec<TopicPartition> {
-        let Some(owned) = self.tasks.get_mut(id) else { return Vec::new() };
+    fn give_input(&mut self, id: TaskId, inputs: Vec<TopicPartition>) -> Result<Vec<TopicPartition>, Halt> {
+        let Some(owned) = self.tasks.get_mut(id) else { return Ok(Vec::new()) };
         owned.inputs.extend(inputs.iter().cloned());
         let rests = self.resting || owned.rest.is_some();
         let anew: Vec<_> = self.restorer.begun_anew.extract_if(.., |(at, _)| inputs.contains(at)).collect();
         self.commit_beginnings(&anew);
-        if rests { Vec::new() } else { inputs }
+        self.begin_tables(id, &inputs)?;
+        Ok(if rests { Vec::new() } else { inputs })
     }
 
     fn resume(&self, inputs: &[TopicPartition]) -> Result<(), Halt> {
@@ -105,23 +109,30 @@ impl StreamThread {
 
     /// Names of a task's stores.
     pub(in crate::runtime) fn store_names(&self, id: TaskId) -> Vec<&str> {
-        let own = self.topology.stores().iter().filter(|store| store.sub_topology == id.sub_topology);
-        own.map(|store| store.spec.name.as_str()).collect()
+        self.topology.stores_of(id.sub_topology).map(|(_, store)| store.spec.name.as_str()).collect()
     }
 
     pub(in crate::runtime) fn quarantine(&mut self, id: TaskId, reason: &str) -> Result<(), Halt> {
-        self.options.telemetry.store_quarantined(id, reason);
-        self.directory.quarantine(id, reason).map(drop).map_err(|error| {
-            Halt::Fatal(FatalError::Other {
-                context: format!("state of task {id} can't be set aside"),
-                source: error.into(),
-            })
-        })
+        Ok(quarantine(&self.options.telemetry, &self.directory, id, reason)?)
     }
 }
 
 fn broker(error: &KafkaFailure) -> Halt {
     Halt::Recover(AbortReason::Broker, error.to_string())
+}
+
+/// Sets a task's state aside (rule R-19).
+pub(super) fn quarantine(
+    telemetry: &Telemetry,
+    directory: &StateDirectory,
+    id: TaskId,
+    reason: &str,
+) -> Result<(), FatalError> {
+    telemetry.store_quarantined(id, reason);
+    directory.quarantine(id, reason).map(drop).map_err(|error| FatalError::Other {
+        context: format!("state of task {id} can't be set aside"),
+        source: error.into(),
+    })
 }
 
 pub(super) fn close(id: TaskId, state: store::TaskState) {

@@ -6,12 +6,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Instant;
 use crate::error::FatalError;
-use crate::kafka::{Bounds, ConsumerError, Event, GroupConsumer, KafkaFailure, Rebalance};
+use crate::kafka::{Bounds, ConsumerError, Event, Intake, KafkaFailure, Rebalance};
 use crate::position::{Offset, TaskId, TopicPartition};
 use crate::store::{StoreError, TaskState};
 use crate::telemetry::{AbortReason, Heartbeat};
@@ -40,6 +41,7 @@ enum ReadError {
     Kafka(KafkaFailure),
     Store(StoreError),
     Fenced(String),
+    FencedItself(String),
     MadeAnew(String),
     Fatal(FatalError),
     Interrupted,
@@ -59,7 +61,7 @@ impl From<StoreError> for ReadError {
 
 /// What a stream thread goes on doing while it reads: it polls, so that the membership is kept.
 struct Meanwhile<'a> {
-    consumer: Arc<GroupConsumer>,
+    consumer: Arc<dyn Intake>,
     pending: &'a mut VecDeque<Rebalance>,
     heartbeat: &'a Heartbeat,
     shutdown: &'a CancellationToken,
@@ -77,6 +79,7 @@ impl Meanwhile<'_> {
                 self.consumer.seek(&[(at, raw.offset)], PUT_BACK)?;
             }
             Event::Error(ConsumerError::Fenced(reason)) => return Err(ReadError::Fenced(reason)),
+            Event::Error(ConsumerError::FencedItself(reason)) => return Err(ReadError::FencedItself(reason)),
             Event::Error(ConsumerError::MadeAnew(topic)) => return Err(ReadError::MadeAnew(topic)),
             Event::Error(ConsumerError::Fatal(error)) => return Err(ReadError::Fatal(error)),
             // Natively fetched records go back by themselves.
@@ -104,6 +107,7 @@ impl StreamThread {
             Err(ReadError::Kafka(error)) => Err(Halt::Recover(AbortReason::Broker, error.to_string())),
             Err(ReadError::Store(error)) => Err(self.store_failed(id, &error)),
             Err(ReadError::Fenced(reason)) => Err(Halt::Rejoin(reason)),
+            Err(ReadError::FencedItself(reason)) => Err(Halt::Forgotten(reason)),
             Err(ReadError::MadeAnew(topic)) => Err(Halt::MadeAnew(topic)),
             Err(ReadError::Fatal(error)) => Err(Halt::Fatal(error)),
         }
@@ -117,7 +121,11 @@ impl StreamThread {
         changelogs: &[Changelog],
     ) -> Result<bool, ReadError> {
         for changelog in changelogs {
-            let bounds = self.settled_bounds(changelog)?;
+            let bounds = match changelog.is_table {
+                // What is open there is not of this thread.
+                true => self.reader.bounds(&changelog.at)?,
+                false => self.settled_bounds(changelog)?,
+            };
             let from = state.changelog_next(changelog.store);
             // A changelog that lost its beginning may have lost the deletes of keys that the state still holds.
             if from.is_some_and(|from| from < bounds.start || from > bounds.end) {

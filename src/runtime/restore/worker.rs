@@ -5,42 +5,39 @@
 //! each collects what it writes (rule R-25).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError};
 
+use crate::clock::Instant;
 use crate::error::{Dependency, FatalError};
-use crate::kafka::{ChangelogFetcher, Found};
+use crate::kafka::Found;
 use crate::position::TopicPartition;
 use crate::store::StateDirectory;
 use crate::telemetry::RestoreProgress;
 use crate::topology::Topology;
 
 use super::super::options::Options;
+use super::fetchers::Fetchers;
 use super::job::{Job, Means, Phase, Trouble};
 use super::meter::PERIOD;
-use super::{Order, Outcome, Report};
+use super::parts::Parts;
+use super::takeover::Takeover;
+use super::{Command, Order, Outcome, Report, Role};
 
 /// How long one look for records lasts; also how long a stop takes to be seen.
 const LOOK: Duration = Duration::from_millis(10);
-/// Changelogs with more than a few records that are read at a time.
-const LARGE_AT_ONCE: usize = 2;
-/// The same for those with a few.
-const SMALL_AT_ONCE: usize = 64;
-/// What a few are.
-const SMALL_RECORDS: u64 = 2_000;
-/// The least that a restore writes at once (rule R-23).
-const MIN_BATCH_BYTES: usize = 4 << 20;
 
 pub(super) struct Worker {
-    means: Means,
-    fetcher: ChangelogFetcher,
-    orders: Receiver<Order>,
+    pub(super) means: Means,
+    pub(super) fetchers: Fetchers,
+    commands: Receiver<Command>,
     reports: Sender<Report>,
-    jobs: Vec<Job>,
+    pub(super) jobs: Vec<Job>,
+    takeover: Takeover,
     told_at: Instant,
     /// The cluster was told to be away.
-    away: bool,
+    pub(super) away: bool,
 }
 
 impl Worker {
@@ -48,42 +45,87 @@ impl Worker {
         topology: Topology,
         options: Options,
         directory: Arc<StateDirectory>,
-        fetcher: ChangelogFetcher,
+        fetchers: Fetchers,
         collected_bytes: usize,
-        (orders, reports): (Receiver<Order>, Sender<Report>),
+        (commands, reports): (Receiver<Command>, Sender<Report>),
     ) -> Self {
-        let batch_bytes = (collected_bytes / LARGE_AT_ONCE).max(MIN_BATCH_BYTES);
-        let means = Means { topology, options, directory, batch_bytes };
-        Worker { means, fetcher, orders, reports, jobs: Vec::new(), told_at: Instant::now(), away: false }
+        // While copies are read for the first time, what is to be processed may come and be read beside them.
+        let parts = Parts::of(collected_bytes, options.standbys > 0);
+        let means = Means { topology, options, directory, parts };
+        let takeover = Takeover::default();
+        Worker { means, fetchers, commands, reports, jobs: Vec::new(), takeover, told_at: Instant::now(), away: false }
     }
 
     /// Until the stream thread has gone.
     pub(super) fn run(mut self) {
-        while self.take_orders() {
-            self.take_stops();
-            self.open();
-            self.take_turns();
-            self.look();
-            self.finish();
-            self.tell();
+        while self.wait_for_orders() {
+            self.go_on(LOOK);
         }
-        self.jobs.iter_mut().for_each(|job| job.close(&mut self.fetcher));
+        self.close();
+    }
+
+    /// The same once, without any wait.
+    pub(super) fn step(&mut self) {
+        if self.take_orders() && !self.jobs.is_empty() {
+            self.go_on(Duration::ZERO);
+        }
+    }
+
+    fn go_on(&mut self, wait: Duration) {
+        self.take_stops();
+        self.open();
+        self.take_turns();
+        self.look(wait);
+        self.look_at_followed(wait);
+        self.takeover.look(&self.jobs, &self.means, Instant::now());
+        self.finish();
+        self.tell();
+    }
+
+    /// Closes all states; they keep what was read.
+    pub(super) fn close(&mut self) {
+        self.jobs.iter_mut().for_each(|job| job.close(&mut self.fetchers));
     }
 
     /// False when there will be no more. Waits while there is nothing else to do.
-    fn take_orders(&mut self) -> bool {
+    fn wait_for_orders(&mut self) -> bool {
         if self.jobs.is_empty() {
-            match self.orders.recv() {
-                Ok(order) => self.jobs.push(Job::new(order, Instant::now())),
-                Err(_) => return false,
+            match self.commands.recv() {
+                Ok(Command::Restore(order)) => self.take(order),
+                Ok(Command::End) | Err(_) => return false,
             }
         }
+        self.take_orders()
+    }
+
+    /// False when there will be no more.
+    fn take_orders(&mut self) -> bool {
         loop {
-            match self.orders.try_recv() {
-                Ok(order) => self.jobs.push(Job::new(order, Instant::now())),
+            match self.commands.try_recv() {
+                Ok(Command::Restore(order)) => self.take(order),
                 Err(TryRecvError::Empty) => return true,
-                Err(TryRecvError::Disconnected) => return false,
+                Ok(Command::End) | Err(TryRecvError::Disconnected) => return false,
             }
+        }
+    }
+
+    fn take(&mut self, order: Order) {
+        let now = Instant::now();
+        let Some(number) = self.jobs.iter().position(|job| job.id == order.id) else {
+            return self.jobs.push(Job::new(order, now));
+        };
+        let job = &mut self.jobs[number];
+        match (job.role, order.role) {
+            (_, Role::Active) => {
+                // What it has read until now: from here on it is counted anew.
+                tell(&self.means, job, now);
+                let result = job.promote(order, &mut self.fetchers, now);
+                self.settle(number, result);
+            }
+            // It was not wanted any more, and now it is.
+            (Role::Standby, Role::Standby) => job.ordered(order, now),
+            // It is on its way to be processed here.
+            (Role::Active, Role::Standby) => {}
         }
     }
 
@@ -91,16 +133,19 @@ impl Worker {
         let now = Instant::now();
         for mut job in self.jobs.extract_if(.., |job| job.is_stopped()) {
             tell(&self.means, &mut job, now);
-            job.close(&mut self.fetcher);
-            // The stream thread has gone if it does not take it.
-            _ = self.reports.send(Report { id: job.id, outcome: Outcome::Stopped });
+            job.close(&mut self.fetchers);
+            match job.role {
+                // The stream thread has gone if it does not take it.
+                Role::Active => _ = self.reports.send(Report { id: job.id, outcome: Outcome::Stopped }),
+                Role::Standby => self.means.standby_ended(job.id),
+            }
         }
     }
 
     fn open(&mut self) {
         let now = Instant::now();
-        let Worker { jobs, means, fetcher, .. } = self;
-        let opened = jobs.iter_mut().enumerate().map(|(number, job)| (number, job.open(means, fetcher, now)));
+        let Worker { jobs, means, fetchers, .. } = self;
+        let opened = jobs.iter_mut().enumerate().map(|(number, job)| (number, job.open(means, fetchers, now)));
         let failed: Vec<_> = opened.filter_map(|(number, result)| Some((number, result.err()?))).collect();
         // From the end, so that the numbers hold.
         failed.into_iter().rev().for_each(|(number, error)| self.fail(number, error));
@@ -115,31 +160,34 @@ impl Worker {
                     .enumerate()
                     .flat_map(|(job, own)| own.reads.iter().enumerate().map(move |(n, read)| ((job, n), read)))
             };
-            let is_small = |remaining| remaining <= SMALL_RECORDS;
-            let reading = |small| {
-                let own = all().filter(|(_, read)| read.phase == Phase::Reading);
-                own.filter(|(_, read)| is_small(read.meter.remaining()) == small).count()
+            // What is to be processed goes first; standbys have their turn when all of it is there.
+            let role = |job: usize| self.jobs[job].role;
+            let least_role = self.jobs.iter().map(|job| job.role).min().unwrap_or(Role::Active);
+            let reading = |is_small| {
+                let own = all().filter(|((job, _), read)| read.phase == Phase::Reading && role(*job) == least_role);
+                own.filter(|(_, read)| read.is_small == is_small).count()
             };
-            let room = |remaining| match is_small(remaining) {
-                true => reading(true) < SMALL_AT_ONCE,
-                false => reading(false) < LARGE_AT_ONCE,
+            let room = |remaining| {
+                let is_small = Parts::is_small(remaining);
+                reading(is_small) < self.means.parts.at_once(is_small)
             };
-            let waiting = all().filter(|(_, read)| read.phase == Phase::Waiting);
+            let waiting = all().filter(|((job, _), read)| read.phase == Phase::Waiting && role(*job) == least_role);
             let least = waiting.map(|(at, read)| (read.meter.remaining(), at)).min();
             let Some((_, (job, number))) = least.filter(|(remaining, _)| room(*remaining)) else { return };
-            let result = self.jobs[job].read(number, &self.means, &mut self.fetcher);
+            let result = self.jobs[job].read(number, &self.means, &mut self.fetchers);
             self.settle(job, result);
         }
     }
 
     /// One look at what has come.
-    fn look(&mut self) {
-        let Worker { jobs, means, fetcher, .. } = self;
+    fn look(&mut self, wait: Duration) {
+        let Worker { jobs, means, fetchers, .. } = self;
         let now = Instant::now();
+        let all_follow = jobs.iter().all(|job| job.reads.iter().all(|read| read.phase == Phase::Following));
         let of =
             |jobs: &[Job], at: &TopicPartition| jobs.iter().position(|job| job.reads.iter().any(|read| read.at == *at));
         let telemetry = &means.options.telemetry;
-        let (number, result) = match fetcher.poll(LOOK) {
+        let (number, result) = match fetchers.restored.poll(if all_follow { Duration::ZERO } else { wait }) {
             Found::Idle => return,
             Found::Records(mut records) => {
                 let Some(number) = of(jobs, records.at()) else { return };
@@ -151,7 +199,7 @@ impl Worker {
             }
             Found::End { at, next, high } => {
                 let Some(number) = of(jobs, &at) else { return };
-                let ended = jobs[number].ended(&at, next, high, fetcher);
+                let ended = jobs[number].ended(&at, next, high, fetchers);
                 (number, ended.map(|waits| waits.iter().for_each(|why| telemetry.restore_waits(jobs[number].id, why))))
             }
             Found::Unfit { at } => {
@@ -163,8 +211,11 @@ impl Worker {
                 self.away = true;
                 return telemetry.dependency_away(&Dependency::Kafka, &reason);
             }
-            // Of which task, it does not say; it is the end of all.
-            Found::Fatal(error) => (0, Err(Trouble::Fatal(error))),
+            // Of which task, it does not say; it is the end of all that is to be processed.
+            Found::Fatal(error) => {
+                let active = jobs.iter().position(|job| job.role == Role::Active);
+                (active.unwrap_or(0), Err(Trouble::Fatal(error)))
+            }
         };
         if std::mem::take(&mut self.away) {
             self.means.options.telemetry.dependency_back(&Dependency::Kafka);
@@ -172,18 +223,23 @@ impl Worker {
         self.settle(number, result);
     }
 
-    fn settle(&mut self, number: usize, result: Result<(), Trouble>) {
+    pub(super) fn settle(&mut self, number: usize, result: Result<(), Trouble>) {
         let Err(trouble) = result else { return };
         let Some(job) = self.jobs.get_mut(number) else { return };
         tell(&self.means, job, Instant::now());
-        if let Err(error) = job.again(trouble, &self.means, &mut self.fetcher, Instant::now()) {
+        if let Err(error) = job.again(trouble, &self.means, &mut self.fetchers, Instant::now()) {
             self.fail(number, error);
         }
     }
 
     fn fail(&mut self, number: usize, error: FatalError) {
         let mut job = self.jobs.remove(number);
-        job.close(&mut self.fetcher);
+        job.close(&mut self.fetchers);
+        if job.role == Role::Standby {
+            // What is wrong with it is said again, and ends the application, when the task is to be processed here.
+            tracing::warn!(target: "headrace::runtime", task = %job.id, %error, "no standby");
+            return self.means.standby_ended(job.id);
+        }
         _ = self.reports.send(Report { id: job.id, outcome: Outcome::Failed(error) });
     }
 
@@ -221,6 +277,11 @@ fn tell(means: &Means, job: &mut Job, now: Instant) {
     for read in job.reads.iter_mut().filter(|read| read.phase != Phase::Asked) {
         let store = means.topology.stores()[read.store.0].spec.name.as_str();
         let progress = read.meter.look(now);
+        if job.role == Role::Standby {
+            let behind = read.behind_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+            telemetry.standby_progress(job.id, store, read.meter.untold(), behind);
+            continue;
+        }
         telemetry.restore_progress(job.id, store, read.meter.untold(), progress);
         of_task = of_task + progress;
     }

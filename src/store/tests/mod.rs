@@ -3,6 +3,7 @@
 
 mod crash;
 mod directory;
+mod durability;
 mod handle;
 mod model;
 mod restore;

@@ -1,14 +1,15 @@
 //! A committed transaction on its way into the database: seen by reads, waited for, and missed when it does not arrive.
 
+use super::super::shares::Shares;
 use super::super::writer::{HeldJobs, Writer};
-use super::super::{Commit, StateDirectory, StoreError, StoreOptions, TaskState};
+use super::super::{Commit, StateDirectory, StoreError, TaskState};
 use super::{ROCKS, TASK, TOPOLOGY, contents, publish, resources, specs};
 use crate::position::Offset;
 
 /// Without a read cache, so that a read has to look where the write is.
 fn open_held(root: &std::path::Path) -> (TaskState, HeldJobs) {
     let mut resources = resources();
-    resources.options = StoreOptions { read_cache_bytes: 0, ..resources.options };
+    resources.shares = Shares::new(0);
     let (writer, jobs) = Writer::held();
     resources.writer = writer;
     let directory = StateDirectory::open(root, "app").unwrap();

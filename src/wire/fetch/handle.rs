@@ -18,12 +18,19 @@ const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
 pub struct Fetcher {
     shared: Arc<Shared>,
     max_plain: usize,
+    /// How long its drop waits for whoever answers.
+    close_patience: Duration,
 }
 
 impl Fetcher {
     /// The end of an I/O thread that was started with the same `shared`.
     pub(super) fn new(shared: Arc<Shared>, settings: FetcherSettings) -> Self {
-        Fetcher { shared, max_plain: settings.max_plain_bytes }
+        Fetcher { shared, max_plain: settings.max_plain_bytes, close_patience: CLOSE_PATIENCE }
+    }
+
+    /// The same where nobody has to be waited for.
+    pub(super) fn without_thread(shared: Arc<Shared>, settings: FetcherSettings) -> Self {
+        Fetcher { shared, max_plain: settings.max_plain_bytes, close_patience: Duration::ZERO }
     }
 
     /// Begins to fetch a partition, from this offset on; one that is assigned already is sought there.
@@ -94,7 +101,7 @@ impl Drop for Fetcher {
     /// Ends the I/O thread; waits half a second at most.
     fn drop(&mut self) {
         self.shared.close();
-        self.shared.join(Instant::now() + CLOSE_PATIENCE);
+        self.shared.join(Instant::now() + self.close_patience);
     }
 }
 

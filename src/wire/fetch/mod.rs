@@ -38,6 +38,7 @@ mod codes;
 mod driver;
 mod engine;
 mod event;
+mod feed;
 #[cfg(test)]
 mod golden;
 mod handle;
@@ -51,6 +52,7 @@ mod sorting;
 mod span;
 
 pub use event::{Event, Unreadable};
+pub use feed::{Feed, Fetched, Logs, Served};
 pub use handle::Fetcher;
 pub use portion::Portion;
 pub use requests::is_offered;

@@ -10,13 +10,14 @@ use super::error::ProduceError;
 
 pub(super) const MESSAGE_TOO_LARGE: i16 = 10;
 pub(super) const RECORD_LIST_TOO_LARGE: i16 = 18;
+pub(super) const ILLEGAL_GENERATION: i16 = 22;
 pub(super) const OUT_OF_ORDER_SEQUENCE: i16 = 45;
 pub(super) const DUPLICATE_SEQUENCE: i16 = 46;
 pub(super) const CONCURRENT_TRANSACTIONS: i16 = 51;
 
 /// Codes that say: somebody newer is there. Invalid epoch, fenced producer, fenced static member, illegal generation,
 /// unknown member, stale member epoch (KIP-848).
-const FENCED: &[i16] = &[22, 25, 47, 82, 90, 113];
+const FENCED: &[i16] = &[ILLEGAL_GENERATION, 25, 47, 82, 90, 113];
 /// Authorisation of topic, group, cluster, transactional id, delegation token; login.
 const DENIED: &[i16] = &[29, 30, 31, 53, 58, 65];
 /// Other codes that only a human can mend: unsupported version or format; transaction time-out above the broker's limit;

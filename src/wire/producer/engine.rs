@@ -161,6 +161,7 @@ impl Engine {
                 self.want_metadata(now, true);
             }
             _ if self.stage != Stage::Ready => {}
+            Command::Renew(member) => self.renew(member, now),
             command if self.transaction.is_sealed() => self.held.push_back(command),
             Command::Batch(handed) => self.take(handed, now),
             Command::Seal(seal) => self.transaction.seal(seal, now),

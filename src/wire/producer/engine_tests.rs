@@ -162,7 +162,49 @@ fn n4_positions_carry_the_membership_that_they_were_made_under() {
     let request = world.engine.offsets_request().unwrap();
     assert_eq!((request.generation_id, request.member_id.as_str(), &**request.group_id), (3, "m", "g"));
     assert_eq!(request.topics[0].partitions[0].committed_offset, 9);
+}
+
+fn member(member_id: &str, generation: i32) -> Member {
+    Member { group: "g".to_owned(), generation, member_id: member_id.to_owned(), instance_id: None }
+}
+
+/// A transaction whose positions were refused, because the group has gone on to another generation.
+fn outdated() -> World {
+    let mut world = world();
+    world.seal(true);
+    assert!(matches!(world.calls()[..], [Call::Offsets { .. }]));
     world.positions_answered(22);
+    assert!(matches!(world.engine.notices.pop(), Some(Notice::Outdated(3))));
+    assert!(world.calls().is_empty(), "it waits");
+    world
+}
+
+#[test]
+fn n4_positions_of_an_old_generation_go_again_with_the_same_members_new_one() {
+    let mut world = outdated();
+    // As often as rebalances end in the moment.
+    for generation in [4, 9] {
+        world.command(Command::Renew(member("m", generation)));
+        assert!(matches!(world.calls()[..], [Call::Offsets { .. }]));
+        assert_eq!(world.engine.offsets_request().unwrap().generation_id, generation);
+        world.positions_answered(if generation == 4 { 22 } else { 0 });
+    }
+    assert!(matches!(world.calls()[..], [Call::End { .. }]));
+}
+
+#[test]
+fn n4_positions_of_an_old_generation_go_with_nobody_elses_and_wait_for_seconds_only() {
+    for other in [member("another", 4), member("m", 3), member("m", 2)] {
+        let mut world = outdated();
+        world.command(Command::Renew(other));
+        assert!(matches!(world.failure(), ProduceError::Fenced(text) if text.contains("IllegalGeneration")));
+        assert!(world.calls().is_empty());
+    }
+    let mut world = outdated();
+    let wakes = world.engine.wakes(world.now).unwrap();
+    assert!(wakes > world.now, "no busy loop");
+    world.now += Duration::from_secs(3);
+    world.engine.expire(world.now);
     assert!(matches!(world.failure(), ProduceError::Fenced(text) if text.contains("IllegalGeneration")));
 }
 

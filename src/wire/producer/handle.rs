@@ -263,6 +263,28 @@ impl Producer {
         }
     }
 
+    /// The generation of the sealed transaction's membership, if the coordinator has refused it as old: the group has gone on
+    /// to another one, and so, if it is still a member, has the consumer. [`renew`](Self::renew) goes on; without it the
+    /// transaction fails as fenced within seconds.
+    pub fn outdated(&self) -> Option<i32> {
+        self.shared.lock().outdated
+    }
+
+    /// Sends the positions of the sealed transaction again, with the same member's place in a newer generation. Whoever calls
+    /// it vouches that the partitions have not left this member in between (rule N-4). A member of another id is fenced.
+    ///
+    /// # Errors
+    /// [`ProduceError::Fenced`] without a generation or a member id.
+    pub fn renew(&mut self, member: &Member) -> Result<(), ProduceError> {
+        self.check_member(Some(member))?;
+        let mut state = self.shared.lock();
+        state.outdated = None;
+        state.commands.push_back(Command::Renew(member.clone()));
+        drop(state);
+        self.shared.wake.notify_one();
+        Ok(())
+    }
+
     fn check_member(&self, member: Option<&Member>) -> Result<(), ProduceError> {
         if self.settings.transactional_id.is_none() {
             return Err(ProduceError::Fatal("seal: positions need a transactional id".to_owned()));

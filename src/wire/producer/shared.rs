@@ -21,14 +21,14 @@ const SPARES: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Slot(pub usize);
 
-/// The consumer's place in its group as it was at assignment (rule N-4): it is what fences a zombie (KIP-447).
+/// The consumer's place in its group (rule N-4): it is what fences a zombie (KIP-447).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     /// The consumer group.
     pub group: String,
-    /// Its generation when the partitions were assigned; −1 is refused.
+    /// Its generation; −1 is refused.
     pub generation: i32,
-    /// The member's id; an empty one is refused.
+    /// The member's id, as it was when the partitions were assigned; an empty one is refused.
     pub member_id: String,
     /// The static member's name (KIP-345).
     pub instance_id: Option<String>,
@@ -77,6 +77,8 @@ pub(super) enum Command {
     },
     Batch(Handed),
     Seal(Seal),
+    /// The membership of the sealed transaction, in the group's present generation.
+    Renew(Member),
     /// Stop.
     Close,
 }
@@ -94,8 +96,16 @@ pub(super) enum Partitions {
 #[derive(Debug)]
 pub(super) enum Notice {
     Initialised,
-    Topic { index: usize, partitions: Partitions },
-    Acknowledged { bytes: usize, spare: Vec<u8> },
+    Topic {
+        index: usize,
+        partitions: Partitions,
+    },
+    Acknowledged {
+        bytes: usize,
+        spare: Vec<u8>,
+    },
+    /// The coordinator has refused this generation: the group has gone on.
+    Outdated(i32),
     Committed(Committed),
     Failed(ProduceError),
 }
@@ -111,6 +121,8 @@ pub(super) struct State {
     /// Counts what is learnt about topics, so that the other side sees a change at a glance.
     pub(super) topics_version: u64,
     pub(super) outcome: Option<Committed>,
+    /// The generation that the coordinator has refused, until the membership is renewed.
+    pub(super) outdated: Option<i32>,
     pub(super) failure: Option<ProduceError>,
     /// Why the last try to initialise has not succeeded yet.
     pub(super) hindrance: Option<String>,
@@ -163,6 +175,7 @@ impl Shared {
         state.unacknowledged = 0;
         state.initialised = false;
         state.outcome = None;
+        state.outdated = None;
         state.failure = None;
         state.hindrance = None;
         self.failed.store(false, Ordering::Relaxed);
@@ -204,6 +217,7 @@ impl Shared {
                 }
                 _ if reset => {}
                 Notice::Initialised => state.initialised = true,
+                Notice::Outdated(generation) => state.outdated = Some(generation),
                 Notice::Committed(committed) => state.outcome = Some(committed),
                 Notice::Failed(error) => {
                     state.failure.get_or_insert(error);

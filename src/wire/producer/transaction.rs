@@ -3,7 +3,7 @@
 //! | step | answered | not answered |
 //! |---|---|---|
 //! | InitProducerId | the identity; coordinators that load, move or are still completing are asked again | again: it may be repeated |
-//! | TxnOffsetCommit | per partition | again: the same positions in the same transaction |
+//! | TxnOffsetCommit | per partition; one of an old generation goes again with the new one | again: the same positions in the same transaction |
 //! | EndTxn | the next identity | the outcome is unknown: `Abort`, and initialise settles it |
 
 use std::time::{Duration, Instant};
@@ -22,13 +22,16 @@ use super::codes::{self, Class, Meaning};
 use super::engine::{Call, Engine, Identity, code_text, fault};
 use super::error::ProduceError;
 use super::rights::Asked;
-use super::shared::{Committed, Notice, Seal, Slot};
+use super::shared::{Committed, Member, Notice, Seal, Slot};
 use crate::position::Offset;
 use crate::wire::WireError;
 
 /// First and last wait before a coordinator is asked again.
 const FIRST_WAIT: Duration = Duration::from_millis(5);
 const LAST_WAIT: Duration = Duration::from_millis(500);
+/// How long positions of an old generation wait for the new one. The consumer hears of it when the broker does, give or take
+/// a network's delay, or has left the group.
+const RENEWAL_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Where the producer stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +71,8 @@ pub(super) struct Transaction {
     /// When the records were acknowledged, and when the positions were.
     reached: (Option<Instant>, Option<Instant>),
     hindrance: String,
+    /// Since when the positions have waited for a newer generation, and what the coordinator said to the old one.
+    outdated: Option<(Instant, String)>,
     pub(super) next_offsets: Vec<(Slot, Offset)>,
 }
 
@@ -84,6 +89,7 @@ impl Transaction {
             deadline_from: now,
             reached: (None, None),
             hindrance: "no answer".to_owned(),
+            outdated: None,
             next_offsets: Vec::new(),
         }
     }
@@ -172,7 +178,7 @@ impl Engine {
             }
             self.transaction.enter(if positions { Step::Offsets } else { Step::Ending }, now);
         }
-        if self.transaction.at > now {
+        if self.transaction.at > now || self.transaction.outdated.is_some() {
             return None;
         }
         self.transaction.under_way = true;
@@ -190,7 +196,9 @@ impl Engine {
         match self.stage {
             Stage::Initialising { under_way: false, at, .. } => Some(at),
             Stage::Ready if self.transaction.is_sealed() && !self.transaction.under_way => {
-                Some(self.transaction.at).filter(|_| self.transaction.step != Step::Producing)
+                let waits = self.transaction.outdated.as_ref().map(|(since, _)| *since + RENEWAL_PATIENCE);
+                let at = waits.unwrap_or(self.transaction.at);
+                Some(at).filter(|_| self.transaction.step != Step::Producing)
             }
             _ => None,
         }
@@ -198,6 +206,12 @@ impl Engine {
 
     /// The end has to come before the broker's patience is over.
     pub(super) fn expire_step(&mut self, now: Instant) {
+        if let Some((since, text)) = &self.transaction.outdated
+            && self.stage == Stage::Ready
+            && now.duration_since(*since) >= RENEWAL_PATIENCE
+        {
+            return self.die(Class::Fenced, format!("offsets {text}"));
+        }
         let patience = self.settings.transaction_timeout;
         let ending = self.transaction.is_sealed() && self.transaction.step != Step::Producing;
         if self.stage == Stage::Ready && ending && now.duration_since(self.transaction.deadline_from) > patience {
@@ -301,11 +315,13 @@ impl Engine {
             return;
         }
         let (mut worst, mut text) = (None, String::new());
+        let mut outdated = true;
         match answer {
             Ok(response) => {
                 for topic in &response.topics {
                     let failed = topic.partitions.iter().filter(|partition| partition.error_code != 0);
                     for partition in failed {
+                        outdated &= partition.error_code == codes::ILLEGAL_GENERATION;
                         let meaning = codes::meaning(partition.error_code);
                         let graver = matches!(meaning, Meaning::Dead(_)) && !matches!(worst, Some(Meaning::Dead(_)));
                         if worst.is_none() || graver || meaning == Meaning::Elsewhere && worst == Some(Meaning::Later) {
@@ -317,13 +333,36 @@ impl Engine {
                     }
                 }
             }
-            Err(error) => (worst, text) = (Some(fault(&error)), error.to_string()),
+            Err(error) => (worst, text, outdated) = (Some(fault(&error)), error.to_string(), false),
         }
         match worst {
             None => self.transaction.enter(Step::Ending, now),
+            Some(Meaning::Dead(_)) if outdated => self.outdated(text, now),
             Some(Meaning::Dead(class)) => self.die(class, format!("offsets {text}")),
             Some(meaning) => self.transaction.again(meaning == Meaning::Elsewhere, text, now),
         }
+    }
+
+    /// A rebalance has ended between the seal and the arrival of the positions. Nothing of the transaction is lost by that, and
+    /// whoever is still a member has the new generation in a moment: so the positions wait for it.
+    fn outdated(&mut self, text: String, now: Instant) {
+        let member = self.transaction.seal.as_ref().and_then(|seal| seal.member.as_ref());
+        let generation = member.map_or(-1, |member| member.generation);
+        self.transaction.under_way = false;
+        self.transaction.outdated = Some((now, text));
+        self.notices.push(Notice::Outdated(generation));
+    }
+
+    /// The positions go again, in the newer generation of the same member. One that was thrown out gets another id when it
+    /// comes back, so a member that has kept its id has been one all the time.
+    pub(super) fn renew(&mut self, member: Member, now: Instant) {
+        let sealed = self.transaction.seal.as_mut().and_then(|seal| seal.member.as_mut());
+        let Some((sealed, (_, text))) = sealed.zip(self.transaction.outdated.take()) else { return };
+        if sealed.member_id != member.member_id || sealed.generation >= member.generation {
+            return self.die(Class::Fenced, format!("offsets {text}"));
+        }
+        *sealed = member;
+        (self.transaction.tries, self.transaction.at) = (0, now);
     }
 
     pub(super) fn ended(&mut self, answer: Result<EndTxnResponse, WireError>, now: Instant) {

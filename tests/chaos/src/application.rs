@@ -7,7 +7,7 @@ use std::time::Duration;
 use headrace::backoff::Backoff;
 use headrace::external::LaneOptions;
 use headrace::kafka::Settings;
-use headrace::runtime::{Guarantee, Implementation, Implementations, Options};
+use headrace::runtime::{Guarantee, Implementation, Implementations, MemoryPlan, Options};
 use headrace::store::{StoreOptions, StoreResources};
 use headrace::telemetry::{Health, Metrics, Telemetry};
 
@@ -38,6 +38,7 @@ pub fn settings(servers: &str, application: &str, instance: &str) -> Settings {
         max_batch_bytes: None,
         co_partitioned: false,
         from_beginning: true,
+        read_whole: Vec::new(),
         observer: Default::default(),
         calls: Default::default(),
     }
@@ -54,11 +55,14 @@ pub fn options(settings: Settings, partitions: i32, directory: &Path) -> Options
         guarantee: Guarantee::ExactlyOnce,
         clients: clients(),
         commit_interval: Duration::from_millis(50),
+        purge_interval: Duration::from_secs(30),
         stream_threads: 1,
         max_staged_bytes: 16 << 20,
         state_directory: directory.to_owned(),
         stores: StoreResources::new(store),
         restore_bytes: 16 << 20,
+        memory: MemoryPlan::UNBOUNDED,
+        standbys: 0,
         lanes: LaneOptions {
             lanes: 1,
             batch_requests: 100,
@@ -72,7 +76,9 @@ pub fn options(settings: Settings, partitions: i32, directory: &Path) -> Options
         topic_replication: 1,
         schemas: Default::default(),
         telemetry: Telemetry::new(Metrics::new(true).expect("metrics"), Health::new(PATIENCE)),
+        globals: Default::default(),
         queries: None,
+        simulated: None,
     }
 }
 

@@ -57,6 +57,7 @@ impl Role {
             ("SERVERS", self.ground.servers.clone()),
             ("ID", self.ground.id.clone()),
             ("PARTITIONS", self.ground.partitions.to_string()),
+            ("STANDBYS", self.ground.standbys.to_string()),
             ("INSTANCE", self.instance.clone()),
             ("DIRECTORY", self.directory.display().to_string()),
             ("PACE_US", self.pace.as_micros().to_string()),
@@ -69,8 +70,12 @@ impl Role {
         let variable =
             |name: &str| std::env::var(format!("{PREFIX}{name}")).map_err(|error| format!("{name}: {error}"));
         let kind = [Kind::ExactlyOnce, Kind::Naive].into_iter().find(|known| known.name() == kind);
-        let ground =
-            Ground { servers: variable("SERVERS")?, id: variable("ID")?, partitions: variable("PARTITIONS")?.parse()? };
+        let ground = Ground {
+            servers: variable("SERVERS")?,
+            id: variable("ID")?,
+            partitions: variable("PARTITIONS")?.parse()?,
+            standbys: variable("STANDBYS")?.parse()?,
+        };
         Ok(Some(Role {
             kind: kind.ok_or("no such kind of child")?,
             ground,

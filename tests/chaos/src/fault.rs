@@ -16,7 +16,7 @@ pub enum Fault {
     KillTwice,
     /// SIGSTOP until its partitions are somebody else's, then SIGCONT: a zombie.
     Stop,
-    /// `kill -9` of the broker, and its restart.
+    /// `kill -9` of a broker, and its restart.
     Broker,
     /// `kill -9` of an instance, whose disk is full when it starts again and stays so for a while.
     FullDisk,

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::application::{self, PATIENCE};
 use crate::topology::{self, STORES};
-use crate::{Failure, Result};
+use crate::{Failure, Result, pages};
 
 /// One application of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +59,8 @@ pub struct Ground {
     pub id: String,
     /// Partitions of every topic.
     pub partitions: i32,
+    /// Copies of each store that other instances follow (rule R-24).
+    pub standbys: usize,
 }
 
 impl Ground {
@@ -66,7 +68,7 @@ impl Ground {
     pub fn new(servers: &str, name: &str, partitions: i32) -> Ground {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        Ground { servers: servers.to_owned(), id: format!("{name}-{number}"), partitions }
+        Ground { servers: servers.to_owned(), id: format!("{name}-{number}"), partitions, standbys: 0 }
     }
 
     /// The first and the second stage.
@@ -94,17 +96,26 @@ impl Ground {
         [stages[0].input.clone()].into_iter().chain(written).collect()
     }
 
-    /// Creates all topics. Nothing is ever compacted: a store that stands at an older commit is compared with its part of the log.
+    /// Where instances that have copies say who has what.
+    fn bulletins(&self) -> Vec<String> {
+        let stages = self.stages().into_iter().filter(|_| self.standbys > 0);
+        stages.map(|stage| Topology::instances_topic(&stage.application)).collect()
+    }
+
+    /// Creates all topics, with so many replicas. Nothing is ever compacted: a store that stands at an older commit is compared with its part of the log.
     ///
     /// # Errors
     /// The broker refuses one, or does not know it in time.
-    pub fn create(&self) -> Result<()> {
+    pub fn create(&self, replication: i32) -> Result<()> {
         let admin = Admin::new(&application::settings(&self.servers, &self.id, "admin"))?;
         let topics = self.topics();
         for name in &topics {
-            let wanted =
-                TopicWanted { name: name.clone(), partitions: self.partitions, replication: 1, config: Vec::new() };
-            admin.create(&wanted)?;
+            let kept = ["cleanup.policy=delete", "retention.ms=-1"].into_iter().filter_map(|set| set.split_once('='));
+            let config = kept.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+            admin.create(&TopicWanted { name: name.clone(), partitions: self.partitions, replication, config })?;
+        }
+        for name in self.bulletins() {
+            admin.create(&TopicWanted { name, partitions: 1, replication, config: Vec::new() })?;
         }
         wait::until("the topics are known", PATIENCE, || {
             let known = admin.topics().map_err(|error| error.to_string())?;
@@ -120,7 +131,7 @@ impl Ground {
     /// The broker is away.
     pub fn delete(&self) -> Result<()> {
         let admin: AdminClient<DefaultClientContext> = self.client().create()?;
-        let topics = self.topics();
+        let topics = [self.topics(), self.bulletins()].concat();
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         let deleted = application::tokio().block_on(admin.delete_topics(&topics, &AdminOptions::new()))?;
         let refused = deleted.into_iter().find_map(std::result::Result::err);
@@ -151,12 +162,29 @@ impl Ground {
         pace: Duration,
         shutdown: CancellationToken,
     ) -> Result<()> {
-        let app = |stage: &Stage| -> Result<App> {
-            Ok(App::new(topology::of(stage, pace)?, self.options(stage, instance, directory)))
+        let stages = self.stages();
+        let run = |stage| self.run_stage(stage, instance, directory, pace, shutdown.clone());
+        tokio::try_join!(run(&stages[0]), run(&stages[1]))?;
+        Ok(())
+    }
+
+    async fn run_stage(
+        &self,
+        stage: &Stage,
+        instance: &str,
+        directory: &Path,
+        pace: Duration,
+        shutdown: CancellationToken,
+    ) -> Result<()> {
+        let topology = topology::of(stage, pace)?;
+        let mut options = self.options(stage, instance, directory);
+        options.standbys = self.standbys;
+        let pages = match self.standbys {
+            0 => None,
+            _ => Some(pages::serve(&topology, &mut options, 0).await?.1.drop_guard()),
         };
-        let [first, second] = self.stages();
-        let (first, second) = (app(&first)?, app(&second)?);
-        tokio::try_join!(first.run(shutdown.clone()), second.run(shutdown.clone()))?;
+        App::new(topology, options).run(shutdown).await?;
+        drop(pages);
         Ok(())
     }
 }

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use testbed::{Kafka, wait};
+use testbed::wait;
 
 use crate::Result;
 use crate::application::{PATIENCE, SESSION};
+use crate::brokers::Brokers;
 use crate::check::Findings;
 use crate::check::judge::{Judgement, judge, judge_outputs};
 use crate::child::Kind;
@@ -51,6 +52,8 @@ pub struct Wanted {
     pub plan: Vec<Fault>,
     /// Events per second.
     pub rate: u64,
+    /// Copies of each store that other instances follow (rule R-24).
+    pub standbys: usize,
     /// How instances are started.
     pub program: Program,
 }
@@ -94,7 +97,9 @@ impl Outcome {
 }
 
 struct Run<'a> {
-    kafka: &'a Kafka,
+    brokers: Brokers<'a>,
+    /// Brokers that were killed.
+    broker_kills: usize,
     ground: Ground,
     fleet: Fleet,
     positions: Positions,
@@ -104,14 +109,14 @@ struct Run<'a> {
     outages: Vec<(Fault, Recovery)>,
 }
 
-/// Runs it. The broker has to allow sessions as short as [`SESSION`].
+/// Runs it. The brokers have to allow sessions as short as [`SESSION`].
 ///
 /// # Errors
 /// Something has not recovered, or could not be judged; the logs are kept and named then.
-pub fn run(kafka: &Kafka, wanted: &Wanted) -> Result<Outcome> {
+pub fn run(brokers: Brokers<'_>, wanted: &Wanted) -> Result<Outcome> {
     println!("seed {}: {} faults planned", wanted.seed, wanted.plan.len());
-    let ground = Ground::new(kafka.bootstrap_servers(), "kills", PARTITIONS);
-    ground.create()?;
+    let ground = Ground { standbys: wanted.standbys, ..Ground::new(&brokers.servers(), "kills", PARTITIONS) };
+    ground.create(brokers.replication())?;
     let mut diary = Diary::default();
     let composition = Composition {
         kind: Kind::ExactlyOnce,
@@ -125,7 +130,7 @@ pub fn run(kafka: &Kafka, wanted: &Wanted) -> Result<Outcome> {
     let positions = Positions::new(&ground)?;
     let dice = fastrand::Rng::with_seed(wanted.seed);
     let (pause, outages) = (Stop::default(), Vec::new());
-    let mut run = Run { kafka, ground, fleet, positions, diary, dice, pause, outages };
+    let mut run = Run { brokers, broker_kills: 0, ground, fleet, positions, diary, dice, pause, outages };
     let judgement = run.carry_out(&wanted.plan).and_then(|()| run.finish(load));
     let judgement = judgement.inspect_err(|_| {
         eprintln!("{}", run.fleet.tails());
@@ -157,7 +162,7 @@ impl Run<'_> {
         self.positions.wait_drained(|| fleet.supervise(diary))?;
         self.fleet.terminate()?;
         self.diary.note("judge", "what is there");
-        judge(&self.ground, self.kafka, &produced, &self.fleet.directories())
+        judge(&self.ground, self.brokers, &produced, &self.fleet.directories())
     }
 
     /// Until every instance has partitions of both stages, and every partition has a commit.
@@ -236,12 +241,20 @@ impl Run<'_> {
     }
 
     fn restart_broker(&mut self) -> Result<()> {
+        let broker = self.brokers.in_turn(self.broker_kills);
+        self.broker_kills += 1;
         let since = Instant::now();
-        self.kafka.kill();
-        self.diary.note(Fault::Broker.name(), "kafka");
-        self.kafka.start()?;
+        broker.kill();
+        self.diary.note(Fault::Broker.name(), &format!("kafka {}", broker.node_id()));
         let all: Vec<i32> = (0..PARTITIONS).collect();
-        self.wait_over(Fault::Broker, &[all.clone(), all], since)
+        let all = [all.clone(), all];
+        if self.brokers.are_several() {
+            // What it led and coordinated has to move: it stays away until all goes on without it.
+            self.wait_over(Fault::Broker, &all, since)?;
+            return Ok(broker.start()?);
+        }
+        broker.start()?;
+        self.wait_over(Fault::Broker, &all, since)
     }
 
     fn fill_disk(&mut self) -> Result<()> {
@@ -346,10 +359,10 @@ const CONTROL_PACE: Duration = Duration::from_micros(50);
 ///
 /// # Errors
 /// It does not get on.
-pub fn control(kafka: &Kafka, program: &Program, seed: u64) -> Result<(Findings, u32)> {
+pub fn control(brokers: Brokers<'_>, program: &Program, seed: u64) -> Result<(Findings, u32)> {
     let mut kills = 0;
     while kills < CONTROL_KILLS {
-        let findings = control_round(kafka, program, seed + u64::from(kills))?;
+        let findings = control_round(brokers, program, seed + u64::from(kills))?;
         kills += CONTROL_ROUND;
         if !findings.is_clean() {
             return Ok((findings, kills));
@@ -358,9 +371,9 @@ pub fn control(kafka: &Kafka, program: &Program, seed: u64) -> Result<(Findings,
     Ok((Findings::default(), kills))
 }
 
-fn control_round(kafka: &Kafka, program: &Program, seed: u64) -> Result<Findings> {
-    let ground = Ground::new(kafka.bootstrap_servers(), "control", PARTITIONS);
-    ground.create()?;
+fn control_round(brokers: Brokers<'_>, program: &Program, seed: u64) -> Result<Findings> {
+    let ground = Ground::new(&brokers.servers(), "control", PARTITIONS);
+    ground.create(brokers.replication())?;
     let mut source = Source::new(&ground, seed)?;
     source.send(CONTROL_EVENTS)?;
     source.flush()?;

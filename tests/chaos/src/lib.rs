@@ -16,19 +16,23 @@
 //! # Layout
 //!
 //! ```text
-//! kills, schedules          the two long runs, and what they report (verdict, report)
+//! kills, schedules          the two long runs on a broker, and what they report (verdict, report)
+//! brokers                   what they run against: one broker, or three of a cluster
 //! fleet ─▶ instance ─▶ child   applications in processes of their own
 //! fault, disk, clock        what is done to them; a diary of it
 //! network/                  a proxy on the real protocol, and the dice that say what it does
 //! naive/                    the control arms
+//! simulation/               the loop over a model of Kafka and of time, a seed at a time
 //! check/                    the checker, pure: records in, findings out
 //! ground, event, topology   the topics and the dataflow of a run
+//! pages                     where an instance answers, where others have copies of its stores
 //! reader, segments, ownership, transactions   what a run asks the brokers, and their logs on disk
 //! ```
 //!
 //! To use it for another topology: start its binary with [`Fleet`], feed it, and give what it wrote to [`check`].
 
 pub mod application;
+pub mod brokers;
 pub mod check;
 pub mod child;
 pub mod clock;
@@ -43,6 +47,7 @@ pub mod load;
 pub mod naive;
 pub mod network;
 pub mod ownership;
+pub mod pages;
 pub mod pause;
 pub mod positions;
 pub mod raw;
@@ -51,6 +56,7 @@ pub mod recovery;
 pub mod report;
 pub mod schedules;
 pub mod segments;
+pub mod simulation;
 pub mod topology;
 pub mod transactions;
 pub mod verdict;

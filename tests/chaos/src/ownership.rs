@@ -18,14 +18,24 @@ pub fn of(ground: &Ground, instance: &str) -> Result<[Vec<i32>; 2]> {
     let client: BaseConsumer = ground.client().create()?;
     let mut owned = [Vec::new(), Vec::new()];
     for (stage, owned) in ground.stages().iter().zip(&mut owned) {
-        // Clients are called `<application>-<instance>-<role>`.
-        let prefix = format!("{}-{instance}-", stage.application);
-        let groups = client.fetch_group_list(Some(&stage.application), LOOK)?;
-        let members = groups.groups().iter().flat_map(|group| group.members());
-        let own = members.filter(|member| member.client_id().starts_with(&prefix));
-        owned.extend(own.filter_map(|member| member.assignment()).flat_map(|bytes| partitions(bytes, &stage.input)));
-        owned.sort_unstable();
+        *owned = of_input(&client, &stage.application, &stage.input, instance)?;
     }
+    Ok(owned)
+}
+
+/// The partitions of a topic that an instance of an application has.
+///
+/// # Errors
+/// The broker is away.
+pub fn of_input(client: &BaseConsumer, application: &str, input: &str, instance: &str) -> Result<Vec<i32>> {
+    // Clients are called `<application>-<instance>-<role>`.
+    let prefix = format!("{application}-{instance}-");
+    let groups = client.fetch_group_list(Some(application), LOOK)?;
+    let members = groups.groups().iter().flat_map(|group| group.members());
+    let own = members.filter(|member| member.client_id().starts_with(&prefix));
+    let mut owned: Vec<i32> =
+        own.filter_map(|member| member.assignment()).flat_map(|bytes| partitions(bytes, input)).collect();
+    owned.sort_unstable();
     Ok(owned)
 }
 

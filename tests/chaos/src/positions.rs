@@ -1,5 +1,6 @@
 //! How far the two stages are, as their groups have committed it.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -17,11 +18,22 @@ const DRAIN: Duration = Duration::from_secs(120);
 /// One number for each stage and partition.
 pub type Offsets = [Vec<i64>; 2];
 
+fn readers(ground: &Ground) -> Result<[BaseConsumer; 2]> {
+    let reader = |group: &str| -> Result<BaseConsumer> {
+        let mut config = ground.client();
+        // Committed readers would wait for open transactions before they get an answer.
+        config.set("group.id", group).set("isolation.level", "read_uncommitted");
+        Ok(config.create()?)
+    };
+    let [first, second] = ground.stages();
+    Ok([reader(&first.application)?, reader(&second.application)?])
+}
+
 /// Asks the groups of a ground for their positions.
 pub struct Positions {
     ground: Ground,
-    /// Members of nothing.
-    readers: [BaseConsumer; 2],
+    /// Members of nothing; made anew after a failure, since librdkafka asks a leader that is gone until it forgets it.
+    readers: RefCell<[BaseConsumer; 2]>,
 }
 
 impl Positions {
@@ -30,19 +42,20 @@ impl Positions {
     /// # Errors
     /// librdkafka refuses the configuration, which does not happen.
     pub fn new(ground: &Ground) -> Result<Positions> {
-        let reader = |group: &str| -> Result<BaseConsumer> {
-            let mut config = ground.client();
-            // Committed readers would wait for open transactions before they get an answer.
-            config.set("group.id", group).set("isolation.level", "read_uncommitted");
-            Ok(config.create()?)
-        };
-        let [first, second] = ground.stages();
-        Ok(Positions { ground: ground.clone(), readers: [reader(&first.application)?, reader(&second.application)?] })
+        Ok(Positions { ground: ground.clone(), readers: RefCell::new(readers(ground)?) })
     }
 
     fn each(&self, look: impl Fn(&BaseConsumer, &str) -> Result<Vec<i64>>) -> Result<Offsets> {
         let [first, second] = self.ground.stages();
-        Ok([look(&self.readers[0], &first.input)?, look(&self.readers[1], &second.input)?])
+        self.ask(|readers| Ok([look(&readers[0], &first.input)?, look(&readers[1], &second.input)?]))
+    }
+
+    fn ask<T>(&self, question: impl Fn(&[BaseConsumer; 2]) -> Result<T>) -> Result<T> {
+        let answer = question(&self.readers.borrow());
+        if answer.is_err() {
+            *self.readers.borrow_mut() = readers(&self.ground)?;
+        }
+        answer
     }
 
     /// The next offset of each input partition that its group has committed; 0 if nothing.
@@ -76,11 +89,10 @@ impl Positions {
     /// The broker is away.
     pub fn output_end(&self) -> Result<u64> {
         let [first, _] = self.ground.stages();
-        let mut end = 0;
-        for partition in 0..self.ground.partitions {
-            end += self.readers[0].fetch_watermarks(&first.output, partition, LOOK)?.1.unsigned_abs();
-        }
-        Ok(end)
+        self.ask(|[reader, _]| {
+            let end = |partition| Ok(reader.fetch_watermarks(&first.output, partition, LOOK)?.1.unsigned_abs());
+            (0..self.ground.partitions).map(end).sum()
+        })
     }
 
     /// Waits until both have committed all there is; `meanwhile` is called before each look.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -43,6 +43,13 @@ pub struct Stored {
     pub value: Option<String>,
 }
 
+/// Whether an error is of connections, which librdkafka makes again: a broker that was stopped or killed a moment ago ends those
+/// that it has found in its backlog.
+pub fn passes(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut};
+    matches!(error.rdkafka_error_code(), Some(AllBrokersDown | BrokerTransportFailure | OperationTimedOut))
+}
+
 /// Gives each record of a topic to `visit`, partition by partition in order, but the partitions mixed.
 ///
 /// # Errors
@@ -75,6 +82,7 @@ pub fn visit(client: &ClientConfig, topic: &str, isolation: Isolation, mut visit
                 });
             }
             Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
+            Some(Err(error)) if passes(&error) => {}
             Some(Err(error)) => return Err(format!("{topic}: {error}").into()),
             None => {}
         }

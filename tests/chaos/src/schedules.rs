@@ -10,6 +10,7 @@ use testbed::{Kafka, Testbed};
 use tokio_util::sync::CancellationToken;
 
 use crate::application::{PATIENCE, tokio};
+use crate::brokers::Brokers;
 use crate::check::Findings;
 use crate::check::judge::{Judgement, judge, judge_outputs};
 use crate::ground::Ground;
@@ -70,7 +71,7 @@ impl Network {
 
     fn ground(&self, name: &str) -> Result<Ground> {
         let ground = Ground::new(&self.proxy.address(), name, PARTITIONS);
-        ground.create()?;
+        ground.create(1)?;
         Ok(ground)
     }
 
@@ -98,7 +99,7 @@ impl Network {
         let produced = produced?;
         ended???;
         transactions::none_open(&ground.servers, transactions::PATIENCE)?;
-        let judgement = judge(&ground, self.bed.kafka()?, &produced, &[("one".to_owned(), state)])?;
+        let judgement = judge(&ground, Brokers::one(self.bed.kafka()?), &produced, &[("one".to_owned(), state)])?;
         ground.delete()?;
         let mut faults = self.proxy.plan.done();
         faults.iter_mut().for_each(|(name, count)| *count -= before.get(name).copied().unwrap_or(0));

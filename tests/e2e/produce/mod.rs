@@ -8,6 +8,8 @@ mod fences;
 mod hanging;
 mod hung;
 mod interop;
+mod renewal;
 pub(crate) mod support;
+mod takeover;
 mod throttled;
 mod turns;

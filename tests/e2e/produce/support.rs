@@ -112,17 +112,36 @@ pub(crate) struct Joined {
 
 impl Joined {
     pub(crate) fn new(bench: &Bench, topic: &str) -> Self {
+        Self::subscribed(bench, topic, "range").assigned()
+    }
+
+    /// The same, and it keeps what does not move while others join.
+    pub(crate) fn cooperative(bench: &Bench, topic: &str) -> Self {
+        Self::joining(bench, topic).assigned()
+    }
+
+    /// One that has not got anything yet.
+    pub(crate) fn joining(bench: &Bench, topic: &str) -> Self {
+        Self::subscribed(bench, topic, "cooperative-sticky")
+    }
+
+    fn subscribed(bench: &Bench, topic: &str, assignor: &str) -> Self {
         let group = format!("{}-group", bench.application);
         let mut config = bench.client();
         config.set("group.id", &group).set("enable.auto.commit", "false").set("session.timeout.ms", "6000");
+        config.set("partition.assignment.strategy", assignor);
         let consumer: BaseConsumer = config.create().unwrap();
         consumer.subscribe(&[topic]).unwrap();
-        let deadline = Instant::now() + PATIENCE;
-        while consumer.assignment().unwrap().count() == 0 {
-            assert!(Instant::now() < deadline, "no assignment");
-            consumer.poll(Duration::from_millis(50)).map(drop).unwrap_or_default();
-        }
         Joined { consumer, group }
+    }
+
+    fn assigned(self) -> Self {
+        let deadline = Instant::now() + PATIENCE;
+        while self.consumer.assignment().unwrap().count() == 0 {
+            assert!(Instant::now() < deadline, "no assignment");
+            self.consumer.poll(Duration::from_millis(50)).map(drop).unwrap_or_default();
+        }
+        self
     }
 
     /// Its place in the group now.

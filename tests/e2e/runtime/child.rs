@@ -5,20 +5,24 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use headrace::runtime::Guarantee;
+use headrace::runtime::{Guarantee, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::message::Message as _;
 use rdkafka::producer::{BaseProducer, BaseRecord};
 
-use super::punctuators;
 use super::serving::serve;
 use super::support::{Bench, PATIENCE, SESSION, tokio};
+use super::{colours, punctuators};
 
 const KIND: &str = "HEADRACE_E2E_KIND";
 /// Where a child answers queries; without it, it doesn't.
 const PORT: &str = "HEADRACE_E2E_PORT";
+/// How many copies of each store there are to be.
+const STANDBYS: &str = "HEADRACE_E2E_STANDBYS";
+/// How long a transaction of it may be open, in milliseconds.
+const TRANSACTION: &str = "HEADRACE_E2E_TRANSACTION";
 /// What a record takes in a child, so that a kill meets it at work.
 const PACE: Duration = Duration::from_micros(50);
 
@@ -33,6 +37,10 @@ pub(crate) enum Kind {
     WallClock,
     /// Sums up between ticks of stream time.
     StreamTime,
+    /// In two halves, with a table and two stream threads.
+    Colours,
+    /// The control arm of that.
+    ColoursAtLeastOnce,
 }
 
 impl Kind {
@@ -43,6 +51,8 @@ impl Kind {
             Kind::Naive => "naive",
             Kind::WallClock => "wall-clock",
             Kind::StreamTime => "stream-time",
+            Kind::Colours => "colours",
+            Kind::ColoursAtLeastOnce => "colours-at-least-once",
         }
     }
 }
@@ -59,6 +69,18 @@ impl Process {
     pub(crate) fn serving(bench: &Bench, instance: &str, directory: &Path, port: u16) -> Self {
         let port = [(PORT, port.to_string())];
         Self::start_with(bench, Kind::ExactlyOnce, instance, directory, Duration::from_millis(50), &port)
+    }
+
+    /// The same, with copies of each store on other instances.
+    pub(crate) fn with_standbys(bench: &Bench, instance: &str, directory: &Path, standbys: usize) -> Self {
+        let more = [(PORT, "0".to_owned()), (STANDBYS, standbys.to_string())];
+        Self::start_with(bench, Kind::ExactlyOnce, instance, directory, Duration::from_millis(50), &more)
+    }
+
+    /// Exactly-once, with a transaction that is open for so long, and not committed before half of that is over.
+    pub(crate) fn with_long_transactions(bench: &Bench, instance: &str, directory: &Path, open: Duration) -> Self {
+        let more = [(TRANSACTION, open.as_millis().to_string())];
+        Self::start_with(bench, Kind::ExactlyOnce, instance, directory, open / 2, &more)
     }
 
     fn start_with(
@@ -123,14 +145,23 @@ fn the_child_itself() {
     }
     let mut options = bench.options(&variable("INSTANCE"), &PathBuf::from(variable("DIRECTORY")));
     options.commit_interval = Duration::from_millis(variable("COMMIT_MS").parse().expect("a number"));
-    if kind == Kind::AtLeastOnce.name() {
+    if kind.starts_with(Kind::Colours.name()) {
+        let own = colours::options(&bench, &variable("INSTANCE"), &PathBuf::from(variable("DIRECTORY")));
+        options = Options { commit_interval: options.commit_interval, ..own };
+    }
+    if kind.ends_with(Kind::AtLeastOnce.name()) {
         options.guarantee = Guarantee::AtLeastOnce;
     }
     let topology = match kind.as_str() {
         "wall-clock" => punctuators::counting(&bench),
         "stream-time" => punctuators::summing(&bench, PACE),
+        kind if kind.starts_with("colours") => colours::topology(&bench, PACE),
         _ => bench.topology(PACE, true),
     };
+    if let Ok(open) = std::env::var(TRANSACTION) {
+        options.kafka.transaction_timeout = Duration::from_millis(open.parse().expect("a number"));
+    }
+    options.standbys = std::env::var(STANDBYS).map_or(0, |standbys| standbys.parse().expect("a number"));
     let port = std::env::var(PORT).ok().map(|port| port.parse().expect("a port"));
     let _pages = port.map(|port| serve(&topology, &mut options, port));
     let app = headrace::runtime::App::new(topology, options);

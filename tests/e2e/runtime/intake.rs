@@ -1,7 +1,7 @@
 //! Where reading begins, and input that is not there or can't be read.
 
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use headrace::error::FatalError;
 use headrace::kafka::offered;
@@ -79,6 +79,34 @@ pub(super) fn segment(kafka: &Kafka, topic: &str, partition: i32) -> PathBuf {
     logs.max().expect("a segment")
 }
 
+/// A bit of a segment that is not as it was written, in the page cache and on the disk: the broker does not look at it.
+pub(super) struct Damage {
+    file: std::fs::File,
+    place: SeekFrom,
+}
+
+impl Damage {
+    /// In the first record of the batch that begins there, behind its header.
+    pub(super) fn of_batch(segment: &Path, begins: u64) -> Self {
+        let file = std::fs::File::options().read(true).write(true).open(segment).expect("segment");
+        let mut damage = Damage { file, place: SeekFrom::Start(begins + 70) };
+        damage.flip();
+        damage
+    }
+
+    /// What is not there any more can be mended here: the bit as it was.
+    pub(super) fn mend(mut self) {
+        self.flip();
+    }
+
+    fn flip(&mut self) {
+        let mut byte = [0];
+        self.file.seek(self.place).and_then(|_| self.file.read_exact(&mut byte)).expect("read");
+        byte[0] ^= 1;
+        self.file.seek(self.place).and_then(|_| self.file.write_all(&byte)).expect("written");
+    }
+}
+
 #[test]
 fn bad_input_a_damaged_batch_ends_the_application_by_its_name_and_nothing_behind_it_is_lost() {
     let (kafka, _guard) = broker();
@@ -89,19 +117,13 @@ fn bad_input_a_damaged_batch_ends_the_application_by_its_name_and_nothing_behind
     bench.wait_drained();
     first.stop().expect("stopped");
 
-    // A bit of the first batch that comes next, in the page cache and on the disk: the broker does not look at it.
+    // The first batch that comes next.
     let (topic, partition) =
         (bench.input(), (0..PARTITIONS).find(|p| operator.end(&bench.input(), *p) > 0).expect("one"));
     let path = segment(kafka, &topic, partition);
     let (bytes, wanted) = (path.metadata().expect("segment").len(), operator.end(&topic, partition));
     operator.send((500..600).map(small));
-    let mut file = std::fs::File::options().read(true).write(true).open(&path).expect("segment");
-    let mut byte = [0];
-    // In the first record, behind the header.
-    let place = SeekFrom::Start(bytes + 70);
-    file.seek(place).and_then(|_| file.read_exact(&mut byte)).expect("read");
-    byte[0] ^= 1;
-    file.seek(place).and_then(|_| file.write_all(&byte)).expect("written");
+    let damage = Damage::of_batch(&path, bytes);
 
     let mut options = bench.options("one", directory.path());
     options.clients.fetcher = Implementation::Native;
@@ -112,9 +134,7 @@ fn bad_input_a_damaged_batch_ends_the_application_by_its_name_and_nothing_behind
     assert!(text.contains(&named) && text.contains(&wanted.to_string()) && text.contains("checksum"), "{text}");
     assert!(text.contains("--reset-offsets"), "the way out: {text}");
 
-    // What is not there any more can be mended here: the byte as it was.
-    byte[0] ^= 1;
-    file.seek(place).and_then(|_| file.write_all(&byte)).expect("written");
+    damage.mend();
     let second = bench.run(options);
     bench.wait_drained();
     second.stop().expect("stopped");

@@ -1,7 +1,6 @@
 //! Restores beside the work: a slow one holds up nobody, and whatever interrupts it costs none of what it has read.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use testbed::{Kafka, wait};
 
 use super::child::{Kind, Process};
-use super::intake::segment;
+use super::intake::{Damage, segment};
 use super::running::Running;
 use super::support::{Bench, PATIENCE, broker, broker_alone, task, tokio};
 use crate::support::Topics;
@@ -27,6 +26,8 @@ const RECORDS: u64 = 120_000;
 const KEYS: u64 = RECORDS / 2;
 /// Bytes per second that a restore may read; the broker counts over ten seconds, so that the first half comes at once.
 const SLOW: f64 = 2_500_000.0;
+/// For what is killed again and again: the last time there must be enough left for another file.
+const SLOWER: f64 = 800_000.0;
 
 /// A topology with changelogs of so much that a restore of them can be met in its middle.
 struct Much {
@@ -57,12 +58,12 @@ impl Much {
     }
 
     /// From now on its instances restore slowly.
-    fn slow_down(&self, instances: &[&str]) {
+    fn slow_down(&self, instances: &[&str], bytes_per_second: f64) {
         for instance in instances {
             // By what the native client is called, and librdkafka's.
             for role in ["restore-0", "restore"] {
                 let client = format!("{}-{instance}-{role}", self.bench.application);
-                tokio().block_on(limit(&self.bench.servers, &client, "consumer_byte_rate", SLOW));
+                tokio().block_on(limit(&self.bench.servers, &client, "consumer_byte_rate", bytes_per_second));
             }
         }
     }
@@ -71,6 +72,8 @@ impl Much {
     fn run(&self, instance: &str, directory: &Path) -> Running {
         let mut options = self.bench.options(instance, directory);
         options.clients.fetcher = Implementation::Native;
+        // As by default: with less memory it is one at a time.
+        options.restore_bytes = 64 << 20;
         self.bench.run(options)
     }
 
@@ -131,7 +134,8 @@ fn wait_middle(running: &Running) {
 /// A producer that is somebody else's, with a transaction open in which it has set one key.
 fn open_transaction(bench: &Bench, partition: i32, key: &str) -> BaseProducer {
     let mut config = bench.client();
-    config.set("transactional.id", format!("{}-{partition}-dead", bench.application));
+    // Not one of the application's own, which would be ended at once (rule R-31).
+    config.set("transactional.id", format!("stranger-of-{}-{partition}", bench.application));
     let producer: BaseProducer = config.set("transaction.timeout.ms", "60000").create().expect("producer");
     producer.init_transactions(PATIENCE).expect("init");
     producer.begin_transaction().expect("begin");
@@ -189,7 +193,7 @@ fn r15_r22_tasks_process_and_commit_while_others_wait_for_transactions_at_the_en
 fn r15_r18_a_revoke_in_the_middle_of_a_restore_is_answered_at_once_and_keeps_what_was_read() {
     let (kafka, _guard) = broker();
     let much = Much::new(kafka, "restore-revoked");
-    much.slow_down(&["left", "right"]);
+    much.slow_down(&["left", "right"], SLOW);
     let (left, right) = (tempfile::tempdir().expect("directory"), tempfile::tempdir().expect("directory"));
     let first = much.run("left", left.path());
     wait_middle(&first);
@@ -214,7 +218,7 @@ fn r15_r18_a_revoke_in_the_middle_of_a_restore_is_answered_at_once_and_keeps_wha
 fn r16_r18_a_stop_in_the_middle_of_a_restore_is_quick_and_keeps_what_was_read() {
     let (kafka, _guard) = broker();
     let much = Much::new(kafka, "restore-stopped");
-    much.slow_down(&["one"]);
+    much.slow_down(&["one"], SLOW);
     let directory = tempfile::tempdir().expect("directory");
     let first = much.run("one", directory.path());
     wait_middle(&first);
@@ -239,7 +243,7 @@ fn r16_r18_a_stop_in_the_middle_of_a_restore_is_quick_and_keeps_what_was_read() 
 fn r23_a_kill_in_the_middle_of_a_bulk_restore_leaves_no_state_that_claims_what_it_does_not_hold() {
     let (kafka, _guard) = broker();
     let much = Much::new(kafka, "restore-killed");
-    much.slow_down(&["one"]);
+    much.slow_down(&["one"], SLOWER);
     let directory = tempfile::tempdir().expect("directory");
     let mut before = [0; TASKS as usize];
     for _ in 0..3 {
@@ -280,7 +284,7 @@ fn is_table(entry: &std::fs::DirEntry) -> bool {
 fn r15_a_broker_that_goes_in_the_middle_of_a_restore_is_waited_for() {
     let (kafka, _guard) = broker_alone();
     let much = Much::new(kafka, "restore-broker");
-    much.slow_down(&["one"]);
+    much.slow_down(&["one"], SLOW);
     let directory = tempfile::tempdir().expect("directory");
     let running = much.run("one", directory.path());
     wait_middle(&running);
@@ -313,13 +317,7 @@ fn r22_a_damaged_changelog_ends_the_application_by_its_name_and_with_the_way_out
     first.stop().expect("stopped");
     std::fs::remove_dir_all(directory.path().join(&bench.application)).expect("the disk is lost");
 
-    // A bit of the first record, behind the batch's header: the broker does not look at it.
-    let path = segment(kafka, &bench.changelog(), 0);
-    let mut file = std::fs::File::options().read(true).write(true).open(&path).expect("segment");
-    let (mut byte, place) = ([0], SeekFrom::Start(70));
-    file.seek(place).and_then(|_| file.read_exact(&mut byte)).expect("read");
-    byte[0] ^= 1;
-    file.seek(place).and_then(|_| file.write_all(&byte)).expect("written");
+    let damage = Damage::of_batch(&segment(kafka, &bench.changelog(), 0), 0);
 
     let mut options = bench.options("one", directory.path());
     options.clients.fetcher = Implementation::Native;
@@ -329,8 +327,7 @@ fn r22_a_damaged_changelog_ends_the_application_by_its_name_and_with_the_way_out
     let named = format!("{}-0@0", bench.changelog());
     assert!(text.contains(&named) && text.contains("checksum") && text.contains("kafka-delete-records"), "{text}");
 
-    byte[0] ^= 1;
-    file.seek(place).and_then(|_| file.write_all(&byte)).expect("written");
+    damage.mend();
     let second = bench.run(options);
     second.wait_ready();
     second.stop().expect("stopped");

@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use headrace::error::FatalError;
-use headrace::runtime::{Options, Queries};
-use headrace::telemetry::{Bearer, HttpServer, Site};
+use headrace::runtime::Options;
 use headrace::topology::Topology;
 use serde_json::Value;
 use testbed::{http_get, wait};
@@ -39,14 +38,7 @@ impl Serving {
 
 /// Puts the queries among the options and serves them; 0 is any free port.
 pub(crate) fn serve(topology: &Topology, options: &mut Options, port: u16) -> (Asked, CancellationToken) {
-    let pages = CancellationToken::new();
-    let listen = std::net::SocketAddr::from(([127, 0, 0, 1], port));
-    let server = tokio().block_on(HttpServer::bind(listen, Site::default(), options.telemetry.clone())).expect("bound");
-    let address = server.address().to_string();
-    let queries = Queries::new(topology, options, address.clone()).expect("queries");
-    let server = server.waiting(queries.routes(), Queries::LONGEST, None::<Bearer>);
-    options.queries = Some(queries);
-    tokio().spawn(server.run(pages.clone()));
+    let (address, pages) = tokio().block_on(chaos::pages::serve(topology, options, port)).expect("served");
     (Asked { address }, pages)
 }
 

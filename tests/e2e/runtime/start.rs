@@ -40,6 +40,25 @@ fn r21_a_changelog_narrower_than_its_source_is_refused() {
 }
 
 #[test]
+fn r21_a_changelog_that_would_lose_state_or_take_no_write_is_refused() {
+    let (kafka, _guard) = broker();
+    let bench = Bench::bare(kafka, "unfit");
+    for topic in [bench.input(), bench.output(), bench.dead()] {
+        bench.create(&topic, PARTITIONS);
+    }
+    let changelog = bench.changelog();
+    bench.create_with(&changelog, PARTITIONS, &[("retention.ms", "604800000"), ("min.insync.replicas", "2")]);
+    let expected = [
+        format!("changelog topic {changelog} has cleanup.policy=delete and retention.ms=604800000, by which"),
+        format!("topic {changelog} has min.insync.replicas=2 and 1 replicas, so no write to it"),
+    ];
+    let text = refused(&bench);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), expected.len(), "{text}");
+    assert!(lines.iter().zip(&expected).all(|(line, start)| line.starts_with(start)), "{text}");
+}
+
+#[test]
 fn a_fatal_error_ends_the_application_and_frees_its_partitions() {
     let (kafka, _guard) = broker();
     let (bench, directory) = (Bench::new(kafka, "fatal"), tempfile::tempdir().expect("directory"));

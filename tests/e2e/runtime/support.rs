@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use chaos::application;
 pub(crate) use chaos::application::{PATIENCE, SESSION, TRANSACTION_TIMEOUT, tokio};
+use chaos::reader::passes;
+use chaos::segments::Segments;
 use headrace::codec::text;
 use headrace::dead_letter::Policy;
 use headrace::error::{RecordError, Stage};
@@ -116,8 +118,13 @@ impl Bench {
     }
 
     pub(crate) fn create(&self, topic: &str, partitions: i32) {
+        self.create_with(topic, partitions, &[]);
+    }
+
+    pub(crate) fn create_with(&self, topic: &str, partitions: i32, config: &[(&str, &str)]) {
         let admin = Admin::new(&self.settings("admin")).expect("admin");
-        let wanted = TopicWanted { name: topic.to_owned(), partitions, replication: 1, config: Vec::new() };
+        let config = config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let wanted = TopicWanted { name: topic.to_owned(), partitions, replication: 1, config };
         admin.create(&wanted).expect("create");
         wait::until("the topic is known", PATIENCE, || {
             let topics = admin.topics().map_err(|error| error.to_string())?;
@@ -182,6 +189,24 @@ impl Bench {
         producer.flush(PATIENCE).expect("flush");
     }
 
+    /// Produces numbers from 0 on, a few at a time, until it is told to stop; gives how many.
+    pub(crate) fn produce_until(&self, stop: &AtomicBool, keys: u64) -> u64 {
+        let mut config = self.client();
+        config.set("linger.ms", "2").set("enable.idempotence", "true");
+        let producer: BaseProducer = config.create().expect("producer");
+        let mut number = 0;
+        while !stop.load(Ordering::Acquire) {
+            for _ in 0..20 {
+                let (key, value) = (format!("key-{}", number % keys), value_of(number));
+                let record = BaseRecord::to(self.leak_input()).key(&key).payload(&value);
+                producer.send(record).map_err(|(error, _)| error).expect("send");
+                number += 1;
+            }
+            producer.flush(PATIENCE).expect("flush");
+        }
+        number
+    }
+
     /// A topic's name that a record may borrow for as long as it takes.
     fn leak_input(&self) -> &'static str {
         static NAMES: RwLock<BTreeMap<String, &'static str>> = RwLock::new(BTreeMap::new());
@@ -223,6 +248,7 @@ impl Bench {
             match consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => records.push(Read::from(&message)),
                 Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
+                Some(Err(error)) if passes(&error) => {}
                 Some(Err(error)) => panic!("{topic}: {error}"),
                 None => {}
             }
@@ -253,6 +279,18 @@ impl Bench {
     }
 
     /// Waits until everything in the input is committed.
+    /// Waits until the group has given something of the input to this instance.
+    pub(crate) fn wait_owner(&self, instance: &str) {
+        let groups: BaseConsumer = self.client().create().expect("consumer");
+        wait::until("an owner", PATIENCE, || {
+            match chaos::ownership::of_input(&groups, &self.application, &self.input(), instance) {
+                Ok(owned) if !owned.is_empty() => Ok(()),
+                owned => Err(format!("{instance}: {owned:?}")),
+            }
+        })
+        .expect("an owner");
+    }
+
     pub(crate) fn wait_drained(&self) {
         wait::until("the input is drained", PATIENCE, || match self.progress() {
             (committed, end) if committed == end => Ok(()),
@@ -332,7 +370,22 @@ impl Bench {
         }
         assert!(keys >= counts.len() as u64);
         violations.truncate(10);
+        if !violations.is_empty() {
+            violations.extend(self.transactions());
+        }
         violations
+    }
+
+    /// How each transaction ended in each partition, as it lies on the broker's disk: was a reader shown what was aborted, or
+    /// was it committed twice?
+    fn transactions(&self) -> Vec<String> {
+        let topics = [self.output(), self.changelog()];
+        let partitions = topics.iter().flat_map(|topic| (0..PARTITIONS).map(move |partition| (topic, partition)));
+        let told = |(topic, partition): (&String, i32)| match Segments::read(&kafka().log_of(topic, partition)) {
+            Ok(segments) => format!("{topic}-{partition}: {segments:?}"),
+            Err(error) => format!("{topic}-{partition}: {error}"),
+        };
+        partitions.map(told).collect()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chaos::reader::passes;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
@@ -100,6 +101,7 @@ impl Topics {
             match consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => records.push(stored(&message)),
                 Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
+                Some(Err(error)) if passes(&error) => {}
                 Some(Err(error)) => panic!("{topic}: {error}"),
                 None => {}
             }

@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use testbed::Kafka;
-
 use super::due::Due;
 use super::visible::Place;
 use super::{Findings, changelog, copies, stream, visible};
 use crate::Result;
+use crate::brokers::Brokers;
 use crate::ground::{Ground, Stage};
 use crate::reader::{Isolation, Stored, read, visit};
 use crate::segments::Segments;
@@ -47,13 +46,13 @@ pub type Directory = (String, PathBuf);
 ///
 /// # Errors
 /// Something can't be read; the load itself is not what it should be.
-pub fn judge(ground: &Ground, kafka: &Kafka, produced: &[u64], directories: &[Directory]) -> Result<Judgement> {
+pub fn judge(ground: &Ground, brokers: Brokers<'_>, produced: &[u64], directories: &[Directory]) -> Result<Judgement> {
     let mut judgement = Judgement { events: produced.iter().sum(), ..Judgement::default() };
     let [first, second] = ground.stages();
     let mut due = loaded(ground, &first, produced)?;
     let mut logs = Vec::new();
     for stage in [first, second] {
-        due = judge_stage(ground, kafka, &stage, &due, directories, &mut logs, &mut judgement)?;
+        due = judge_stage(ground, brokers, &stage, &due, directories, &mut logs, &mut judgement)?;
     }
     if std::env::var("HEADRACE_E2E_PRODUCER").as_deref() != Ok("librdkafka") {
         visible::endings(logs.iter(), &mut judgement.findings);
@@ -97,7 +96,7 @@ fn outputs(ground: &Ground, stage: &Stage, due: &Due, findings: &mut Findings) -
 
 fn judge_stage(
     ground: &Ground,
-    kafka: &Kafka,
+    brokers: Brokers<'_>,
     stage: &Stage,
     due: &Due,
     directories: &[Directory],
@@ -117,15 +116,15 @@ fn judge_stage(
     }
     changelog::check(due, &changelogs, &mut judgement.findings);
     for topic in stage.written() {
-        logs.extend(judge_topic(ground, kafka, &topic, judgement)?);
+        logs.extend(judge_topic(ground, brokers, &topic, judgement)?);
     }
     Ok(next)
 }
 
-fn judge_topic(ground: &Ground, kafka: &Kafka, topic: &str, judgement: &mut Judgement) -> Result<Vec<Segments>> {
+fn judge_topic(ground: &Ground, brokers: Brokers<'_>, topic: &str, judgement: &mut Judgement) -> Result<Vec<Segments>> {
     let mut logs = BTreeMap::new();
     for partition in 0..ground.partitions {
-        logs.insert(partition, Segments::read(&kafka.log_of(topic, partition))?);
+        logs.insert(partition, Segments::read(&brokers.log_of(ground, topic, partition)?)?);
     }
     let places = |isolation: Isolation| -> Result<BTreeSet<Place>> {
         let mut places = BTreeSet::new();

@@ -1,0 +1,122 @@
+//! Reads all partitions of a topic, and goes on reading: no member of a group, no committed positions.
+//!
+//! One client per topic, because rdkafka's event of a partition's end names its number and not its topic.
+
+use std::time::Duration;
+
+use rdkafka::Message as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::{Offset as KafkaOffset, TopicPartitionList};
+
+use super::changelog::Bounds;
+use super::consumer::KafkaFailure;
+use super::librdkafka_changelogs::{Quiet, is_final};
+use super::settings::Settings;
+use crate::error::FatalError;
+use crate::position::{Offset, Partition, TopicPartition};
+
+/// Patience with one look-up.
+const LOOKUP: Duration = Duration::from_secs(5);
+/// Fetched records that wait in the client.
+const QUEUE_KBYTES: usize = 4096;
+/// The largest answer to one fetch, which comes on top of what waits (rule R-25).
+const ANSWER_BYTES: usize = 1 << 20;
+
+/// Follows one topic.
+pub struct TopicFollower {
+    topic: String,
+    client: BaseConsumer<Quiet>,
+}
+
+/// What a look at a followed topic finds.
+#[derive(Debug)]
+pub enum Followed {
+    /// A record with a key.
+    Record {
+        /// Where it was.
+        at: TopicPartition,
+        /// The offset after it.
+        next: Offset,
+        /// Its key.
+        key: Vec<u8>,
+        /// Its value; none deletes.
+        value: Option<Vec<u8>>,
+    },
+    /// All that a committed reader can see of this partition now was read.
+    End(Partition),
+    /// A broker is away; it is tried again.
+    Away(String),
+    /// Trying again won't help.
+    Failed(String),
+    /// Nothing within the wait.
+    Idle,
+}
+
+impl TopicFollower {
+    /// Connects lazily.
+    ///
+    /// # Errors
+    /// librdkafka refuses the configuration.
+    pub fn new(settings: &Settings, topic: &str) -> Result<Self, FatalError> {
+        let mut config = settings.reader("global");
+        config.set("queued.max.messages.kbytes", QUEUE_KBYTES.to_string());
+        config.set("fetch.max.bytes", ANSWER_BYTES.to_string());
+        let client = config.create_with_context(Quiet);
+        let client = client.map_err(|error| FatalError::Config(format!("kafka.properties: global tables: {error}")))?;
+        Ok(TopicFollower { topic: topic.to_owned(), client })
+    }
+
+    /// The topic's partitions.
+    ///
+    /// # Errors
+    /// The cluster is away; none if the topic is not there.
+    pub fn partitions(&self) -> Result<Vec<TopicPartition>, KafkaFailure> {
+        let metadata = self.client.fetch_metadata(Some(&self.topic), LOOKUP)?;
+        let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len() as i32);
+        let at = |number| TopicPartition { topic: self.topic.as_str().into(), partition: Partition(number) };
+        Ok((0..count).map(at).collect())
+    }
+
+    /// What a committed reader can see of a partition.
+    ///
+    /// # Errors
+    /// The cluster is away.
+    pub fn bounds(&self, at: &TopicPartition) -> Result<Bounds, KafkaFailure> {
+        let (start, end) = self.client.fetch_watermarks(&at.topic, at.partition.0, LOOKUP)?;
+        Ok(Bounds { start: Offset(start), end: Offset(end) })
+    }
+
+    /// Reads on from here, all partitions.
+    ///
+    /// # Errors
+    /// librdkafka's.
+    pub fn read(&self, positions: &[(TopicPartition, Offset)]) -> Result<(), KafkaFailure> {
+        let mut list = TopicPartitionList::with_capacity(positions.len());
+        for (at, next) in positions {
+            list.add_partition_offset(&at.topic, at.partition.0, KafkaOffset::Offset(next.0))?;
+        }
+        Ok(self.client.assign(&list)?)
+    }
+
+    /// The next find, waiting at most `wait`.
+    pub fn poll(&self, wait: Duration) -> Followed {
+        match self.client.poll(wait) {
+            Some(Ok(message)) => {
+                let at = TopicPartition { topic: message.topic().into(), partition: Partition(message.partition()) };
+                let next = Offset(message.offset()).next();
+                match message.key() {
+                    Some(key) => {
+                        Followed::Record { at, next, key: key.to_vec(), value: message.payload().map(<[u8]>::to_vec) }
+                    }
+                    // Of no table.
+                    None => Followed::Idle,
+                }
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => Followed::End(Partition(partition)),
+            Some(Err(error)) if is_final(&error) => Followed::Failed(error.to_string()),
+            Some(Err(error)) => Followed::Away(error.to_string()),
+            None => Followed::Idle,
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What is checked of a topology as a whole, once it is declared: loose ends, topics that are read twice, cycles; and which
+//! nodes belong together.
+
+use std::collections::BTreeSet;
+
+use super::builder::Builder;
+use super::graph::{SourceSpec, StoreDeclaration};
+
+impl Builder {
+    pub(super) fn check_loose_ends(&mut self) {
+        if self.sources.is_empty() {
+            let name = self.name.clone();
+            self.mistake(&name, "has no source; nothing would ever happen");
+        }
+        let used: BTreeSet<usize> = self.nodes.iter().filter_map(|node| node.parent).collect();
+        let sources: Vec<_> = self.sources.iter().map(|(node, source)| (*node, source.name.clone())).collect();
+        for (node, name) in sources {
+            if !used.contains(&node) {
+                self.mistake(&name, "has no consumer; put a processor or a sink on it");
+            }
+        }
+        // A table is used by its own source, too.
+        let is_unused = |store: &StoreDeclaration, users: usize| users == usize::from(store.table.is_some());
+        let unused: Vec<_> = self.stores.iter().filter(|(store, users)| is_unused(store, users.len())).collect();
+        let unused: Vec<_> = unused.into_iter().map(|(store, _)| store.spec.name.clone()).collect();
+        for store in unused {
+            self.mistake(&store, "is used by no processor; name it in Processor::stores or remove it");
+        }
+    }
+
+    /// Those of topics that have their names from outside.
+    fn foreign_sources(&self) -> impl Iterator<Item = &SourceSpec> {
+        let is_own = |index: usize| self.repartitions.iter().any(|(own, ..)| own.source == index);
+        let foreign = self.sources.iter().enumerate().filter(move |(index, _)| !is_own(*index));
+        foreign.map(|(_, (_, source))| source)
+    }
+
+    /// A record is processed once: by the first source that matches its topic.
+    pub(super) fn check_sources(&mut self) {
+        let mut mistakes = Vec::new();
+        let sources: Vec<_> = self.foreign_sources().collect();
+        for (at, source) in sources.iter().enumerate() {
+            for earlier in &sources[..at] {
+                let both = source.topics.names().find(|topic| earlier.topics.matches(topic));
+                let both = both.or_else(|| earlier.topics.names().find(|topic| source.topics.matches(topic)));
+                if let Some(topic) = both {
+                    let reason = format!("reads {topic}, as {} does; put both processors on one source", earlier.name);
+                    mistakes.push((source.name.clone(), reason));
+                }
+            }
+        }
+        mistakes.iter().for_each(|(source, reason)| self.mistake(source, reason));
+    }
+
+    pub(super) fn check_cycles(&mut self) {
+        // Those between sub-topologies have names of their own, and are looked at when the groups are known.
+        let others = self.sink_topics.iter().enumerate().filter(|(index, _)| !self.is_repartition(*index));
+        let others: Vec<String> = others.map(|(_, topic)| topic.clone()).collect();
+        for topic in others {
+            let readers = self.foreign_sources().filter(|source| source.topics.matches(&topic));
+            let readers: Vec<_> = readers.map(|source| source.name.clone()).collect();
+            for reader in readers {
+                self.mistake(&reader, &format!("reads {topic}, which this topology writes: a cycle"));
+            }
+        }
+    }
+
+    /// The sub-topology of each node: what is connected by edges or by a shared store.
+    pub(super) fn group(&self) -> Vec<u32> {
+        let mut root: Vec<usize> = (0..self.nodes.len()).collect();
+        fn find(root: &mut [usize], mut node: usize) -> usize {
+            while root[node] != node {
+                root[node] = root[root[node]];
+                node = root[node];
+            }
+            node
+        }
+        let mut join = |a: usize, b: usize| {
+            let (a, b) = (find(&mut root, a), find(&mut root, b));
+            root[a.max(b)] = a.min(b);
+        };
+        for (index, node) in self.nodes.iter().enumerate() {
+            if let Some(parent) = node.parent.filter(|&parent| parent < self.nodes.len()) {
+                join(index, parent);
+            }
+        }
+        for (_, users) in &self.stores {
+            users.iter().for_each(|&user| join(user, users.first().copied().unwrap_or(user)));
+        }
+        let mut numbers = Vec::new();
+        (0..self.nodes.len())
+            .map(|node| {
+                let root = find(&mut root, node);
+                let known = numbers.iter().position(|&number| number == root);
+                known.unwrap_or_else(|| {
+                    numbers.push(root);
+                    numbers.len() - 1
+                }) as u32
+            })
+            .collect()
+    }
+}
