@@ -12,6 +12,7 @@ mod operator;
 mod orphans;
 mod punctuators;
 mod queries;
+mod queries_refused;
 mod queries_routed;
 mod recreated;
 mod repartition;

@@ -31,6 +31,7 @@ impl Running {
     pub(crate) fn wait_ready(&self) {
         wait::until("ready", PATIENCE, || match self.telemetry.health.not_ready() {
             reasons if reasons.is_empty() => Ok(()),
+            _ if self.app.is_finished() => Err("the application has ended".to_owned()),
             reasons => Err(format!("{reasons:?}")),
         })
         .expect("ready");
