@@ -17,6 +17,7 @@ mod environment;
 mod gaps;
 mod globals;
 mod halt;
+mod handover;
 mod implementation;
 mod internal_topics;
 mod membership;

@@ -64,14 +64,18 @@ impl StreamThread {
         let lost = self.tasks.inputs().len() + self.unopened.len();
         self.abandon();
         self.give_up_unopened(&self.unopened.clone());
-        self.pending.clear();
+        let unanswered = std::mem::take(&mut self.pending);
         self.ended.clear();
         self.blocked_since = None;
         self.resting = false;
         self.options.telemetry.rebalanced(0, 0, lost, 0, Duration::ZERO, Duration::ZERO);
         let dead = std::mem::replace(&mut self.consumer, subscribe(&self.topology, &self.options, self.index)?);
-        // Closing waits for the broker, which may still hang. Nothing depends on its end.
-        if let Err(error) = ask(&self.options, "closing", move || drop(dead)) {
+        // Closing waits for the broker, which may still hang, and for answers. Nothing depends on its end.
+        let close = move || {
+            unanswered.iter().for_each(|rebalance| dead.answer(rebalance));
+            drop(dead);
+        };
+        if let Err(error) = ask(&self.options, "closing", close) {
             tracing::warn!(target: "headrace::runtime", %error, "no thread to close a consumer on");
         }
         self.producer = create_producer(&self.options, self.index)?;

@@ -78,6 +78,8 @@ pub(super) struct StreamThread {
     pub(super) tasks: Tasks,
     /// Rebalances that were found while something else was under way.
     pub(super) pending: VecDeque<Rebalance>,
+    /// Until when the answer to the first of them is held back.
+    pub(super) handover: Option<Instant>,
     /// Partitions that are assigned and paused, and whose tasks are not restored yet.
     pub(super) unopened: Vec<TopicPartition>,
     /// Tasks whose state is proven unusable, with the reason: it is set aside before they are opened again.
@@ -160,6 +162,7 @@ impl StreamThread {
             loader,
             tasks: Tasks::default(),
             pending: VecDeque::new(),
+            handover: None,
             unopened: Vec::new(),
             condemned: BTreeMap::new(),
             ended: BTreeSet::new(),
@@ -216,7 +219,7 @@ impl StreamThread {
     fn turn(&mut self) -> Result<(), Halt> {
         self.heartbeat.beat();
         self.report();
-        if let Some(rebalance) = self.pending.pop_front() {
+        if let Some(rebalance) = self.next_rebalance() {
             return self.rebalance(rebalance);
         }
         self.take_restored()?;

@@ -245,7 +245,7 @@ fn run_seeds(first: u64, count: u32) -> Result<ExitCode> {
     if !missed.is_empty() {
         control = Findings::default();
     }
-    let Runs { judgement, faults, failed, simulated, took } = seeds(first, count, Arm::Ours)?;
+    let Runs { judgement, faults, failed, simulated, took, .. } = seeds(first, count, Arm::Ours)?;
     let withstood = ("faults", faults.values().sum());
     let verdict = Verdict { runs: ("seeds", count), judgement, control, withstood };
     let per_hour = f64::from(count) / took.as_secs_f64() * 3600.0;

@@ -22,6 +22,9 @@ use crate::application::SESSION;
 /// The group has gone on to another generation.
 pub(super) const ILLEGAL_GENERATION: &str = "ILLEGAL_GENERATION";
 
+/// What is on its way when a revoke comes, and what is open.
+const COMMITS_OF_AN_ANSWER: usize = 2;
+
 type Partitions = BTreeSet<TopicPartition>;
 
 /// A member as the coordinator knows it.
@@ -58,6 +61,8 @@ pub(super) struct Client {
     awake: Partitions,
     events: VecDeque<Rebalance>,
     unanswered: bool,
+    /// What it was asked to give up and has not, and how often its position was committed since.
+    asked_back: Option<(Partitions, usize)>,
     rejoin: bool,
     /// It has unsubscribed.
     leaving: bool,
@@ -77,6 +82,8 @@ pub(super) struct Group {
     pending: BTreeMap<i64, BTreeMap<TopicPartition, Offset>>,
     /// Positions that were moved back, in words.
     pub(super) moved_back: Vec<String>,
+    /// How often what was asked back was worked on before it was given up.
+    pub(super) handovers: u64,
 }
 
 impl Group {
@@ -91,6 +98,7 @@ impl Group {
             committed: BTreeMap::new(),
             pending: BTreeMap::new(),
             moved_back: Vec::new(),
+            handovers: 0,
         }
     }
 
@@ -117,6 +125,9 @@ impl Group {
     /// The transaction has ended.
     pub(super) fn settle(&mut self, producer: i64, commit: bool) {
         let pending = self.pending.remove(&producer).unwrap_or_default();
+        for (asked_back, commits) in self.clients.values_mut().filter_map(|client| client.asked_back.as_mut()) {
+            *commits += usize::from(commit && pending.keys().any(|at| asked_back.contains(at)));
+        }
         for (at, next) in pending.into_iter().filter(|_| commit) {
             let before = self.committed.insert(at.clone(), next);
             if before.is_some_and(|before| before > next) {
@@ -145,6 +156,7 @@ impl Group {
             awake: Partitions::new(),
             events: VecDeque::new(),
             unanswered: false,
+            asked_back: None,
             rejoin: false,
             leaving: false,
             fenced: None,
@@ -343,6 +355,9 @@ impl Group {
         let client = self.clients.get_mut(&key).filter(|client| !client.unanswered)?;
         let event = client.events.pop_front()?;
         client.unanswered = true;
+        if let Rebalance::Revoked { partitions, lost: false } = &event {
+            client.asked_back = Some((partitions.iter().cloned().collect(), 0));
+        }
         Some(event)
     }
 
@@ -360,6 +375,8 @@ impl Group {
     pub(super) fn given_up(&mut self, key: u64, partitions: &[TopicPartition]) {
         let Some(client) = self.clients.get_mut(&key) else { return };
         client.unanswered = false;
+        let commits = client.asked_back.take().map_or(0, |(_, commits)| commits);
+        self.handovers += u64::from(commits > COMMITS_OF_AN_ANSWER);
         client.owned.retain(|at| !partitions.contains(at));
         client.awake.retain(|at| !partitions.contains(at));
         if client.doing == Doing::Lost {

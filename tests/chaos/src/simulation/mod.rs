@@ -65,6 +65,8 @@ pub struct Outcome {
     pub judgement: Judgement,
     /// How often what was done.
     pub faults: BTreeMap<&'static str, u64>,
+    /// How often what a rebalance asked back was worked on before it was given up.
+    pub handovers: u64,
     /// What happened, one line each, with the milliseconds of the run before it.
     pub trace: Vec<String>,
     /// How long it was, by its own clock.
@@ -101,7 +103,8 @@ pub fn run(seed: u64, arm: Arm) -> Result<Outcome> {
     }
     let state = world.lock();
     let judgement = judge::judge(&state)?;
-    Ok(Outcome { judgement, faults: state.faults.clone(), trace: state.trace.clone(), took: state.now() })
+    let (faults, handovers, trace) = (state.faults.clone(), state.group.handovers, state.trace.clone());
+    Ok(Outcome { judgement, faults, handovers, trace, took: state.now() })
 }
 
 /// Where disks are quick: nothing here depends on one that outlives a power loss.

@@ -32,6 +32,8 @@ pub struct Runs {
     pub judgement: Judgement,
     /// How often what was done.
     pub faults: BTreeMap<&'static str, u64>,
+    /// How often what a rebalance asked back was worked on before it was given up.
+    pub handovers: u64,
     /// Seeds with findings.
     pub failed: Vec<u64>,
     /// By their own clocks, all together.
@@ -47,6 +49,7 @@ impl Runs {
         }
         self.judgement.add(outcome.judgement);
         outcome.faults.into_iter().for_each(|(name, count)| *self.faults.entry(name).or_default() += count);
+        self.handovers += outcome.handovers;
         self.simulated += outcome.took;
     }
 }

@@ -17,6 +17,7 @@ fn r17_r18_n5_n7_the_loop_is_exact_in_every_seed() {
     let runs = many(wanted, |_, _| ()).expect("they end");
     let findings = &runs.judgement.findings;
     assert!(findings.is_clean(), "seeds {:?}: {findings:#?}", runs.failed);
+    assert!(runs.handovers > 0, "n4: what is asked back was given up at once in every seed");
     assert!(runs.judgement.aborted > 0 && runs.judgement.records > 0, "nothing was aborted: this has proven nothing");
     for fault in ["kill", "kill-all", "stop", "deaf", "restart", "rebalance", "coordinators-away", "leader-away"] {
         assert!(runs.faults.contains_key(fault), "{fault}: {:?}", runs.faults);
