@@ -28,6 +28,7 @@ use crate::topology::Topology;
 use super::commit::{Due, Sealed};
 use super::gaps::Gaps;
 use super::halt::Halt;
+use super::handover::Handover;
 use super::implementation::Implementation;
 use super::options::{Guarantee, Options};
 use super::orphans::Orphans;
@@ -78,8 +79,7 @@ pub(super) struct StreamThread {
     pub(super) tasks: Tasks,
     /// Rebalances that were found while something else was under way.
     pub(super) pending: VecDeque<Rebalance>,
-    /// Until when the answer to the first of them is held back.
-    pub(super) handover: Option<Instant>,
+    pub(super) handover: Handover,
     /// Partitions that are assigned and paused, and whose tasks are not restored yet.
     pub(super) unopened: Vec<TopicPartition>,
     /// Tasks whose state is proven unusable, with the reason: it is set aside before they are opened again.
@@ -162,7 +162,7 @@ impl StreamThread {
             loader,
             tasks: Tasks::default(),
             pending: VecDeque::new(),
-            handover: None,
+            handover: Handover::default(),
             unopened: Vec::new(),
             condemned: BTreeMap::new(),
             ended: BTreeSet::new(),
@@ -210,7 +210,7 @@ impl StreamThread {
                 Some(Halt::Refused(refused)) => halt = self.refused(&refused).err(),
                 Some(Halt::Rejoin(reason)) => halt = self.rejoin(&reason).err(),
                 Some(Halt::Forgotten(reason)) => halt = self.join_again(&reason).err(),
-                None if self.shutdown.is_cancelled() => return self.shut_down(),
+                None if self.has_to_stop() => return self.shut_down(),
                 None => halt = self.turn().err(),
             }
         }
