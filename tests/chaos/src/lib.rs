@@ -56,6 +56,7 @@ pub mod recovery;
 pub mod report;
 pub mod schedules;
 pub mod segments;
+mod side_by_side;
 pub mod simulation;
 pub mod topology;
 pub mod transactions;

@@ -7,12 +7,11 @@ use std::process::ExitCode;
 
 use chaos::brokers::{Brokers, Cluster};
 use chaos::check::Findings;
-use chaos::check::judge::Judgement;
 use chaos::fault::{self, Fault};
 use chaos::instance::Program;
 use chaos::kills::{self, Wanted};
-use chaos::schedules::Network;
-use chaos::simulation::{self, Arm, Runs};
+use chaos::schedules::{self, Network, Outcome, Runs};
+use chaos::simulation::{self, Arm};
 use chaos::verdict::Verdict;
 use chaos::{Result, child, report};
 use clap::{Parser, Subcommand};
@@ -21,6 +20,8 @@ use testbed::{Kafka, Testbed};
 
 /// Exit code for a wrong command line, as in sysexits.h.
 const USAGE: u8 = 64;
+/// Schedules at a time, each with a broker of its own: what they do is waiting, mostly.
+const LANES: u32 = 3;
 
 /// Long runs of faults against the runtime on a real broker.
 #[derive(Debug, Parser)]
@@ -160,25 +161,18 @@ fn run_kills(brokers: Brokers<'_>, wanted: &Wanted) -> Result<ExitCode> {
 }
 
 fn run_schedules(first: u64, schedules: u32) -> Result<ExitCode> {
-    let network = Network::start()?;
-    let (control, control_schedules) = network.control(first)?;
-    let (mut judgement, mut faults, mut requests) = (Judgement::default(), std::collections::BTreeMap::new(), 0);
-    let mut failed = Vec::new();
-    for seed in first..first + u64::from(schedules) {
-        let outcome = network.schedule(seed).map_err(|error| format!("seed {seed}: {error}"))?;
-        let done: u64 = outcome.faults.values().sum();
+    let lanes = schedules.clamp(1, LANES);
+    let networks = (0..lanes).map(|_| Network::start()).collect::<Result<Vec<_>>>()?;
+    let (control, control_schedules) = networks[0].control(first)?;
+    let told = |seed, outcome: &Outcome| {
+        let (done, requests): (u64, _) = (outcome.faults.values().sum(), outcome.requests);
         println!(
-            "seed {seed}: {} findings after {done} faults in {} requests",
-            outcome.judgement.findings.total(),
-            outcome.requests
+            "seed {seed}: {} findings after {done} faults in {requests} requests",
+            outcome.judgement.findings.total()
         );
-        if !outcome.judgement.findings.is_clean() {
-            failed.push(seed);
-        }
-        judgement.add(outcome.judgement);
-        outcome.faults.into_iter().for_each(|(name, count)| *faults.entry(name).or_insert(0) += count);
-        requests += outcome.requests;
-    }
+    };
+    let Runs { judgement, faults, requests, failed } =
+        schedules::many(&networks, first..first + u64::from(schedules), told)?;
     let withstood = ("faults", faults.values().sum());
     let verdict = Verdict { runs: ("schedules", schedules), judgement, control, withstood };
     let detail = json!({
@@ -202,7 +196,7 @@ fn replay(seed: u64, arm: Arm) -> Result<ExitCode> {
     Ok(if findings.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn seeds(first: u64, seeds: u32, arm: Arm) -> Result<Runs> {
+fn seeds(first: u64, seeds: u32, arm: Arm) -> Result<simulation::Runs> {
     let wanted = simulation::Wanted { first, seeds: u64::from(seeds), arm };
     simulation::many(wanted, |seed, outcome| {
         let findings = &outcome.judgement.findings;
@@ -245,7 +239,7 @@ fn run_seeds(first: u64, count: u32) -> Result<ExitCode> {
     if !missed.is_empty() {
         control = Findings::default();
     }
-    let Runs { judgement, faults, failed, simulated, took, .. } = seeds(first, count, Arm::Ours)?;
+    let simulation::Runs { judgement, faults, failed, simulated, took, .. } = seeds(first, count, Arm::Ours)?;
     let withstood = ("faults", faults.values().sum());
     let verdict = Verdict { runs: ("seeds", count), judgement, control, withstood };
     let per_hour = f64::from(count) / took.as_secs_f64() * 3600.0;

@@ -4,6 +4,8 @@
 //! stages in this process, input that comes portion by portion, then the judgement.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use tempfile::TempDir;
 use testbed::{Kafka, Testbed};
@@ -18,6 +20,7 @@ use crate::load::Source;
 use crate::network::dice::{self, Dice};
 use crate::network::proxy::Proxy;
 use crate::positions::Positions;
+use crate::side_by_side::side_by_side;
 use crate::transactions;
 use crate::{Failure, Result};
 
@@ -136,6 +139,47 @@ impl Network {
         }
         Ok((Findings::default(), CONTROL_SCHEDULES))
     }
+}
+
+/// What many schedules have come to.
+#[derive(Debug, Default)]
+pub struct Runs {
+    /// All of them together.
+    pub judgement: Judgement,
+    /// What was done to requests of transactions.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Of how many.
+    pub requests: u64,
+    /// Seeds with findings.
+    pub failed: Vec<u64>,
+}
+
+impl Runs {
+    fn add(&mut self, seed: u64, outcome: Outcome) {
+        if !outcome.judgement.findings.is_clean() {
+            self.failed.push(seed);
+        }
+        self.judgement.add(outcome.judgement);
+        outcome.faults.into_iter().for_each(|(name, count)| *self.faults.entry(name).or_insert(0) += count);
+        self.requests += outcome.requests;
+    }
+}
+
+/// Runs a schedule for each seed, one at a time on each of the networks; `told` hears of each that is over.
+///
+/// # Errors
+/// One of them does not get on, or can't be judged.
+pub fn many(networks: &[Network], seeds: Range<u64>, told: impl Fn(u64, &Outcome) + Sync) -> Result<Runs> {
+    let runs = Mutex::new(Runs::default());
+    side_by_side(seeds, networks, |network, seed| {
+        let outcome = network.schedule(seed).map_err(|error| format!("seed {seed}: {error}"))?;
+        told(seed, &outcome);
+        runs.lock().unwrap_or_else(PoisonError::into_inner).add(seed, outcome);
+        Ok(true)
+    })?;
+    let mut runs = runs.into_inner().unwrap_or_else(PoisonError::into_inner);
+    runs.failed.sort_unstable();
+    Ok(runs)
 }
 
 /// Produces the events portion by portion, as they are committed.

@@ -1,7 +1,7 @@
 //! Many seeds, as many at a time as there are cores: each is a world of its own.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use super::twice::{Difference, twice};
 use super::{Arm, CONTROL_SEEDS, Outcome, run};
 use crate::Result;
 use crate::check::judge::Judgement;
+use crate::side_by_side::side_by_side;
 
 /// Failed seeds that are named.
 const NAMED: usize = 50;
@@ -23,6 +24,17 @@ pub struct Wanted {
     pub seeds: u64,
     /// In which world.
     pub arm: Arm,
+}
+
+impl Wanted {
+    fn range(self) -> Range<u64> {
+        self.first..self.first + self.seeds
+    }
+}
+
+/// Worlds need nothing but a core each.
+fn cores() -> Vec<()> {
+    vec![(); thread::available_parallelism().map_or(1, std::num::NonZero::get)]
 }
 
 /// What they have come to.
@@ -81,7 +93,7 @@ pub fn control(arm: Arm, first: u64) -> Result<Option<(u64, Judgement)>> {
 /// As [`many`].
 pub fn each_twice(wanted: Wanted) -> Result<Vec<Difference>> {
     let found = Mutex::new(Vec::new());
-    side_by_side(wanted, |seed| {
+    side_by_side(wanted.range(), &cores(), |(), seed| {
         found.lock().unwrap_or_else(PoisonError::into_inner).extend(twice(seed, wanted.arm)?);
         Ok(true)
     })?;
@@ -91,7 +103,7 @@ pub fn each_twice(wanted: Wanted) -> Result<Vec<Difference>> {
 /// Runs them until `enough` says so of one.
 fn until(wanted: Wanted, enough: impl Fn(u64, &Outcome) -> bool + Sync) -> Result<Runs> {
     let (started, runs) = (Instant::now(), Mutex::new(Runs::default()));
-    side_by_side(wanted, |seed| {
+    side_by_side(wanted.range(), &cores(), |(), seed| {
         let outcome = run(seed, wanted.arm)?;
         let goes_on = !enough(seed, &outcome);
         runs.lock().unwrap_or_else(PoisonError::into_inner).add(seed, outcome);
@@ -101,29 +113,4 @@ fn until(wanted: Wanted, enough: impl Fn(u64, &Outcome) -> bool + Sync) -> Resul
     runs.failed.sort_unstable();
     runs.took = started.elapsed();
     Ok(runs)
-}
-
-/// Does something with each seed, until it is told that this is enough or something goes wrong.
-fn side_by_side(wanted: Wanted, each: impl Fn(u64) -> Result<bool> + Sync) -> Result<()> {
-    let (next, error) = (AtomicU64::new(wanted.first), Mutex::new(None));
-    let end = wanted.first + wanted.seeds;
-    let work = || {
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= end {
-                return;
-            }
-            match each(seed) {
-                Ok(true) => {}
-                Ok(false) => next.store(end, Ordering::Relaxed),
-                Err(failure) => {
-                    *error.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
-                    next.store(end, Ordering::Relaxed);
-                }
-            }
-        }
-    };
-    let workers = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    thread::scope(|scope| (0..workers).for_each(|_| _ = scope.spawn(work)));
-    error.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
