@@ -75,11 +75,19 @@ pub fn options(settings: Settings, partitions: i32, directory: &Path) -> Options
         topic_partitions: partitions,
         topic_replication: 1,
         schemas: Default::default(),
-        telemetry: Telemetry::new(Metrics::new(true).expect("metrics"), Health::new(PATIENCE)),
+        telemetry: telemetry(),
         globals: Default::default(),
         queries: None,
         simulated: None,
     }
+}
+
+/// Of one application.
+///
+/// # Panics
+/// Metrics can't be registered, which does not happen.
+pub fn telemetry() -> Telemetry {
+    Telemetry::new(Metrics::new(true).expect("metrics"), Health::new(PATIENCE))
 }
 
 /// Native, as by default with these brokers; `make test` runs the same tests on librdkafka's once more.

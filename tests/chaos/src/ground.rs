@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use headrace::kafka::{Admin, TopicWanted};
 use headrace::runtime::{App, Options};
+use headrace::telemetry::Telemetry;
 use headrace::topology::Topology;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
@@ -162,22 +163,37 @@ impl Ground {
         pace: Duration,
         shutdown: CancellationToken,
     ) -> Result<()> {
-        let stages = self.stages();
-        let run = |stage| self.run_stage(stage, instance, directory, pace, shutdown.clone());
-        tokio::try_join!(run(&stages[0]), run(&stages[1]))?;
+        let telemetry = [application::telemetry(), application::telemetry()];
+        self.run_told(instance, directory, pace, telemetry, shutdown).await
+    }
+
+    /// The same, for somebody who looks at what each stage tells of itself.
+    ///
+    /// # Errors
+    /// As [`run`](Ground::run).
+    pub async fn run_told(
+        &self,
+        instance: &str,
+        directory: &Path,
+        pace: Duration,
+        telemetry: [Telemetry; 2],
+        shutdown: CancellationToken,
+    ) -> Result<()> {
+        let (stages, [one, two]) = (self.stages(), telemetry);
+        let options = |stage, telemetry| Options { telemetry, ..self.options(stage, instance, directory) };
+        let run = |stage, telemetry| self.run_stage(stage, options(stage, telemetry), pace, shutdown.clone());
+        tokio::try_join!(run(&stages[0], one), run(&stages[1], two))?;
         Ok(())
     }
 
     async fn run_stage(
         &self,
         stage: &Stage,
-        instance: &str,
-        directory: &Path,
+        mut options: Options,
         pace: Duration,
         shutdown: CancellationToken,
     ) -> Result<()> {
         let topology = topology::of(stage, pace)?;
-        let mut options = self.options(stage, instance, directory);
         options.standbys = self.standbys;
         let pages = match self.standbys {
             0 => None,

@@ -166,10 +166,10 @@ fn run_schedules(first: u64, schedules: u32) -> Result<ExitCode> {
     let (control, control_schedules) = networks[0].control(first)?;
     let told = |seed, outcome: &Outcome| {
         let (done, requests): (u64, _) = (outcome.faults.values().sum(), outcome.requests);
-        println!(
-            "seed {seed}: {} findings after {done} faults in {requests} requests",
-            outcome.judgement.findings.total()
-        );
+        let findings = &outcome.judgement.findings;
+        println!("seed {seed}: {} findings after {done} faults in {requests} requests", findings.total());
+        // At once: a long run may be ended early.
+        findings.examples.iter().for_each(|example| println!("WRONG: seed {seed}: {example}"));
     };
     let Runs { judgement, faults, requests, failed } =
         schedules::many(&networks, first..first + u64::from(schedules), told)?;

@@ -5,13 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use headrace::telemetry::{TaskState, Telemetry};
 use tempfile::TempDir;
-use testbed::{Kafka, Testbed};
+use testbed::{Kafka, Testbed, wait};
 use tokio_util::sync::CancellationToken;
 
-use crate::application::{PATIENCE, tokio};
+use crate::application::{PATIENCE, telemetry, tokio};
 use crate::brokers::Brokers;
 use crate::check::Findings;
 use crate::check::judge::{Judgement, judge, judge_outputs};
@@ -101,6 +103,7 @@ impl Network {
         let ended = tokio().block_on(async { tokio::time::timeout(PATIENCE, app).await });
         let produced = produced?;
         ended???;
+        settle(&ground, &state)?;
         transactions::none_open(&ground.servers, transactions::PATIENCE)?;
         let judgement = judge(&ground, Brokers::one(self.bed.kafka()?), &produced, &[("one".to_owned(), state)])?;
         ground.delete()?;
@@ -180,6 +183,28 @@ pub fn many(networks: &[Network], seeds: Range<u64>, told: impl Fn(u64, &Outcome
     let mut runs = runs.into_inner().unwrap_or_else(PoisonError::into_inner);
     runs.failed.sort_unstable();
     Ok(runs)
+}
+
+/// Starts once more, on a calm network, and stops when all tasks run. A commit whose end was lost on the network is in the
+/// changelogs, and in the stores after the next reconciliation: a stop need not have waited for that one.
+fn settle(ground: &Ground, state: &Path) -> Result<()> {
+    let (telemetry, shutdown) = ([telemetry(), telemetry()], CancellationToken::new());
+    let (own, own_state, own_telemetry, told) = (ground.clone(), state.to_owned(), telemetry.clone(), shutdown.clone());
+    let app = tokio()
+        .spawn(async move { own.run_told("one", &own_state, std::time::Duration::ZERO, own_telemetry, told).await });
+    let run = |told: &Telemetry| {
+        let running = told.health.tasks().iter().filter(|task| task.state == TaskState::Running).count();
+        running == PARTITIONS as usize
+    };
+    let settled = wait::until("all tasks run", PATIENCE, || match telemetry.iter().all(run) {
+        true => Ok(()),
+        false if app.is_finished() => Err("it has ended".to_owned()),
+        false => Err("some don't yet".to_owned()),
+    });
+    shutdown.cancel();
+    let ended = tokio().block_on(async { tokio::time::timeout(PATIENCE, app).await });
+    settled?;
+    ended??
 }
 
 /// Produces the events portion by portion, as they are committed.
