@@ -2,7 +2,7 @@
 //! until the broker loses its patience with it.
 //!
 //! ```text
-//!  close ─┬─ nothing is open ────────────────────────────▶ over
+//!  close ─┬─ nothing is open ────────────────────────────▶ over, once that holds for both ids
 //!         ├─ open ─ EndTxn(abort) ─ answered ────────────▶ over
 //!         └─ its commit is on the wire ─ answered ───────▶ over (committed)
 //!                         └─ not answered ─ EndTxn(abort) ▶ over; if it had committed, the broker refuses this
@@ -32,7 +32,6 @@ pub(super) struct Closing {
     at: Instant,
     tries: u32,
     elsewhere: bool,
-    settled: bool,
 }
 
 impl Engine {
@@ -40,19 +39,23 @@ impl Engine {
     pub(super) fn close(&mut self, now: Instant) {
         self.forget();
         let until = now + PATIENCE;
-        self.closing = Some(Closing { until, under_way: false, at: now, tries: 0, elsewhere: false, settled: false });
+        self.closing = Some(Closing { until, under_way: false, at: now, tries: 0, elsewhere: false });
     }
 
     /// Whether the I/O thread may go.
     pub(super) fn is_closed(&self, now: Instant) -> bool {
-        self.closing.is_some_and(|closing| closing.until <= now || closing.settled || !self.leaves_open())
+        self.closing.is_some_and(|closing| closing.until <= now || !self.leaves_open())
     }
 
     /// Whether the broker may know of a transaction that nobody will end. That one has failed does not end it.
     fn leaves_open(&self) -> bool {
-        let reached = matches!(self.stage, Stage::Ready | Stage::Dead) && self.identity.is_some();
-        let sent = self.transaction.begun || self.transaction.is_sealed();
-        reached && sent && self.settings.transactional_id.is_some()
+        let reached = matches!(self.stage, Stage::Ready | Stage::Dead) && self.ending_identity().is_some();
+        let open = self.is_ending_open() || self.follower.begun;
+        reached && open && self.settings.transactional_id.is_some()
+    }
+
+    fn is_ending_open(&self) -> bool {
+        self.transaction.begun || self.transaction.is_sealed()
     }
 
     fn is_committing(&self) -> bool {
@@ -61,8 +64,11 @@ impl Engine {
 
     /// The abort, when it is due.
     pub(super) fn next_close(&mut self, now: Instant) -> Option<Call> {
+        if !self.is_ending_open() && self.follower.begun {
+            self.advance(now);
+        }
         let open = self.leaves_open() && !self.is_committing();
-        let due = |closing: &&mut Closing| open && !closing.settled && !closing.under_way && closing.at <= now;
+        let due = |closing: &&mut Closing| open && !closing.under_way && closing.at <= now;
         let closing = self.closing.as_mut().filter(due)?;
         closing.under_way = true;
         Some(Call::Abort { elsewhere: std::mem::take(&mut closing.elsewhere) })
@@ -93,7 +99,10 @@ impl Engine {
         closing.under_way = false;
         match meaning {
             // Aborted, or not ours to abort any more.
-            Meaning::Dead(_) => closing.settled = true,
+            Meaning::Dead(_) => {
+                closing.tries = 0;
+                self.advance(now);
+            }
             other => {
                 closing.elsewhere |= other == Meaning::Elsewhere;
                 closing.at = now + wait(closing.tries);

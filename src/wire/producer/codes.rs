@@ -14,6 +14,7 @@ pub(super) const ILLEGAL_GENERATION: i16 = 22;
 pub(super) const OUT_OF_ORDER_SEQUENCE: i16 = 45;
 pub(super) const DUPLICATE_SEQUENCE: i16 = 46;
 pub(super) const CONCURRENT_TRANSACTIONS: i16 = 51;
+pub(super) const TRANSACTIONAL_ID_DENIED: i16 = 53;
 
 /// Codes that say: somebody newer is there. Invalid epoch, fenced producer, fenced static member, illegal generation,
 /// unknown member, stale member epoch (KIP-848).

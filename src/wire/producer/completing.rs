@@ -7,7 +7,7 @@
 //!
 //! A Produce that comes in between is not refused: the broker keeps it and tries again after 20 ms
 //! (`add.partitions.to.txn.retry.backoff.ms`), so that small transactions one after the other would take 25 ms each. So the
-//! coordinator is asked, and the first request of the next transaction goes when the one before is complete. It is for speed
+//! coordinator is asked, and the first request of the next transaction with this id goes when the one before is complete. It is for speed
 //! only: where the coordinator can't be asked, or does not come to an end, the request goes and the broker does as it does.
 
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use kafka_protocol::messages::{DescribeTransactionsRequest, DescribeTransactionsResponse};
 
 use super::engine::{Call, Engine};
+use super::sides::{Side, Turn};
 use crate::wire::WireError;
 
 /// The pause before each question.
@@ -32,42 +33,53 @@ pub(super) struct Completing {
 
 impl Engine {
     /// The transaction was decided just now.
-    pub(super) fn decided(&mut self, now: Instant) {
+    pub(super) fn decided(&mut self, side: Side, now: Instant) {
         let completing = Completing { at: now + PAUSE, until: now + PATIENCE, under_way: false };
-        self.completing = self.asks_completion.then_some(completing);
+        self.completing[side as usize] = self.asks_completion.then_some(completing);
     }
 
     /// Whether the next transaction has to wait, and the question that is due.
-    pub(super) fn next_completing(&mut self, now: Instant) -> Option<Option<Call>> {
-        self.completing = self.completing.filter(|completing| completing.until > now);
+    pub(super) fn next_completing(&mut self, turn: Turn, now: Instant) -> Option<Option<Call>> {
+        let completing = &mut self.completing[turn.side as usize];
+        *completing = completing.filter(|completing| completing.until > now);
         // Mostly none is, and then the lanes need no look.
-        self.completing.filter(|_| self.has_to_send(now))?;
-        let completing = self.completing.as_mut()?;
+        completing.filter(|_| self.has_to_send(turn, now))?;
+        let completing = self.completing[turn.side as usize].as_mut()?;
         let due = !completing.under_way && completing.at <= now;
         completing.under_way |= due;
-        Some(due.then_some(Call::Describe))
+        Some(due.then_some(Call::Describe(turn.side)))
     }
 
     /// When to go on. While there is nothing to send, nobody has to be woken: that would be a loop without a rest.
     pub(super) fn completing_wakes(&self, now: Instant) -> Option<Instant> {
-        let completing = self.completing.filter(|_| self.has_to_send(now));
-        completing.map(|completing| if completing.under_way { completing.until } else { completing.at })
+        let turns = [self.transaction.turn, self.follower.turn].into_iter();
+        let waiting = turns.filter_map(|turn| {
+            let completing = self.completing[turn.side as usize].filter(|_| self.has_to_send(turn, now))?;
+            Some(if completing.under_way { completing.until } else { completing.at })
+        });
+        waiting.min()
     }
 
-    fn has_to_send(&self, now: Instant) -> bool {
-        self.transaction.is_sealed() || self.lanes.iter().any(|lane| lane.sendable(now).is_some())
+    fn has_to_send(&self, turn: Turn, now: Instant) -> bool {
+        let ends = turn == self.transaction.turn && self.transaction.is_sealed();
+        ends || self.lanes.iter().any(|lane| lane.sendable(turn, now).is_some())
     }
 
-    pub(super) fn describe_request(&self) -> DescribeTransactionsRequest {
-        DescribeTransactionsRequest::default().with_transactional_ids(vec![self.transactional_id()])
+    pub(super) fn describe_request(&self, side: Side) -> DescribeTransactionsRequest {
+        DescribeTransactionsRequest::default().with_transactional_ids(vec![self.transactional_id(side)])
     }
 
-    pub(super) fn described(&mut self, answer: Result<DescribeTransactionsResponse, WireError>, now: Instant) {
+    pub(super) fn described(
+        &mut self,
+        side: Side,
+        answer: Result<DescribeTransactionsResponse, WireError>,
+        now: Instant,
+    ) {
         let state = match &answer {
             Ok(response) => response.transaction_states.first().filter(|state| state.error_code == 0),
             Err(_) => None,
         };
-        match (state, &mut self.completing) {
+        match (state, &mut self.completing[side as usize]) {
             (Some(state), Some(completing)) if state.transaction_state.starts_with("Prepare") => {
                 (completing.at, completing.under_way) = (now + PAUSE, false);
             }

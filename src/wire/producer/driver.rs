@@ -23,9 +23,10 @@ use super::error::ProduceError;
 use super::handle::Producer;
 use super::leaders::Leaders;
 use super::reach::{leaders, whoever};
+use super::request::produce_request;
 use super::settings::ProducerSettings;
 use super::shared::Shared;
-use super::transaction::produce_request;
+use super::sides::Side;
 use crate::wire::{
     ApiName, BrokerId, Client, Connection, CoordinatorKind, Outgoing, Settings, TopicId, TrySendError, WireError,
     io_thread,
@@ -48,11 +49,11 @@ const IDLE: Duration = Duration::from_secs(60);
 
 /// A request for one broker.
 enum Job {
-    Produce { flight: u64, parts: Vec<Part> },
+    Produce { flight: u64, side: Side, parts: Vec<Part> },
     Initialise(InitProducerIdRequest),
     Offsets(TxnOffsetCommitRequest),
     End(EndTxnRequest),
-    Describe(DescribeTransactionsRequest),
+    Describe(Side, DescribeTransactionsRequest),
 }
 
 enum Event {
@@ -64,7 +65,7 @@ enum Event {
     Initialised(u64, Result<InitProducerIdResponse, WireError>),
     Offsets(u64, Result<TxnOffsetCommitResponse, WireError>),
     Ended(u64, Result<EndTxnResponse, WireError>),
-    Described(u64, Result<DescribeTransactionsResponse, WireError>),
+    Described(u64, Side, Result<DescribeTransactionsResponse, WireError>),
 }
 
 type Pending = Pin<Box<dyn Future<Output = Event>>>;
@@ -150,10 +151,12 @@ impl Driver {
                 let client = self.client.clone();
                 self.pending.push(Box::pin(async move { Event::Metadata(leaders(&client, topics, doubted).await) }));
             }
-            Call::Produce { flight, broker, parts } => self.send(broker, session, Job::Produce { flight, parts }),
-            Call::Initialise => {
-                let request = self.engine.init_request();
-                match self.engine.settings.transactional_id.clone() {
+            Call::Produce { flight, side, broker, parts } => {
+                self.send(broker, session, Job::Produce { flight, side, parts });
+            }
+            Call::Initialise(side) => {
+                let request = self.engine.init_request(side);
+                match self.engine.settings.transactional_id(side) {
                     Some(id) => self.coordinated(CoordinatorKind::Transaction, id, Job::Initialise(request), true),
                     None => self.anywhere(Job::Initialise(request)),
                 }
@@ -165,17 +168,17 @@ impl Driver {
             }
             Call::End { elsewhere } => self.end(self.engine.end_request(), elsewhere),
             Call::Abort { elsewhere } => self.end(self.engine.abort_request(), elsewhere),
-            Call::Describe => {
-                let id = self.engine.settings.transactional_id.clone().unwrap_or_default();
-                let request = self.engine.describe_request();
-                self.coordinated(CoordinatorKind::Transaction, id, Job::Describe(request), false);
+            Call::Describe(side) => {
+                let id = self.engine.settings.transactional_id(side).unwrap_or_default();
+                let request = self.engine.describe_request(side);
+                self.coordinated(CoordinatorKind::Transaction, id, Job::Describe(side, request), false);
             }
         }
     }
 
     fn end(&mut self, request: Option<EndTxnRequest>, elsewhere: bool) {
-        let id = self.engine.settings.transactional_id.clone().unwrap_or_default();
         if let Some(request) = request {
+            let id = request.transactional_id.0.to_string();
             self.coordinated(CoordinatorKind::Transaction, id, Job::End(request), elsewhere);
         }
     }
@@ -216,7 +219,7 @@ impl Driver {
         let connection = connection.clone();
         let pending: Pending =
             match job {
-                Job::Produce { flight, parts } => match self.produce(&connection, parts) {
+                Job::Produce { flight, side, parts } => match self.produce(&connection, side, parts) {
                     Ok(answer) => Box::pin(async move { Event::Produced(flight, answer.await) }),
                     Err(error) => Box::pin(std::future::ready(Event::Produced(flight, Err(error)))),
                 },
@@ -230,8 +233,8 @@ impl Driver {
                 Job::Offsets(request) => Box::pin(async move {
                     Event::Offsets(session, connection.call(&request, OFFSETS_V2..=OFFSETS_V2).await)
                 }),
-                Job::Describe(request) => {
-                    Box::pin(async move { Event::Described(session, connection.call(&request, ..).await) })
+                Job::Describe(side, request) => {
+                    Box::pin(async move { Event::Described(session, side, connection.call(&request, ..).await) })
                 }
                 Job::End(request) => {
                     Box::pin(async move { Event::Ended(session, connection.call(&request, END_V2..=END_V2).await) })
@@ -244,16 +247,18 @@ impl Driver {
     fn produce(
         &self,
         connection: &Connection,
+        side: Side,
         parts: Vec<Part>,
     ) -> Result<impl Future<Output = Result<ProduceResponse, WireError>> + use<>, WireError> {
         let settings = &self.engine.settings;
-        let id = settings.transactional_id.as_deref();
+        let id = settings.transactional_id(side);
         let oldest = if id.is_some() { PRODUCE_V2 } else { PRODUCE_OLDEST };
         let known = parts.iter().all(|part| part.id != TopicId::default());
         let newest = if known { PRODUCE_BY_ID } else { PRODUCE_V2 };
         let version = connection.version::<ProduceRequest>(&(oldest..=newest))?;
         // The broker gives up on its replicas before the client gives up on the broker.
-        let body = produce_request(id, settings.request_timeout.mul_f64(0.75), version >= PRODUCE_BY_ID, parts);
+        let body =
+            produce_request(id.as_deref(), settings.request_timeout.mul_f64(0.75), version >= PRODUCE_BY_ID, parts);
         let timeout = Some(settings.request_timeout);
         let request = Outgoing { key: ApiKey::Produce, version, body, timeout };
         let reply = connection.try_send(request).map_err(|error| match error {
@@ -287,7 +292,9 @@ impl Driver {
                 self.engine.offsets_answered(answer, now);
             }
             Event::Ended(session, answer) if session == self.engine.session => self.engine.ended(answer, now),
-            Event::Described(session, answer) if session == self.engine.session => self.engine.described(answer, now),
+            Event::Described(session, side, answer) if session == self.engine.session => {
+                self.engine.described(side, answer, now);
+            }
             Event::Initialised(..) | Event::Offsets(..) | Event::Ended(..) | Event::Described(..) => {}
         }
     }
@@ -321,7 +328,7 @@ impl Driver {
                 self.shared.hinder(hindrance);
             }
             Job::Offsets(_) => self.engine.offsets_answered(Err(error), now),
-            Job::Describe(_) => self.engine.described(Err(error), now),
+            Job::Describe(side, _) => self.engine.described(side, Err(error), now),
             // It was not sent, so its outcome is known.
             Job::End(_) => self.engine.not_ended(&error, now),
         }

@@ -3,14 +3,14 @@
 //! ```text
 //!  Idle ─ initialise ─▶ Initialising ─ InitProducerId ─▶ Ready ─ any error ─▶ Dead ─ initialise ─▶ …
 //!                                                          │
-//!                              Producing ─ seal, all acknowledged ─▶ Offsets ─▶ Ending ─┐ next epoch
-//!                                  ▲──────────── what was kept back ────────────────────┘
+//!                              Producing ─ seal, all acknowledged ─▶ Offsets ─▶ Ending ─▶ next identity
+//!                              Producing (the next one) ·······························▶ may end now
 //! ```
 //!
 //! Everything that is under way carries the session's number, which each initialise raises: an answer to an earlier
 //! session concerns nobody any more.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,7 @@ use super::leaders::TopicState;
 use super::rights::Asked;
 use super::settings::ProducerSettings;
 use super::shared::{Command, Handed, Notice};
+use super::sides::{Side, Sides, Turn};
 use super::too_large::TooLarge;
 use super::transaction::{Stage, Transaction};
 use crate::position::Offset;
@@ -37,13 +38,6 @@ use crate::wire::{BrokerId, Code, TopicId, WireError};
 const PART_OVERHEAD: usize = 300;
 /// While anything is under way, deadlines are looked at this often.
 pub(super) const TICK: Duration = Duration::from_millis(100);
-
-/// Who produces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Identity {
-    pub(super) id: i64,
-    pub(super) epoch: i16,
-}
 
 /// A batch in a Produce request.
 #[derive(Debug)]
@@ -62,9 +56,10 @@ pub(super) enum Call {
         topics: Vec<Arc<str>>,
         doubted: Vec<(Arc<str>, i32)>,
     },
-    Initialise,
+    Initialise(Side),
     Produce {
         flight: u64,
+        side: Side,
         broker: BrokerId,
         parts: Vec<Part>,
     },
@@ -78,8 +73,8 @@ pub(super) enum Call {
     Abort {
         elsewhere: bool,
     },
-    /// Whether the transaction before is complete.
-    Describe,
+    /// Whether the transaction before with this id is complete.
+    Describe(Side),
 }
 
 struct Flight {
@@ -93,13 +88,14 @@ pub(super) struct Engine {
     pub(super) settings: ProducerSettings,
     pub(super) session: u64,
     pub(super) stage: Stage,
-    pub(super) identity: Option<Identity>,
+    pub(super) sides: Sides,
+    /// The one that ends next.
     pub(super) transaction: Transaction,
+    /// What is filled once that one is sealed.
+    pub(super) follower: Transaction,
     compressor: Compressor,
     pub(super) topics: Vec<TopicState>,
     pub(super) lanes: Vec<Lane>,
-    /// Of the next transaction: not to be sent before this one has ended (rule N-5).
-    held: VecDeque<Command>,
     flights: HashMap<u64, Flight>,
     next_flight: u64,
     /// Produce requests that are out, by broker.
@@ -114,7 +110,7 @@ pub(super) struct Engine {
     pub(super) metadata_since: Instant,
     pub(super) metadata_max_age: Duration,
     pub(super) closing: Option<Closing>,
-    pub(super) completing: Option<Completing>,
+    pub(super) completing: [Option<Completing>; 2],
     /// Whether the coordinator answers to that.
     pub(super) asks_completion: bool,
 }
@@ -126,11 +122,11 @@ impl Engine {
             settings,
             session: 0,
             stage: Stage::Idle,
-            identity: None,
-            transaction: Transaction::new(now),
+            sides: Sides::default(),
+            transaction: Transaction::new(Turn::FIRST, now),
+            follower: Transaction::new(Turn::FIRST, now),
             topics: Vec::new(),
             lanes: Vec::new(),
-            held: VecDeque::new(),
             flights: HashMap::new(),
             next_flight: 0,
             out: HashMap::new(),
@@ -143,7 +139,7 @@ impl Engine {
             metadata_since: now,
             metadata_max_age,
             closing: None,
-            completing: None,
+            completing: [None; 2],
             asks_completion: true,
         }
     }
@@ -162,9 +158,8 @@ impl Engine {
             }
             _ if self.stage != Stage::Ready => {}
             Command::Renew(member) => self.renew(member, now),
-            command if self.transaction.is_sealed() => self.held.push_back(command),
             Command::Batch(handed) => self.take(handed, now),
-            Command::Seal(seal) => self.transaction.seal(seal, now),
+            Command::Seal(seal) => self.filling().seal(seal, now),
         }
     }
 
@@ -174,14 +169,13 @@ impl Engine {
         self.forget();
         self.notices.retain(|notice| matches!(notice, Notice::Topic { .. }));
         self.stage = Stage::Initialising { under_way: false, at: now, tries: 0 };
-        self.transaction = Transaction::new(now);
-        self.identity = None;
-        self.completing = None;
+        (self.transaction, self.follower) = (Transaction::new(Turn::FIRST, now), Transaction::new(Turn::FIRST, now));
+        self.sides = Sides::new(self.settings.transactional_id.is_none());
+        self.completing = [None; 2];
     }
 
     pub(super) fn forget(&mut self) {
         self.lanes.iter_mut().for_each(Lane::clear);
-        self.held.clear();
     }
 
     fn take(&mut self, handed: Handed, now: Instant) {
@@ -191,7 +185,8 @@ impl Engine {
             self.notices.push(Notice::Acknowledged { bytes: 0, spare });
         }
         let lane = self.lane(topic, partition);
-        let mut parts = vec![Pending::new(batch, slot, charged, now)];
+        let turn = self.filling().turn;
+        let mut parts = vec![Pending::new(batch, turn, slot, charged, now)];
         while let Some(next) = parts.pop() {
             let refused = self.topics[topic].too_large.is_some_and(|size| next.bytes() >= size);
             match refused.then(|| next.split(&mut self.compressor)).flatten() {
@@ -199,7 +194,6 @@ impl Engine {
                 None => self.lanes[lane].push(next),
             }
         }
-        self.transaction.begun = true;
         if self.lanes[lane].is_lost() {
             self.want_metadata(now, false);
         }
@@ -219,20 +213,20 @@ impl Engine {
         })
     }
 
-    /// What was kept back belongs to the transaction that begins now.
-    pub(super) fn release(&mut self, now: Instant, same_identity: bool) {
-        if !same_identity {
-            self.lanes.iter_mut().for_each(Lane::restart);
-        }
-        while !self.transaction.is_sealed() {
-            let Some(command) = self.held.pop_front() else { break };
-            self.command(command, now);
-        }
+    /// The transaction that has this turn.
+    fn of_turn(&mut self, turn: Turn) -> &mut Transaction {
+        if self.follower.turn == turn { &mut self.follower } else { &mut self.transaction }
     }
 
-    /// Whether every record of the transaction is acknowledged.
+    /// The transaction that takes what is appended.
+    fn filling(&mut self) -> &mut Transaction {
+        if self.transaction.is_sealed() { &mut self.follower } else { &mut self.transaction }
+    }
+
+    /// Whether every record of the transaction that ends next is acknowledged.
     pub(super) fn is_acknowledged(&self) -> bool {
-        self.lanes.iter().all(Lane::is_empty)
+        let turn = self.transaction.turn;
+        self.lanes.iter().all(|lane| lane.turn().is_none_or(|oldest| oldest.number > turn.number))
     }
 
     /// The next thing to do; to be asked until there is nothing.
@@ -243,24 +237,43 @@ impl Engine {
         match self.stage {
             Stage::Initialising { under_way: false, at, tries } if at <= now => {
                 self.stage = Stage::Initialising { under_way: true, at, tries };
-                Some(Call::Initialise)
+                self.sides.missing().map(Call::Initialise)
             }
-            Stage::Ready if self.closing.is_none() => match self.next_completing(now) {
-                Some(question) => question,
-                None => self.next_produce(now).or_else(|| self.next_step(now)),
-            },
+            Stage::Ready if self.closing.is_none() => {
+                self.next_of_transaction(now).or_else(|| self.next_of_follower(now))
+            }
             _ => self.next_close(now),
         }
     }
 
-    fn next_produce(&mut self, now: Instant) -> Option<Call> {
-        let identity = self.identity?;
+    fn next_of_transaction(&mut self, now: Instant) -> Option<Call> {
+        let turn = self.transaction.turn;
+        match self.next_completing(turn, now) {
+            Some(question) => question,
+            None => self.next_produce(turn, now).or_else(|| self.next_step(now)),
+        }
+    }
+
+    /// What the next transaction may do while this one ends: its records go out, if they have an id of their own.
+    fn next_of_follower(&mut self, now: Instant) -> Option<Call> {
+        let turn = self.follower.turn;
+        if self.settings.transactional_id.is_some() && self.sides.is_alone() {
+            return None;
+        }
+        match self.next_completing(turn, now) {
+            Some(question) => question,
+            None => self.next_produce(turn, now),
+        }
+    }
+
+    fn next_produce(&mut self, turn: Turn, now: Instant) -> Option<Call> {
+        let identity = self.sides.get(turn.side)?;
         let free = |lane: &Lane| lane.leader.filter(|broker| self.out.get(broker).is_none_or(|out| *out < MAX_OUT));
-        let broker = self.lanes.iter().filter(|lane| lane.sendable(now).is_some()).find_map(free)?;
+        let broker = self.lanes.iter().filter(|lane| lane.sendable(turn, now).is_some()).find_map(free)?;
         let transactional = self.settings.transactional_id.is_some();
         let (mut parts, mut batches, mut size) = (Vec::new(), Vec::new(), 0);
         for (index, lane) in self.lanes.iter_mut().enumerate().filter(|(_, lane)| lane.leader == Some(broker)) {
-            let Some(bytes) = lane.sendable(now) else { continue };
+            let Some(bytes) = lane.sendable(turn, now) else { continue };
             if size > 0 && size + bytes + PART_OVERHEAD > self.settings.max_request_bytes {
                 continue;
             }
@@ -271,11 +284,12 @@ impl Engine {
             batches.push((index, sequence));
         }
         parts.sort_by(|a: &Part, b: &Part| a.topic.cmp(&b.topic));
+        self.of_turn(turn).begun = true;
         let flight = self.next_flight;
         self.next_flight += 1;
         *self.out.entry(broker).or_default() += 1;
         self.flights.insert(flight, Flight { broker, session: self.session, batches });
-        Some(Call::Produce { flight, broker, parts })
+        Some(Call::Produce { flight, side: turn.side, broker, parts })
     }
 
     /// The answer to a Produce request, or that there will be none.
@@ -336,7 +350,8 @@ impl Engine {
             Verdict::Dead(class) => {
                 let place = self.place(lane);
                 let reason = text.map_or_else(String::new, |text| format!(": {text}"));
-                let way_out = self.way_out(Asked::Produce, code);
+                let side = self.lanes[lane].turn().map_or(Side::First, |turn| turn.side);
+                let way_out = self.way_out(Asked::Produce, side, code);
                 self.die(class, format!("produce {place}: {}{reason}{way_out}", code_text(code)));
             }
         }
@@ -344,7 +359,8 @@ impl Engine {
 
     fn acknowledged(&mut self, pending: Pending, offset: Option<i64>) {
         if let (Some(slot), Some(offset)) = (pending.slot, offset) {
-            self.transaction.acknowledged(slot, Offset(offset + i64::from(pending.count)));
+            let next = Offset(offset + i64::from(pending.count));
+            self.of_turn(pending.turn).acknowledged(slot, next);
         }
         let bytes = pending.charged;
         let buffer = pending.into_buffer();
@@ -378,14 +394,15 @@ impl Engine {
 
     /// When to look again if nothing comes.
     pub(super) fn wakes(&self, now: Instant) -> Option<Instant> {
-        let lanes = self.lanes.iter().filter_map(Lane::wakes).min();
+        let lanes = self.lanes.iter().filter_map(|lane| lane.wakes(now)).min();
         let metadata = (self.metadata_wanted && !self.metadata_under_way).then_some(self.metadata_at);
         let step = self.step_wakes();
-        let busy = !self.is_acknowledged() || self.transaction.is_sealed();
+        let busy = self.transaction.is_sealed() || !self.lanes.iter().all(Lane::is_empty);
         let tick = busy.then_some(now + TICK);
         let age = (!self.topics.is_empty() && !self.metadata_under_way)
             .then_some(self.metadata_since + self.metadata_max_age);
-        [lanes, metadata, step, self.completing_wakes(now), tick, age].into_iter().flatten().min()
+        let completing = self.completing_wakes(now);
+        [lanes, metadata, step, completing, tick, age].into_iter().flatten().min()
     }
 }
 

@@ -1,13 +1,10 @@
 //! The engine against the answers of a cluster that is made up, without a socket or a clock.
 
-use kafka_protocol::messages::describe_transactions_response::TransactionState;
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use kafka_protocol::messages::txn_offset_commit_response::{
     TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
 };
-use kafka_protocol::messages::{
-    DescribeTransactionsResponse, EndTxnResponse, InitProducerIdResponse, TxnOffsetCommitResponse,
-};
+use kafka_protocol::messages::{EndTxnResponse, InitProducerIdResponse, TxnOffsetCommitResponse};
 use kafka_protocol::protocol::StrBytes;
 
 use super::super::shared::Slot;
@@ -29,15 +26,23 @@ struct World {
     now: Instant,
 }
 
+/// A producer with two ids.
 fn world() -> World {
+    started(0)
+}
+
+/// A producer that may not use the second one.
+fn alone() -> World {
+    started(codes::TRANSACTIONAL_ID_DENIED)
+}
+
+fn started(second: i16) -> World {
     let now = Instant::now();
     let settings = ProducerSettings::new(Some("id".to_owned()));
     let mut world = World { engine: Engine::new(settings, Duration::from_secs(300), now), now };
     world.engine.asks_completion = false;
     world.command(Command::Initialise);
-    assert!(matches!(world.calls()[..], [Call::Initialise]));
-    let response = InitProducerIdResponse::default().with_producer_id(7.into()).with_producer_epoch(32_766);
-    assert_eq!(world.engine.initialised(Ok(response), now), None);
+    world.initialise(second);
     world.command(Command::Topic("t".into()));
     assert!(matches!(world.calls()[..], [Call::Metadata { .. }]));
     world.engine.metadata(vec![("t".into(), Ok(led(1, [1, 1])))], now);
@@ -45,6 +50,21 @@ fn world() -> World {
 }
 
 impl World {
+    /// Answers for both ids; for the second one with this code.
+    fn initialise(&mut self, second: i16) {
+        assert!(matches!(self.calls()[..], [Call::Initialise(Side::First)]));
+        let response = InitProducerIdResponse::default().with_producer_id(7.into()).with_producer_epoch(32_766);
+        assert_eq!(self.engine.initialised(Ok(response), self.now), None);
+        assert!(
+            !self.engine.notices.iter().any(|notice| matches!(notice, Notice::Initialised)),
+            "both have to be there"
+        );
+        assert!(matches!(self.calls()[..], [Call::Initialise(Side::Second)]));
+        let response = InitProducerIdResponse::default().with_producer_id(70.into()).with_error_code(second);
+        assert_eq!(self.engine.initialised(Ok(response), self.now), None);
+        assert!(matches!(self.engine.notices.pop(), Some(Notice::Initialised)));
+    }
+
     fn command(&mut self, command: Command) {
         self.engine.command(command, self.now);
     }
@@ -116,7 +136,7 @@ fn closed() -> WireError {
 
 #[test]
 fn n2_an_exhausted_epoch_changes_the_id_and_sequences_begin_anew() {
-    let mut world = world();
+    let mut world = alone();
     for (id, epoch, next) in [(7_i64, 32_766_i16, (8, 0)), (8, 0, (8, 1)), (8, 1, (8, 2))] {
         world.batch(0);
         let (flight, bytes) = world.produce();
@@ -134,8 +154,8 @@ fn n2_an_exhausted_epoch_changes_the_id_and_sequences_begin_anew() {
 }
 
 #[test]
-fn n5_the_next_transaction_waits_until_the_end_of_this_one_is_answered() {
-    let mut world = world();
+fn n5_with_one_id_the_next_transaction_waits_until_the_end_of_this_one_is_answered() {
+    let mut world = alone();
     world.batch(0);
     let (flight, _) = world.produce();
     world.seal(true);
@@ -242,7 +262,7 @@ fn n7_an_end_without_an_answer_is_an_unknown_outcome_and_is_not_repeated() {
     world.now += Duration::from_secs(5);
     assert!(world.calls().is_empty(), "nor is anything of the next one sent");
     world.command(Command::Initialise);
-    assert!(matches!(world.calls()[..], [Call::Initialise]));
+    assert!(matches!(world.calls()[..], [Call::Initialise(Side::First)]));
 }
 
 #[test]
@@ -276,9 +296,7 @@ fn n8_an_answer_to_an_earlier_session_concerns_nobody() {
     world.batch(0);
     let (flight, _) = world.produce();
     world.command(Command::Initialise);
-    world.calls();
-    let response = InitProducerIdResponse::default().with_producer_id(7.into()).with_producer_epoch(3);
-    world.engine.initialised(Ok(response), world.now);
+    world.initialise(0);
     world.batch(0);
     let (second, _) = world.produce();
     world.produced(flight, 0, 90);
@@ -435,55 +453,9 @@ fn n8_answers_that_name_topics_by_id_are_understood() {
     assert_eq!(world.committed().unwrap().next_offsets, [(Slot(4), Offset(41))]);
 }
 
-fn described(world: &mut World, state: &'static str, code: i16) {
-    let state =
-        TransactionState::default().with_transaction_state(StrBytes::from_static_str(state)).with_error_code(code);
-    let response = DescribeTransactionsResponse::default().with_transaction_states(vec![state]);
-    world.engine.described(Ok(response), world.now);
-}
-
-/// A transaction that has ended, and a batch of the next one.
-fn between_two() -> World {
-    let mut world = world();
-    world.engine.asks_completion = true;
-    world.batch(0);
-    let (flight, _) = world.produce();
-    world.produced(flight, 0, 0);
-    world.seal(false);
-    assert!(matches!(world.calls()[..], [Call::End { .. }]));
-    world.ended(7, 32_767);
-    assert!(world.calls().is_empty(), "nobody is asked while there is nothing to be sent");
-    let later = world.now + Duration::from_millis(10);
-    assert!(world.engine.wakes(later).is_some_and(|wake| wake > later), "nor is the thread kept awake");
-    world.batch(0);
-    assert!(world.calls().is_empty(), "it can't be complete yet");
-    world.now += Duration::from_millis(1);
-    assert!(matches!(world.calls()[..], [Call::Describe]));
-    world
-}
-
-#[test]
-fn n5_the_next_transaction_begins_when_the_one_before_is_complete() {
-    let mut world = between_two();
-    described(&mut world, "PrepareCommit", 0);
-    assert!(world.calls().is_empty());
-    world.now += Duration::from_millis(1);
-    assert!(matches!(world.calls()[..], [Call::Describe]));
-    described(&mut world, "CompleteCommit", 0);
-    world.produce();
-}
-
-#[test]
-fn n5_the_next_transaction_begins_all_the_same_where_completion_is_not_told() {
-    for code in [0, 53] {
-        let mut world = between_two();
-        if code == 0 {
-            // No answer.
-            world.now += Duration::from_millis(60);
-        } else {
-            described(&mut world, "", code);
-            assert!(!world.engine.asks_completion, "not allowed once, not allowed again");
-        }
-        world.produce();
-    }
-}
+#[cfg(test)]
+#[path = "completing_tests.rs"]
+mod completing;
+#[cfg(test)]
+#[path = "sides_tests.rs"]
+mod sides;

@@ -9,7 +9,8 @@
 //! A batch takes its sequence when it is first sent and keeps it. If one of those that are out fails, nothing more is
 //! sent until all of them are answered; then all that is left goes again from the front, with the same sequences. So the
 //! order holds, a successor's OUT_OF_ORDER_SEQUENCE is no more than a consequence, and what had been written after all is
-//! a duplicate, which is success. The broker remembers the last five batches of a producer: no more are ever out.
+//! a duplicate, which is success. The broker remembers the last five batches of a producer: no more are ever out. Of two
+//! producer ids only one at a time has batches out, because nothing keeps their order but the answers.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use bytes::Bytes;
 
 use super::codes::{self, Class, Meaning};
 use super::shared::Slot;
+use super::sides::{Side, Turn};
 use crate::wire::BrokerId;
 use crate::wire::batch::{Closed, Stamp, payload_bytes, split};
 use crate::wire::compression::Compressor;
@@ -45,6 +47,8 @@ enum Body {
 #[derive(Debug)]
 pub(super) struct Pending {
     body: Body,
+    /// The transaction that it belongs to.
+    pub(super) turn: Turn,
     pub(super) count: i32,
     pub(super) slot: Option<Slot>,
     /// Bytes that the stream thread was charged.
@@ -53,8 +57,8 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    pub(super) fn new(batch: Closed, slot: Option<Slot>, charged: usize, since: Instant) -> Self {
-        Pending { count: batch.count(), body: Body::Waiting(batch, None), slot, charged, since }
+    pub(super) fn new(batch: Closed, turn: Turn, slot: Option<Slot>, charged: usize, since: Instant) -> Self {
+        Pending { count: batch.count(), body: Body::Waiting(batch, None), turn, slot, charged, since }
     }
 
     /// Two batches of half the records each, or nothing if there is one.
@@ -70,10 +74,11 @@ impl Pending {
         }
         let next = sequence.map(|sequence| after(sequence, first.count()));
         let half = self.charged / 2;
-        let (slot, since) = (self.slot, self.since);
+        let (turn, slot, since) = (self.turn, self.slot, self.since);
         let pending = |batch: Closed, sequence, charged| Pending {
             count: batch.count(),
             body: Body::Waiting(batch, sequence),
+            turn,
             slot,
             charged,
             since,
@@ -150,7 +155,8 @@ pub(super) struct Lane {
     attempts: u32,
     concurrent: bool,
     wait_until: Option<Instant>,
-    next_sequence: i32,
+    /// Of each of the producer's ids.
+    next_sequences: [i32; 2],
     /// What was last in the way.
     pub(super) hindrance: Option<String>,
 }
@@ -168,7 +174,7 @@ impl Lane {
             attempts: 0,
             concurrent: false,
             wait_until: None,
-            next_sequence: 0,
+            next_sequences: [0; 2],
             hindrance: None,
         }
     }
@@ -181,10 +187,16 @@ impl Lane {
         self.queue.is_empty()
     }
 
-    /// A new epoch, or a new producer id: sequences begin at 0 (rule N-2).
-    pub(super) fn restart(&mut self) {
-        debug_assert!(self.queue.iter().all(|pending| pending.sequence().is_none()), "sent under the epoch before");
-        self.next_sequence = 0;
+    /// The transaction of the oldest batch.
+    pub(super) fn turn(&self) -> Option<Turn> {
+        self.queue.front().map(|pending| pending.turn)
+    }
+
+    /// A new epoch of one of the ids, or another producer id: its sequences begin at 0 (rule N-2).
+    pub(super) fn restart(&mut self, side: Side) {
+        let sent = |pending: &Pending| pending.turn.side == side && pending.sequence().is_some();
+        debug_assert!(!self.queue.iter().any(sent), "sent under the epoch before");
+        self.next_sequences[side as usize] = 0;
     }
 
     /// Forgets everything: the transaction is dead.
@@ -194,10 +206,12 @@ impl Lane {
         self.leader = leader;
     }
 
-    /// The size of the batch that may go now.
-    pub(super) fn sendable(&self, now: Instant) -> Option<usize> {
+    /// The size of the batch of this transaction that may go now. It has to wait for what another producer id has not had
+    /// acknowledged: only within one id does the broker keep the order (rule N-5).
+    pub(super) fn sendable(&self, turn: Turn, now: Instant) -> Option<usize> {
         let free = !self.draining && self.sent < MAX_OUT && self.wait_until.is_none_or(|until| until <= now);
-        self.queue.get(self.sent).filter(|_| free).map(Pending::bytes)
+        let next = self.queue.get(self.sent).filter(|next| free && next.turn == turn)?;
+        self.turn().filter(|oldest| oldest.side == turn.side).map(|_| next.bytes())
     }
 
     /// Whether something waits that has no leader to go to.
@@ -205,9 +219,9 @@ impl Lane {
         self.leader.is_none() && self.queue.len() > self.sent
     }
 
-    /// When a wait ends.
-    pub(super) fn wakes(&self) -> Option<Instant> {
-        self.wait_until.filter(|_| self.queue.len() > self.sent && !self.draining)
+    /// When a wait ends, if it has not.
+    pub(super) fn wakes(&self, now: Instant) -> Option<Instant> {
+        self.wait_until.filter(|until| *until > now && self.queue.len() > self.sent && !self.draining)
     }
 
     /// Since when the oldest batch is being tried.
@@ -221,9 +235,10 @@ impl Lane {
         let body = std::mem::replace(&mut pending.body, Body::Nothing);
         let (bytes, sequence) = match body {
             Body::Waiting(mut batch, fixed) => {
-                let sequence = fixed.unwrap_or(self.next_sequence);
+                let following = &mut self.next_sequences[pending.turn.side as usize];
+                let sequence = fixed.unwrap_or(*following);
                 if fixed.is_none() {
-                    self.next_sequence = after(sequence, pending.count);
+                    *following = after(sequence, pending.count);
                 }
                 batch.stamp(Stamp { id, epoch, sequence, transactional });
                 (Bytes::from(batch.into_bytes()), sequence)

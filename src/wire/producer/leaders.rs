@@ -9,6 +9,7 @@ use super::engine::{Call, Engine, class};
 use super::lanes::Lane;
 use super::rights::Asked;
 use super::shared::{Notice, Partitions};
+use super::sides::Side;
 use super::transaction::Stage;
 use crate::wire::{BrokerId, Code, TopicId, WireError};
 
@@ -103,7 +104,7 @@ impl Engine {
                     }
                 }
                 Err(error) => {
-                    let way_out = self.way_out(Asked::Produce, error.code().map_or(0, Code::number));
+                    let way_out = self.way_out(Asked::Produce, Side::First, error.code().map_or(0, Code::number));
                     let partitions = Partitions::Refused(class(&error).error(format!("produce: {error}{way_out}")));
                     self.notices.push(Notice::Topic { index, partitions });
                 }

@@ -6,7 +6,8 @@
 //!  append ─▶ an open batch per partition ──────┼─▶ a lane per partition: sequences, retries in order
 //!              full, lingered, or sealed       │       │  Produce, at most five requests out per broker
 //!  seal ───────────────────────────────────────┼─▶ all acknowledged ─▶ TxnOffsetCommit ─▶ EndTxn
-//!  append (the next transaction) ──────────────┼─▶ kept back until ◀─────────────────────┘ next id and epoch
+//!  append (the next transaction) ──────────────┼─▶ goes out meanwhile, with the other id;  next id and epoch
+//!                                              │   its own end waits for this one ◀──────┘
 //!  outcome ◀───────────────────────────────────┼── committed, with the next offset of each changelog partition
 //! ```
 //!
@@ -27,13 +28,16 @@ mod driver;
 mod engine;
 mod error;
 mod handle;
+mod initialising;
 mod lanes;
 mod leaders;
 mod open;
 mod reach;
+mod request;
 mod rights;
 mod settings;
 mod shared;
+mod sides;
 mod too_large;
 mod transaction;
 

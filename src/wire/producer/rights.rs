@@ -1,6 +1,7 @@
 //! Which right is missing, as the way out of a refusal.
 
 use super::engine::Engine;
+use super::sides::Side;
 
 /// What a broker was asked for when it refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,9 +13,9 @@ pub(super) enum Asked {
 }
 
 impl Engine {
-    /// What to allow to the application's user after this code; nothing if it does not speak of a right.
-    pub(super) fn way_out(&self, asked: Asked, code: i16) -> String {
-        let id = self.settings.transactional_id.as_deref().unwrap_or_default();
+    /// What to allow to the application's user after this code, to a request of this side; nothing if it does not speak of a right.
+    pub(super) fn way_out(&self, asked: Asked, side: Side, code: i16) -> String {
+        let id = self.settings.transactional_id(side).unwrap_or_default();
         let group = self.group().unwrap_or_default();
         let right = match (asked, code) {
             (Asked::Offsets, 29) => "Read on the input topic".to_owned(),

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use super::sides::{self, Side};
 use crate::wire::compression::Codec;
 
 /// Settings of one producer; how to reach the cluster is told apart.
 #[derive(Debug, Clone)]
 pub struct ProducerSettings {
-    /// The transactional id (rule R-2); `None` is a plain idempotent producer, for at-least-once (rule R-29).
+    /// The transactional id (rule R-2), to which a second one belongs: the same with `.2` behind it (rule N-5). `None` is a plain idempotent producer, for at-least-once (rule R-29).
     pub transactional_id: Option<String>,
     /// After which the broker aborts a transaction whose owner has gone silent, and after which the owner gives up.
     pub transaction_timeout: Duration,
@@ -28,6 +29,15 @@ pub struct ProducerSettings {
 }
 
 impl ProducerSettings {
+    /// The transactional id of one of the two sides.
+    pub(super) fn transactional_id(&self, side: Side) -> Option<String> {
+        let id = self.transactional_id.as_deref()?;
+        Some(match side {
+            Side::First => id.to_owned(),
+            Side::Second => sides::second(id),
+        })
+    }
+
     /// The defaults: 256 KiB a batch, 5 ms, 1 MiB a request, 8 MiB unacknowledged.
     #[must_use]
     pub fn new(transactional_id: Option<String>) -> Self {

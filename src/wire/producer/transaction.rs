@@ -2,27 +2,25 @@
 //!
 //! | step | answered | not answered |
 //! |---|---|---|
-//! | InitProducerId | the identity; coordinators that load, move or are still completing are asked again | again: it may be repeated |
 //! | TxnOffsetCommit | per partition; one of an old generation goes again with the new one | again: the same positions in the same transaction |
 //! | EndTxn | the next identity | the outcome is unknown: `Abort`, and initialise settles it |
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use kafka_protocol::messages::txn_offset_commit_request::{
     TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
 };
 use kafka_protocol::messages::{
-    EndTxnRequest, EndTxnResponse, InitProducerIdRequest, InitProducerIdResponse, TransactionalId,
-    TxnOffsetCommitRequest, TxnOffsetCommitResponse,
+    EndTxnRequest, EndTxnResponse, TransactionalId, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
 };
 use kafka_protocol::protocol::StrBytes;
 
 use super::codes::{self, Class, Meaning};
-use super::engine::{Call, Engine, Identity, code_text, fault};
+use super::engine::{Call, Engine, code_text, fault};
 use super::error::ProduceError;
 use super::rights::Asked;
 use super::shared::{Committed, Member, Notice, Seal, Slot};
+use super::sides::{Identity, Side, Turn};
 use crate::position::Offset;
 use crate::wire::WireError;
 
@@ -59,6 +57,7 @@ enum Step {
 /// The transaction on the wire.
 #[derive(Debug)]
 pub(super) struct Transaction {
+    pub(super) turn: Turn,
     /// Whether anything was sent in it, so that the broker knows of it.
     pub(super) begun: bool,
     seal: Option<Seal>,
@@ -77,8 +76,9 @@ pub(super) struct Transaction {
 }
 
 impl Transaction {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(turn: Turn, now: Instant) -> Self {
         Transaction {
+            turn,
             begun: false,
             seal: None,
             step: Step::Producing,
@@ -173,7 +173,7 @@ impl Engine {
             let positions = self.transaction.seal.as_ref().is_some_and(|seal| !seal.positions.is_empty());
             if plain || (!positions && !self.transaction.begun) {
                 // Nothing that a coordinator would have to end (rules ).
-                self.committed(self.identity, now);
+                self.committed(None, now);
                 return None;
             }
             self.transaction.enter(if positions { Step::Offsets } else { Step::Ending }, now);
@@ -221,23 +221,19 @@ impl Engine {
         }
     }
 
-    pub(super) fn transactional_id(&self) -> TransactionalId {
-        let id = self.settings.transactional_id.clone().unwrap_or_default();
+    pub(super) fn transactional_id(&self, side: Side) -> TransactionalId {
+        let id = self.settings.transactional_id(side).unwrap_or_default();
         TransactionalId(StrBytes::from_string(id))
     }
 
-    pub(super) fn init_request(&self) -> InitProducerIdRequest {
-        let timeout = i32::try_from(self.settings.transaction_timeout.as_millis()).unwrap_or(i32::MAX);
-        InitProducerIdRequest::default()
-            .with_transactional_id(self.settings.transactional_id.as_ref().map(|_| self.transactional_id()))
-            .with_transaction_timeout_ms(timeout)
-            .with_producer_id((-1).into())
-            .with_producer_epoch(-1)
+    /// Who ends the transaction that ends next.
+    pub(super) fn ending_identity(&self) -> Option<Identity> {
+        self.sides.get(self.transaction.turn.side)
     }
 
     /// The positions, with the membership that they were made under (rule N-4).
     pub(super) fn offsets_request(&self) -> Option<TxnOffsetCommitRequest> {
-        let (seal, identity) = (self.transaction.seal.as_ref()?, self.identity?);
+        let (seal, identity) = (self.transaction.seal.as_ref()?, self.ending_identity()?);
         let member = seal.member.as_ref()?;
         let mut topics: Vec<TxnOffsetCommitRequestTopic> = Vec::new();
         for (at, next) in &seal.positions {
@@ -257,7 +253,7 @@ impl Engine {
         }
         Some(
             TxnOffsetCommitRequest::default()
-                .with_transactional_id(self.transactional_id())
+                .with_transactional_id(self.transactional_id(self.transaction.turn.side))
                 .with_group_id(StrBytes::from_string(member.group.clone()).into())
                 .with_producer_id(identity.id.into())
                 .with_producer_epoch(identity.epoch)
@@ -274,46 +270,21 @@ impl Engine {
     }
 
     pub(super) fn end_request(&self) -> Option<EndTxnRequest> {
-        let identity = self.identity?;
+        let identity = self.ending_identity()?;
         Some(
             EndTxnRequest::default()
-                .with_transactional_id(self.transactional_id())
+                .with_transactional_id(self.transactional_id(self.transaction.turn.side))
                 .with_producer_id(identity.id.into())
                 .with_producer_epoch(identity.epoch)
                 .with_committed(true),
         )
     }
 
-    /// Gives the reason if it is not done yet.
-    pub(super) fn initialised(
-        &mut self,
-        answer: Result<InitProducerIdResponse, WireError>,
-        now: Instant,
-    ) -> Option<String> {
-        let Stage::Initialising { tries, .. } = self.stage else { return None };
-        let (code, text) = match answer {
-            Ok(response) if response.error_code == 0 => {
-                self.identity = Some(Identity { id: response.producer_id.0, epoch: response.producer_epoch });
-                self.stage = Stage::Ready;
-                self.notices.push(Notice::Initialised);
-                return None;
-            }
-            Ok(response) => (Ok(response.error_code), code_text(response.error_code)),
-            Err(error) => (Err(fault(&error)), error.to_string()),
-        };
-        if let Meaning::Dead(class) = code.map_or_else(|meaning| meaning, codes::meaning) {
-            let way_out = self.way_out(Asked::Initialise, code.unwrap_or(0));
-            self.die(class, format!("initialise: {text}{way_out}"));
-            return None;
-        }
-        self.stage = Stage::Initialising { under_way: false, at: now + wait(tries), tries: tries + 1 };
-        Some(text)
-    }
-
     pub(super) fn offsets_answered(&mut self, answer: Result<TxnOffsetCommitResponse, WireError>, now: Instant) {
         if self.transaction.step != Step::Offsets || !self.transaction.under_way {
             return;
         }
+        let side = self.transaction.turn.side;
         let (mut worst, mut text) = (None, String::new());
         let mut outdated = true;
         match answer {
@@ -327,7 +298,7 @@ impl Engine {
                         if worst.is_none() || graver || meaning == Meaning::Elsewhere && worst == Some(Meaning::Later) {
                             worst = Some(meaning);
                             let code = code_text(partition.error_code);
-                            let way_out = self.way_out(Asked::Offsets, partition.error_code);
+                            let way_out = self.way_out(Asked::Offsets, side, partition.error_code);
                             text = format!("{}-{}: {code}{way_out}", &**topic.name, partition.partition_index);
                         }
                     }
@@ -375,7 +346,7 @@ impl Engine {
         match answer {
             Ok(response) if response.error_code == 0 && response.producer_id.0 >= 0 => {
                 let next = Identity { id: response.producer_id.0, epoch: response.producer_epoch };
-                self.decided(now);
+                self.decided(self.transaction.turn.side, now);
                 self.committed(Some(next), now);
             }
             Ok(response) if response.error_code == 0 => {
@@ -385,7 +356,7 @@ impl Engine {
                 let text = code_text(response.error_code);
                 match codes::meaning(response.error_code) {
                     Meaning::Dead(class) => {
-                        let way_out = self.way_out(Asked::End, response.error_code);
+                        let way_out = self.way_out(Asked::End, self.transaction.turn.side, response.error_code);
                         self.die(class, format!("commit: {text}{way_out}"));
                     }
                     meaning => self.transaction.again(meaning == Meaning::Elsewhere, text, now),
@@ -408,71 +379,22 @@ impl Engine {
         }
     }
 
-    /// The transaction has ended; the next one has this identity, and sequences begin anew.
+    /// The transaction has ended. If it had anything that a coordinator knows of, the next one with its id has this identity,
+    /// and sequences that begin anew.
     fn committed(&mut self, next: Option<Identity>, now: Instant) {
         let committed = self.transaction.end(now);
         self.notices.push(Notice::Committed(committed));
-        let same = self.identity == next;
-        self.identity = next;
-        self.transaction = Transaction::new(now);
-        self.release(now, same);
-    }
-}
-
-/// Kafka's compact strings and lengths, for the Produce request.
-pub(super) fn put_length(target: &mut Vec<u8>, length: usize) {
-    let mut rest = length;
-    while rest >= 0x80 {
-        target.push((rest as u8 & 0x7f) | 0x80);
-        rest >>= 7;
-    }
-    target.push(rest as u8);
-}
-
-/// A Produce request (versions 9 to 12, or 13 with topics by id) in pieces: the batches are not copied.
-pub(super) fn produce_request(
-    transactional_id: Option<&str>,
-    timeout: Duration,
-    by_id: bool,
-    parts: Vec<super::engine::Part>,
-) -> Vec<Bytes> {
-    let put_text = |target: &mut Vec<u8>, text: &str| {
-        put_length(target, text.len() + 1);
-        target.extend_from_slice(text.as_bytes());
-    };
-    let mut pieces = Vec::with_capacity(2 * parts.len() + 1);
-    let mut head = Vec::with_capacity(128);
-    match transactional_id {
-        Some(id) => put_text(&mut head, id),
-        None => head.push(0),
-    }
-    head.extend_from_slice(&(-1_i16).to_be_bytes()); // all in-sync replicas
-    head.extend_from_slice(&i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX).to_be_bytes());
-    let topics = parts.chunk_by(|a, b| a.topic == b.topic).count();
-    put_length(&mut head, topics + 1);
-    let mut sizes: Vec<usize> = parts.chunk_by(|a, b| a.topic == b.topic).map(<[_]>::len).collect();
-    sizes.reverse();
-    let mut left = 0;
-    for part in parts {
-        if left == 0 {
-            left = sizes.pop().unwrap_or(0);
-            match by_id {
-                true => head.extend_from_slice(&part.id.0),
-                false => put_text(&mut head, &part.topic),
-            }
-            put_length(&mut head, left + 1);
+        let side = self.transaction.turn.side;
+        if let Some(identity) = next {
+            self.sides.set(side, identity);
+            self.lanes.iter_mut().for_each(|lane| lane.restart(side));
         }
-        head.extend_from_slice(&part.partition.to_be_bytes());
-        put_length(&mut head, part.bytes.len() + 1);
-        pieces.push(Bytes::from(std::mem::take(&mut head)));
-        pieces.push(part.bytes);
-        head.push(0); // no tags of the partition
-        left -= 1;
-        if left == 0 {
-            head.push(0); // nor of the topic
-        }
+        self.advance(now);
     }
-    head.push(0); // nor of the request
-    pieces.push(Bytes::from(head));
-    pieces
+
+    /// The one after it is the one that ends next.
+    pub(super) fn advance(&mut self, now: Instant) {
+        let turn = self.sides.after(self.follower.turn);
+        self.transaction = std::mem::replace(&mut self.follower, Transaction::new(turn, now));
+    }
 }

@@ -9,6 +9,7 @@ mod hanging;
 mod hung;
 mod interop;
 mod renewal;
+mod sides;
 pub(crate) mod support;
 mod takeover;
 mod throttled;

@@ -10,16 +10,16 @@ use crate::runtime::support::{Bench, PATIENCE, broker};
 use crate::support::{eventually, expect};
 
 /// Two members of one group, of which the first was alone when its transaction was sealed.
-struct World {
-    bench: Bench,
-    first: Joined,
+pub(super) struct World {
+    pub(super) bench: Bench,
+    pub(super) first: Joined,
     second: Joined,
     /// The place of the first before the second came.
     before: Member,
 }
 
 impl World {
-    fn new(kafka: &testbed::Kafka, name: &str) -> Self {
+    pub(super) fn new(kafka: &testbed::Kafka, name: &str) -> Self {
         let bench = Bench::new(kafka, name);
         let first = Joined::cooperative(&bench, &bench.input());
         let before = first.member();
@@ -37,8 +37,13 @@ impl World {
 
     /// Seals with the old generation; gives the producer when the coordinator has refused it.
     fn refused(&self, value: &str) -> Producer {
-        let mut producer = producer(&self.bench.servers, settings(&self.bench.application));
-        producer.append(&record(&self.bench.output(), 0, value)).unwrap();
+        self.refused_as(&self.bench.application, &self.bench.output(), value)
+    }
+
+    /// The same, with this transactional id and a record to this topic.
+    pub(super) fn refused_as(&self, id: &str, topic: &str, value: &str) -> Producer {
+        let mut producer = producer(&self.bench.servers, settings(id));
+        producer.append(&record(topic, 0, value)).unwrap();
         producer.seal(&[at(&self.bench.input(), 0, 5)], Some(&self.before)).unwrap();
         eventually("the old generation is refused", || expect(&producer.outdated(), &Some(self.before.generation)));
         producer

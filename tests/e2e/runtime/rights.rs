@@ -38,6 +38,14 @@ impl<'a> Guarded<'a> {
         format!("{}-one-0", self.bench.application)
     }
 
+    fn second_transactional_id(&self) -> String {
+        format!("{}.2", self.transactional_id())
+    }
+
+    fn allow_second(&self) {
+        self.change("--add", "Write", &["--transactional-id", &self.second_transactional_id()]);
+    }
+
     fn change(&self, change: &str, operation: &str, resources: &[&str]) {
         let user = format!("User:{}", Secured::POWERLESS);
         let server = ["--bootstrap-server", self.kafka.bootstrap_servers()];
@@ -99,8 +107,14 @@ impl<'a> Guarded<'a> {
 #[test]
 fn n8_the_whole_runtime_is_exact_over_tls_and_sasl_with_the_least_rights() {
     let bed = secured();
-    for producer in [Implementation::Native, Implementation::Librdkafka] {
+    // With one transactional id, and with the two that the native producer has where it may (rule N-5).
+    for (producer, both) in
+        [(Implementation::Native, false), (Implementation::Native, true), (Implementation::Librdkafka, false)]
+    {
         let guarded = Guarded::new(bed.kafka().expect("kafka"), "over-tls");
+        if both {
+            guarded.allow_second();
+        }
         let directory = tempfile::tempdir().expect("directory");
         let mut options = guarded.options(directory.path(), "sasl_ssl", "SCRAM-SHA-512");
         options.clients.producer = producer;
@@ -136,14 +150,16 @@ fn n7_a_right_that_is_taken_away_ends_the_application_with_its_name_and_costs_no
     let bed = secured();
     let kafka = bed.kafka().expect("kafka");
     type Which = fn(&Guarded<'_>) -> Right;
-    let rights: [Which; 4] = [
+    let rights: [Which; 5] = [
         |guarded| ("Write", "--topic", guarded.bench.output()),
         |guarded| ("Write", "--transactional-id", guarded.transactional_id()),
+        |guarded| ("Write", "--transactional-id", guarded.second_transactional_id()),
         |guarded| ("Read", "--group", guarded.bench.application.clone()),
         |guarded| ("Read", "--topic", guarded.bench.input()),
     ];
     for right in rights {
         let guarded = Guarded::new(kafka, "denied");
+        guarded.allow_second();
         guarded.lose(Implementation::Native, &right(&guarded));
     }
 }

@@ -21,12 +21,14 @@ pub enum Arm {
     EarlyOutcome,
     /// The positions that are sent are one further than what was processed (rule R-7).
     OneTooFar,
+    /// A partition takes records of the next transaction before it has all of this one (rule N-5).
+    Overtaking,
 }
 
 impl Arm {
     /// Those that have to be caught.
-    pub const CONTROLS: [Arm; 5] =
-        [Arm::AnyGeneration, Arm::NoFence, Arm::SameEpoch, Arm::EarlyOutcome, Arm::OneTooFar];
+    pub const CONTROLS: [Arm; 6] =
+        [Arm::AnyGeneration, Arm::NoFence, Arm::SameEpoch, Arm::EarlyOutcome, Arm::OneTooFar, Arm::Overtaking];
 
     /// As it is written.
     pub fn name(self) -> &'static str {
@@ -37,6 +39,7 @@ impl Arm {
             Arm::SameEpoch => "same-epoch",
             Arm::EarlyOutcome => "early-outcome",
             Arm::OneTooFar => "one-too-far",
+            Arm::Overtaking => "overtaking",
         }
     }
 }

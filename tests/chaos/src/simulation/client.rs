@@ -70,7 +70,9 @@ impl Cluster for Clients {
     fn producer(&self, thread: usize) -> Result<Box<dyn TransactionalProducer + Send>, ProduceError> {
         let mut state = self.world.lock();
         let key = state.key();
-        state.senders.insert(key, Sender::new(self.actor, self.name(thread)));
+        // Transactions v1 have one id, and so has who may not use the second one.
+        let alone = state.arm == Arm::SameEpoch || state.rng.u8(0..4) == 0;
+        state.senders.insert(key, Sender::new(self.actor, self.name(thread), alone));
         Ok(Box::new(Producer { world: Arc::clone(&self.world), actor: self.actor, key }))
     }
 
@@ -283,7 +285,7 @@ impl TransactionalProducer for Producer {
         loop {
             let (done, late) = self.with(|state, sender| {
                 sender.initialise();
-                (sender.producer.is_some(), state.now() >= until)
+                (sender.is_initialised(), state.now() >= until)
             })?;
             match (done, late) {
                 (true, _) => return Ok(()),

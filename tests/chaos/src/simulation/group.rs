@@ -70,6 +70,13 @@ pub(super) struct Client {
     pub(super) fenced: Option<String>,
 }
 
+/// A position, and its place in the group's log.
+#[derive(Debug, Clone, Copy)]
+struct Position {
+    next: Offset,
+    written: u64,
+}
+
 /// The group, its positions, and its members' clients.
 pub(super) struct Group {
     id: String,
@@ -78,8 +85,10 @@ pub(super) struct Group {
     preparing: bool,
     members: BTreeMap<String, Known>,
     pub(super) clients: BTreeMap<u64, Client>,
-    committed: BTreeMap<TopicPartition, Offset>,
-    pending: BTreeMap<i64, BTreeMap<TopicPartition, Offset>>,
+    committed: BTreeMap<TopicPartition, Position>,
+    pending: BTreeMap<i64, BTreeMap<TopicPartition, Position>>,
+    /// Positions that were written into the group's log.
+    written: u64,
     /// Positions that were moved back, in words.
     pub(super) moved_back: Vec<String>,
     /// How often what was asked back was worked on before it was given up.
@@ -97,6 +106,7 @@ impl Group {
             clients: BTreeMap::new(),
             committed: BTreeMap::new(),
             pending: BTreeMap::new(),
+            written: 0,
             moved_back: Vec::new(),
             handovers: 0,
         }
@@ -119,19 +129,27 @@ impl Group {
 
     /// Positions of a transaction that is open.
     pub(super) fn pend(&mut self, producer: i64, positions: &[(TopicPartition, Offset)]) {
-        self.pending.entry(producer).or_default().extend(positions.iter().cloned());
+        self.written += 1;
+        let written = self.written;
+        let positions = positions.iter().map(|(at, next)| (at.clone(), Position { next: *next, written }));
+        self.pending.entry(producer).or_default().extend(positions);
     }
 
-    /// The transaction has ended.
+    /// The transaction has ended. Of positions whose markers come in another order, those count that were written last.
     pub(super) fn settle(&mut self, producer: i64, commit: bool) {
         let pending = self.pending.remove(&producer).unwrap_or_default();
         for (asked_back, commits) in self.clients.values_mut().filter_map(|client| client.asked_back.as_mut()) {
             *commits += usize::from(commit && pending.keys().any(|at| asked_back.contains(at)));
         }
-        for (at, next) in pending.into_iter().filter(|_| commit) {
-            let before = self.committed.insert(at.clone(), next);
-            if before.is_some_and(|before| before > next) {
-                self.moved_back.push(format!("the position of {at} went from {before:?} back to {next}"));
+        for (at, position) in pending.into_iter().filter(|_| commit) {
+            let before = self.committed.get(&at).copied();
+            if before.is_some_and(|before| before.written > position.written) {
+                continue;
+            }
+            self.committed.insert(at.clone(), position);
+            if let Some(before) = before.filter(|before| before.next > position.next) {
+                self.moved_back
+                    .push(format!("the position of {at} went from {} back to {}", before.next, position.next));
             }
         }
     }
@@ -141,7 +159,7 @@ impl Group {
         const UNSTABLE_OFFSET_COMMIT: i16 = 88;
         match self.pending.values().any(|pending| pending.contains_key(at)) {
             true => Err(UNSTABLE_OFFSET_COMMIT),
-            false => Ok(self.committed.get(at).copied()),
+            false => Ok(self.committed.get(at).map(|position| position.next)),
         }
     }
 

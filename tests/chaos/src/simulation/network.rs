@@ -8,7 +8,8 @@
 //! ```
 //!
 //! The client is what `wire::producer` is to the loop: sequences, retries in order, positions when all is acknowledged, the
-//! end when they are in. An EndTxn is asked once.
+//! end when they are in. An EndTxn is asked once. Two transactional ids take turns: records of the next transaction go to
+//! partitions that have all of this one, before its end and while its markers are written.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -68,17 +69,27 @@ pub(super) enum Fate {
     Refused,
 }
 
+/// One of the two transactional ids, and what is open under it.
+#[derive(Default)]
+struct Side {
+    producer: Option<Producer>,
+    sequences: BTreeMap<TopicPartition, u64>,
+    began: bool,
+    next_offsets: BTreeMap<Slot, i64>,
+}
+
 /// A producer's client.
 pub(super) struct Sender {
     pub(super) actor: usize,
     id: String,
-    pub(super) producer: Option<Producer>,
-    sequences: BTreeMap<TopicPartition, u64>,
+    sides: [Side; 2],
+    /// There is only the first side.
+    alone: bool,
+    /// Whose transaction ends next.
+    turn: usize,
     filling: BTreeMap<TopicPartition, Vec<(Option<Slot>, Entry)>>,
-    outbox: VecDeque<Request>,
+    outbox: VecDeque<(usize, Request)>,
     sealed: Option<Sealed>,
-    began: bool,
-    next_offsets: BTreeMap<Slot, i64>,
     /// The outcome of what is on the wire was told before it was known.
     told_early: bool,
     /// The positions' generation is an old one; since when.
@@ -88,17 +99,16 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    pub(super) fn new(actor: usize, id: String) -> Self {
+    pub(super) fn new(actor: usize, id: String, alone: bool) -> Self {
         Sender {
             actor,
             id,
-            producer: None,
-            sequences: BTreeMap::new(),
+            sides: Default::default(),
+            alone,
+            turn: 0,
             filling: BTreeMap::new(),
             outbox: VecDeque::new(),
             sealed: None,
-            began: false,
-            next_offsets: BTreeMap::new(),
             told_early: false,
             outdated: None,
             outcome: None,
@@ -107,9 +117,23 @@ impl Sender {
     }
 
     pub(super) fn initialise(&mut self) {
-        if self.producer.is_none() && self.outbox.is_empty() {
-            self.outbox.push_back(Request::Initialise);
+        let missing = (0..self.sides()).find(|side| self.sides[*side].producer.is_none());
+        if let Some(side) = missing.filter(|_| self.outbox.is_empty()) {
+            self.outbox.push_back((side, Request::Initialise));
         }
+    }
+
+    pub(super) fn is_initialised(&self) -> bool {
+        self.sides.iter().take(self.sides()).all(|side| side.producer.is_some())
+    }
+
+    fn sides(&self) -> usize {
+        if self.alone { 1 } else { 2 }
+    }
+
+    /// The transactional id of a side.
+    fn id(&self, side: usize) -> String {
+        if side == 0 { self.id.clone() } else { format!("{}.2", self.id) }
     }
 
     pub(super) fn append(&mut self, at: TopicPartition, slot: Option<Slot>, entry: Entry) {
@@ -118,7 +142,7 @@ impl Sender {
 
     pub(super) fn seal(&mut self, positions: &[(TopicPartition, Offset)], member: Option<Member>) {
         let records = std::mem::take(&mut self.filling);
-        if records.is_empty() && !self.began && positions.is_empty() {
+        if records.is_empty() && !self.sides[self.turn].began && positions.is_empty() {
             self.outcome = Some(Committed::default());
             return;
         }
@@ -144,42 +168,47 @@ impl Sender {
     /// Whether there is something to be sent, or on its way.
     pub(super) fn is_busy(&self) -> bool {
         self.failure.is_none()
-            && (!self.outbox.is_empty()
-                || self.sealed.is_some()
-                || (self.producer.is_some() && !self.filling.is_empty()))
+            && (!self.outbox.is_empty() || self.sealed.is_some() || (self.is_initialised() && !self.filling.is_empty()))
     }
 
     /// How much more often than others the next request meets a fault: it is the ends that matter most, and they are few.
     pub(super) fn weight(&self) -> u32 {
         match self.outbox.front() {
-            Some(Request::End { .. }) => 6,
-            Some(Request::Offsets { .. }) => 3,
+            Some((_, Request::End { .. })) => 6,
+            Some((_, Request::Offsets { .. })) => 3,
             _ => 1,
         }
     }
 
-    fn send(&mut self, at: TopicPartition, records: Vec<(Option<Slot>, Entry)>) {
-        let sequence = self.sequences.entry(at.clone()).or_default();
+    fn send(&mut self, side: usize, at: TopicPartition, records: Vec<(Option<Slot>, Entry)>) {
+        let sequence = self.sides[side].sequences.entry(at.clone()).or_default();
         let slot = records.first().and_then(|(slot, _)| *slot);
         let entries = records.into_iter().map(|(_, entry)| entry).collect();
-        self.outbox.push_back(Request::Produce { at, sequence: *sequence, entries, slot });
+        self.outbox.push_back((side, Request::Produce { at, sequence: *sequence, entries, slot }));
         *sequence += 1;
-        self.began = true;
+        self.sides[side].began = true;
     }
 
     /// Puts what may go now into the outbox; `early` whether a batch goes before it has to.
     fn fill_outbox(&mut self, arm: Arm, early: bool) {
-        if self.producer.is_none() || self.failure.is_some() || self.outdated.is_some() || !self.outbox.is_empty() {
+        if !self.is_initialised() || self.failure.is_some() || self.outdated.is_some() || !self.outbox.is_empty() {
             return;
         }
+        let turn = self.turn;
         let Some(sealed) = &mut self.sealed else {
             if early && let Some((at, records)) = self.filling.pop_first() {
-                self.send(at, records);
+                self.send(turn, at, records);
             }
             return;
         };
+        // What was sent is acknowledged, so partitions that nothing waits for may go on.
+        let free = |at: &&TopicPartition| arm == Arm::Overtaking || !sealed.records.contains_key(*at);
+        let ahead = self.filling.keys().find(free).filter(|_| early && !self.alone).cloned();
+        if let Some((at, records)) = ahead.and_then(|at| self.filling.remove_entry(&at)) {
+            return self.send(1 - turn, at, records);
+        }
         if let Some((at, records)) = sealed.records.pop_first() {
-            return self.send(at, records);
+            return self.send(turn, at, records);
         }
         match (sealed.step, sealed.member.clone()) {
             (Step::Records, Some(member)) if !sealed.positions.is_empty() => {
@@ -188,11 +217,11 @@ impl Sender {
                 if arm == Arm::OneTooFar {
                     positions.iter_mut().for_each(|(_, next)| *next = next.next());
                 }
-                self.outbox.push_back(Request::Offsets { positions, member });
+                self.outbox.push_back((turn, Request::Offsets { positions, member }));
             }
             (Step::Records | Step::Offsets, _) => {
                 sealed.step = Step::End;
-                self.outbox.push_back(Request::End { commit: true });
+                self.outbox.push_back((turn, Request::End { commit: true }));
                 if arm == Arm::EarlyOutcome {
                     self.told_early = true;
                     self.complete();
@@ -203,7 +232,7 @@ impl Sender {
     }
 
     fn complete(&mut self) {
-        let next_offsets = std::mem::take(&mut self.next_offsets);
+        let next_offsets = std::mem::take(&mut self.sides[self.turn].next_offsets);
         let next_offsets = next_offsets.into_iter().map(|(slot, next)| (slot, Offset(next))).collect();
         self.outcome = Some(Committed { next_offsets, ..Committed::default() });
     }
@@ -217,9 +246,14 @@ impl Sender {
 
     /// What is on its way when nobody listens any more; with an abort if the end is an orderly one.
     pub(super) fn late(self, orderly: bool) -> Vec<Late> {
-        let Sender { id, producer, outbox, began, .. } = self;
-        let abort = (orderly && began).then_some(Request::End { commit: false });
-        outbox.into_iter().chain(abort).map(|request| Late { id: id.clone(), producer, request }).collect()
+        let open = (0..2).filter(|side| orderly && self.sides[*side].began);
+        let aborts = open.map(|side| (side, Request::End { commit: false }));
+        let requests = self.outbox.iter().cloned().chain(aborts);
+        requests.map(|(side, request)| self.late_request(side, request)).collect()
+    }
+
+    fn late_request(&self, side: usize, request: Request) -> Late {
+        Late { id: self.id(side), producer: self.sides[side].producer, request }
     }
 
     /// Delivers the next request. Gives what came of it in words, and what was left on the wire.
@@ -233,9 +267,9 @@ impl Sender {
             self.fail(ProduceError::Fenced("ILLEGAL_GENERATION".to_owned()));
         }
         self.fill_outbox(arm, early);
-        let Some(request) = self.outbox.front().cloned() else { return (None, None) };
-        let name = format!("{} {}", self.id, name(&request));
-        let late = || Late { id: self.id.clone(), producer: self.producer, request: request.clone() };
+        let Some((side, request)) = self.outbox.front().cloned() else { return (None, None) };
+        let (id, producer) = (self.id(side), self.sides[side].producer);
+        let name = format!("{id} {}", name(&request));
         match fate {
             Fate::Away => (None, None),
             Fate::Refused if matches!(request, Request::Produce { .. }) => {
@@ -243,22 +277,22 @@ impl Sender {
                 (Some(format!("{name}: refused")), None)
             }
             Fate::Broken(comes) => {
-                let late = comes.then(late);
+                let late = comes.then(|| self.late_request(side, request.clone()));
                 self.unanswered(&request, arm);
                 (Some(format!("{name}: broken, {}", if comes { "late" } else { "gone" })), late)
             }
             Fate::AnswerLost => {
-                let result = carry_out(broker, group, &self.id, self.producer, &request, now);
+                let result = carry_out(broker, group, &id, producer, &request, now);
                 self.unanswered(&request, arm);
                 (Some(format!("{name}: {}, unheard", outcome(&result))), None)
             }
             Fate::Answered | Fate::Refused => {
-                let result = carry_out(broker, group, &self.id, self.producer, &request, now);
+                let result = carry_out(broker, group, &id, producer, &request, now);
                 let told = match &result {
                     Err(Refusal::Again(_)) => None,
                     result => Some(format!("{name}: {}", outcome(result))),
                 };
-                self.answered(&request, result, now);
+                self.answered(side, &request, result, now);
                 (told, None)
             }
         }
@@ -271,7 +305,7 @@ impl Sender {
         }
     }
 
-    fn answered(&mut self, request: &Request, result: Result<Answer, Refusal>, now: Duration) {
+    fn answered(&mut self, side: usize, request: &Request, result: Result<Answer, Refusal>, now: Duration) {
         match result {
             Err(Refusal::Again(_)) => return,
             // The group has gone on to another generation, and so may the positions.
@@ -286,14 +320,14 @@ impl Sender {
             Err(Refusal::Membership(reason)) => return self.fail(ProduceError::Fenced(reason.to_owned())),
             Err(Refusal::InvalidTxnState) => return self.fail(ProduceError::Abort("INVALID_TXN_STATE".to_owned())),
             Ok(Answer::Producer(producer)) => {
-                if self.producer != Some(producer) {
-                    self.sequences.clear();
+                let own = &mut self.sides[side];
+                if own.producer.replace(producer) != Some(producer) {
+                    own.sequences.clear();
                 }
-                self.producer = Some(producer);
             }
             Ok(Answer::Base(base)) => {
                 if let Request::Produce { slot: Some(slot), entries, .. } = request {
-                    self.next_offsets.insert(*slot, base + i64::try_from(entries.len()).unwrap_or(0));
+                    self.sides[side].next_offsets.insert(*slot, base + i64::try_from(entries.len()).unwrap_or(0));
                 }
             }
             Ok(Answer::Done) => {}
@@ -302,10 +336,11 @@ impl Sender {
         if matches!(request, Request::End { .. }) {
             // What was told early may have been followed by the next one.
             self.sealed = self.sealed.take().filter(|sealed| sealed.step != Step::End);
-            self.began = false;
+            self.sides[side].began = false;
             if !std::mem::take(&mut self.told_early) {
                 self.complete();
             }
+            self.turn = if self.alone { 0 } else { 1 - side };
         }
     }
 }

@@ -107,7 +107,7 @@ impl State {
         let early = self.rng.u8(0..3) == 0;
         let Some(sender) = self.senders.get_mut(&key) else { return };
         let (told, late) = sender.deliver((&mut self.broker, &mut self.group), (self.arm, fate, early), now);
-        if sender.outcome.is_some() || sender.failure.is_some() || sender.producer.is_some() {
+        if sender.outcome.is_some() || sender.failure.is_some() || sender.is_initialised() {
             self.actors[sender.actor].news = true;
         }
         self.late.extend(late);
