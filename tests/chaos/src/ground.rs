@@ -143,8 +143,6 @@ impl Ground {
     pub fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.servers).set("fetch.queue.backoff.ms", "10");
-        // By default a request that the network swallowed is waited for as long as anybody here has patience: a minute.
-        config.set("socket.timeout.ms", "10000");
         config
     }
 

@@ -35,6 +35,8 @@ impl Source {
         let mut config = ground.client();
         // Idempotent: over a bad network, and across a broker's restart, the input must be there once, too.
         config.set("linger.ms", "5").set("enable.idempotence", "true");
+        // By default a request that the network swallowed is waited for as long as anybody here has patience: a minute.
+        config.set("socket.timeout.ms", "10000");
         let [first, _] = ground.stages();
         Ok(Source {
             producer: config.create()?,
