@@ -7,7 +7,8 @@
 //! ```
 //!
 //! What is named is the producer whose transaction stands in the way now, not one that was the owner once: who has merely
-//! moved on, and lives, has nothing open there, and is left alone.
+//! moved on, and lives, has nothing open there, and is left alone. A producer has two ids that take turns: what the other one has
+//! open, here or elsewhere, is ended with it, for its owner is fenced.
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 
 use super::error::{WireError, accepted};
+use super::producer::twin;
 use super::{Client, CoordinatorKind};
 use crate::position::TopicPartition;
 
@@ -42,22 +44,29 @@ pub async fn end_open_transactions(
     if open.is_empty() {
         return Ok(ended);
     }
-    // Each broker tells of those that it coordinates.
-    for (broker, _) in client.brokers() {
-        let request = ListTransactionsRequest::default()
-            .with_state_filters(vec![StrBytes::from_static_str(ONGOING)])
-            .with_producer_id_filters(open.clone());
-        let listed = client.connection(broker).await?.call(&request, ..).await?;
-        accepted("list transactions", listed.error_code)?;
-        for state in listed.transaction_states {
-            let id = state.transactional_id.0.to_string();
-            if is_ours(&id) {
-                take_over(client, &id, timeout).await?;
-                ended.push(id);
-            }
+    let ongoing = ongoing(client, is_ours).await?;
+    let in_the_way = |id: &str| ongoing.iter().any(|(known, producer)| known == id && open.contains(producer));
+    for (id, _) in &ongoing {
+        if in_the_way(id) || in_the_way(&twin(id)) {
+            take_over(client, id, timeout).await?;
+            ended.push(id.clone());
         }
     }
     Ok(ended)
+}
+
+/// Our transactions that nobody is ending yet: ids and producers. Each broker tells of those that it coordinates.
+async fn ongoing(client: &Client, is_ours: impl Fn(&str) -> bool) -> Result<Vec<(String, ProducerId)>, WireError> {
+    let mut ongoing = Vec::new();
+    for (broker, _) in client.brokers() {
+        let request = ListTransactionsRequest::default().with_state_filters(vec![StrBytes::from_static_str(ONGOING)]);
+        let listed = client.connection(broker).await?.call(&request, ..).await?;
+        accepted("list transactions", listed.error_code)?;
+        let states = listed.transaction_states.into_iter();
+        let named = states.map(|state| (state.transactional_id.0.to_string(), state.producer_id));
+        ongoing.extend(named.filter(|(id, _)| is_ours(id)));
+    }
+    Ok(ongoing)
 }
 
 /// Producers with a transaction open in the partition.

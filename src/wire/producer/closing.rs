@@ -17,6 +17,7 @@ use kafka_protocol::messages::{EndTxnRequest, EndTxnResponse};
 
 use super::codes::{self, Meaning};
 use super::engine::{Call, Engine, fault};
+use super::sides::Side;
 use super::transaction::{Stage, wait};
 use crate::wire::WireError;
 
@@ -89,8 +90,10 @@ impl Engine {
         self.end_request().map(|request| request.with_committed(false))
     }
 
-    pub(super) fn aborted(&mut self, answer: Result<EndTxnResponse, WireError>, now: Instant) {
-        let Some(closing) = &mut self.closing else { return };
+    /// The answer to an abort; one to the commit that it came after says nothing of it.
+    pub(super) fn aborted(&mut self, of: (Side, bool), answer: Result<EndTxnResponse, WireError>, now: Instant) {
+        let expected = (self.transaction.turn.side, false);
+        let Some(closing) = self.closing.as_mut().filter(|_| of == expected) else { return };
         let meaning = match answer {
             Ok(response) if response.error_code == 0 => Meaning::Dead(codes::Class::Abort),
             Ok(response) => codes::meaning(response.error_code),

@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 
 use kafka_protocol::messages::{DescribeTransactionsRequest, DescribeTransactionsResponse};
 
-use super::engine::{Call, Engine};
+use super::codes::{self, Meaning};
+use super::engine::{Call, Engine, fault};
 use super::sides::{Side, Turn};
+use super::transaction::Stage;
 use crate::wire::WireError;
 
 /// The pause before each question.
@@ -40,8 +42,11 @@ impl Engine {
 
     /// Whether the next transaction has to wait, and the question that is due.
     pub(super) fn next_completing(&mut self, turn: Turn, now: Instant) -> Option<Option<Call>> {
+        // The follower's records need not be there before this one has ended: nothing of them is sent that would be kept, and
+        // keep others waiting behind it.
+        let is_next = turn == self.transaction.turn;
         let completing = &mut self.completing[turn.side as usize];
-        *completing = completing.filter(|completing| completing.until > now);
+        *completing = completing.filter(|completing| !is_next || completing.until > now);
         // Mostly none is, and then the lanes need no look.
         completing.filter(|_| self.has_to_send(turn, now))?;
         let completing = self.completing[turn.side as usize].as_mut()?;
@@ -52,10 +57,16 @@ impl Engine {
 
     /// When to go on. While there is nothing to send, nobody has to be woken: that would be a loop without a rest.
     pub(super) fn completing_wakes(&self, now: Instant) -> Option<Instant> {
+        if self.stage != Stage::Ready || self.closing.is_some() {
+            return None;
+        }
         let turns = [self.transaction.turn, self.follower.turn].into_iter();
         let waiting = turns.filter_map(|turn| {
             let completing = self.completing[turn.side as usize].filter(|_| self.has_to_send(turn, now))?;
-            Some(if completing.under_way { completing.until } else { completing.at })
+            match completing.under_way {
+                true => Some(completing.until).filter(|_| turn == self.transaction.turn),
+                false => Some(completing.at),
+            }
         });
         waiting.min()
     }
@@ -85,9 +96,13 @@ impl Engine {
             }
             (Some(_), completing) => *completing = None,
             (None, completing) => {
-                // Not allowed, not known, or the coordinator is away: this one is no place to find out why.
-                self.asks_completion = answer.is_err_and(|error| error.is_connection());
                 *completing = None;
+                // Away or moved: this one is no place to find out. Not allowed, or not known: that won't change.
+                let meaning = match &answer {
+                    Ok(response) => response.transaction_states.first().map(|state| codes::meaning(state.error_code)),
+                    Err(error) => Some(fault(error)),
+                };
+                self.asks_completion = !matches!(meaning, Some(Meaning::Dead(_)));
             }
         }
     }

@@ -52,7 +52,7 @@ enum Job {
     Produce { flight: u64, side: Side, parts: Vec<Part> },
     Initialise(InitProducerIdRequest),
     Offsets(TxnOffsetCommitRequest),
-    End(EndTxnRequest),
+    End(Side, EndTxnRequest),
     Describe(Side, DescribeTransactionsRequest),
 }
 
@@ -64,7 +64,8 @@ enum Event {
     Produced(u64, Result<ProduceResponse, WireError>),
     Initialised(u64, Result<InitProducerIdResponse, WireError>),
     Offsets(u64, Result<TxnOffsetCommitResponse, WireError>),
-    Ended(u64, Result<EndTxnResponse, WireError>),
+    /// Of which side, and whether it was a commit.
+    Ended(u64, (Side, bool), Result<EndTxnResponse, WireError>),
     Described(u64, Side, Result<DescribeTransactionsResponse, WireError>),
 }
 
@@ -178,8 +179,8 @@ impl Driver {
 
     fn end(&mut self, request: Option<EndTxnRequest>, elsewhere: bool) {
         if let Some(request) = request {
-            let id = request.transactional_id.0.to_string();
-            self.coordinated(CoordinatorKind::Transaction, id, Job::End(request), elsewhere);
+            let (id, side) = (request.transactional_id.0.to_string(), self.engine.transaction.turn.side);
+            self.coordinated(CoordinatorKind::Transaction, id, Job::End(side, request), elsewhere);
         }
     }
 
@@ -236,9 +237,10 @@ impl Driver {
                 Job::Describe(side, request) => {
                     Box::pin(async move { Event::Described(session, side, connection.call(&request, ..).await) })
                 }
-                Job::End(request) => {
-                    Box::pin(async move { Event::Ended(session, connection.call(&request, END_V2..=END_V2).await) })
-                }
+                Job::End(side, request) => Box::pin(async move {
+                    let of = (side, request.committed);
+                    Event::Ended(session, of, connection.call(&request, END_V2..=END_V2).await)
+                }),
             };
         self.pending.push(pending);
     }
@@ -291,7 +293,7 @@ impl Driver {
             Event::Offsets(session, answer) if session == self.engine.session => {
                 self.engine.offsets_answered(answer, now);
             }
-            Event::Ended(session, answer) if session == self.engine.session => self.engine.ended(answer, now),
+            Event::Ended(session, of, answer) if session == self.engine.session => self.engine.ended(of, answer, now),
             Event::Described(session, side, answer) if session == self.engine.session => {
                 self.engine.described(side, answer, now);
             }
@@ -330,7 +332,7 @@ impl Driver {
             Job::Offsets(_) => self.engine.offsets_answered(Err(error), now),
             Job::Describe(side, _) => self.engine.described(side, Err(error), now),
             // It was not sent, so its outcome is known.
-            Job::End(_) => self.engine.not_ended(&error, now),
+            Job::End(side, request) => self.engine.not_ended((side, request.committed), &error, now),
         }
     }
 }

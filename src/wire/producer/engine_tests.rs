@@ -105,7 +105,12 @@ impl World {
 
     fn ended(&mut self, id: i64, epoch: i16) {
         let response = EndTxnResponse::default().with_producer_id(id.into()).with_producer_epoch(epoch);
-        self.engine.ended(Ok(response), self.now);
+        self.engine.ended(self.ends(), Ok(response), self.now);
+    }
+
+    /// The side and the kind of the EndTxn that is on the wire.
+    fn ends(&self) -> (Side, bool) {
+        (self.engine.transaction.turn.side, !self.engine.is_aborting())
     }
 
     fn positions_answered(&mut self, code: i16) {
@@ -243,7 +248,7 @@ fn n3_a_coordinator_that_moves_is_looked_up_and_asked_again() {
     world.positions_answered(0);
     world.calls();
     let response = EndTxnResponse::default().with_error_code(codes::CONCURRENT_TRANSACTIONS);
-    world.engine.ended(Ok(response), world.now);
+    world.engine.ended(world.ends(), Ok(response), world.now);
     world.now += Duration::from_millis(500);
     assert!(matches!(world.calls()[..], [Call::End { elsewhere: false }]));
 }
@@ -257,7 +262,7 @@ fn n7_an_end_without_an_answer_is_an_unknown_outcome_and_is_not_repeated() {
     world.seal(false);
     world.calls();
     world.batch(1);
-    world.engine.ended(Err(closed()), world.now);
+    world.engine.ended(world.ends(), Err(closed()), world.now);
     assert!(matches!(world.failure(), ProduceError::Abort(text) if text.contains("unknown")));
     world.now += Duration::from_secs(5);
     assert!(world.calls().is_empty(), "nor is anything of the next one sent");
@@ -272,7 +277,7 @@ fn n7_an_end_that_was_not_sent_is_sent_again() {
     world.calls();
     world.positions_answered(0);
     world.calls();
-    world.engine.not_ended(&WireError::UnknownBroker(BrokerId(3)), world.now);
+    world.engine.not_ended(world.ends(), &WireError::UnknownBroker(BrokerId(3)), world.now);
     world.now += Duration::from_millis(500);
     assert!(matches!(world.calls()[..], [Call::End { elsewhere: true }]));
 }
@@ -362,7 +367,7 @@ fn a_producer_that_is_closed_aborts_what_is_open_and_nothing_else() {
         world.engine.abort_request().map(|request| (request.committed, request.producer_epoch)),
         Some((false, 32_766))
     );
-    world.engine.ended(Ok(EndTxnResponse::default().with_error_code(16)), world.now);
+    world.engine.ended(world.ends(), Ok(EndTxnResponse::default().with_error_code(16)), world.now);
     world.now += Duration::from_secs(1);
     assert!(matches!(world.calls()[..], [Call::Abort { elsewhere: true }]), "the coordinator has moved");
     world.ended(7, 32_767);
@@ -385,9 +390,9 @@ fn a_producer_that_is_closed_while_it_commits_waits_for_the_answer() {
             world.ended(8, 0);
             assert!(world.committed().is_some());
         } else {
-            world.engine.ended(Err(closed()), world.now);
+            world.engine.ended(world.ends(), Err(closed()), world.now);
             assert!(matches!(world.calls()[..], [Call::Abort { .. }]), "if it has committed, this is refused");
-            world.engine.ended(Ok(EndTxnResponse::default().with_error_code(90)), world.now);
+            world.engine.ended(world.ends(), Ok(EndTxnResponse::default().with_error_code(90)), world.now);
         }
         assert!(world.calls().is_empty() && world.engine.is_closed(world.now));
     }

@@ -12,8 +12,9 @@
 //! ```
 //!
 //! Nothing is announced to the coordinator beforehand: the first Produce to a partition and the TxnOffsetCommit enlist by
-//! themselves (rule N-3). Each EndTxn is answered with the producer id and epoch of the next transaction, so whatever is
-//! late of this one is refused (rule N-2): that is why a transaction can't be torn.
+//! themselves (rule N-3). Each EndTxn is answered with the producer id and epoch of the next transaction of its transactional
+//! id, so whatever is late of this one is refused (rule N-2), and the one between has a producer id of its own: that is why a
+//! transaction can't be torn.
 //!
 //! After any error but [`Again`](ProduceError::Again) the transaction is dead: nothing of it is sent any more, and every
 //! call says so until [`Producer::initialise`] has settled with the broker what became of it (rule N-7).
@@ -45,4 +46,5 @@ pub use error::ProduceError;
 pub use handle::{Outgoing, Producer};
 pub use settings::ProducerSettings;
 pub use shared::{Committed, Member, Slot};
+pub(super) use sides::twin;
 pub use too_large::TooLarge;

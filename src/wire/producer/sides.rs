@@ -93,8 +93,16 @@ impl Sides {
     }
 }
 
-/// The second id that belongs to this one. It begins with it, so whatever finds an instance's ids by what they begin with
+/// What the second id has behind the first one. It begins with it, so whatever finds an instance's ids by what they begin with
 /// finds both.
+const SECOND: &str = ".2";
+
+/// The second id that belongs to this first one.
 pub(super) fn second(id: &str) -> String {
-    format!("{id}.2")
+    format!("{id}{SECOND}")
+}
+
+/// The other id of the same producer.
+pub(in crate::wire) fn twin(id: &str) -> String {
+    id.strip_suffix(SECOND).map_or_else(|| second(id), str::to_owned)
 }

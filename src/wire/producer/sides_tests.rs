@@ -84,7 +84,7 @@ fn n7_what_ends_this_transaction_ends_the_next_one_and_both_ids_are_taken_over_a
     world.ending();
     world.batch(0);
     let (flight, ..) = world.produces()[0];
-    world.engine.ended(Err(closed()), world.now);
+    world.engine.ended(world.ends(), Err(closed()), world.now);
     assert!(matches!(world.failure(), ProduceError::Abort(text) if text.contains("unknown")));
     world.produced(flight, 0, 0);
     world.now += Duration::from_secs(5);
@@ -137,10 +137,10 @@ fn a_producer_that_is_closed_aborts_what_both_ids_have_open() {
         if answered {
             world.ended(7, 32_767);
         } else {
-            world.engine.ended(Err(closed()), world.now);
+            world.engine.ended(world.ends(), Err(closed()), world.now);
             assert!(matches!(world.calls()[..], [Call::Abort { .. }]));
             assert_eq!(world.engine.abort_request().unwrap().transactional_id.as_str(), "id");
-            world.engine.ended(Ok(EndTxnResponse::default().with_error_code(90)), world.now);
+            world.engine.ended(world.ends(), Ok(EndTxnResponse::default().with_error_code(90)), world.now);
         }
         assert!(matches!(world.calls()[..], [Call::Abort { .. }]) && !world.engine.is_closed(world.now));
         let request = world.engine.abort_request().unwrap();
@@ -173,4 +173,43 @@ fn n5_a_plain_producer_keeps_no_batch_back() {
     world.produced(first, 0, 0);
     world.calls();
     assert!(world.committed().is_some());
+}
+
+#[test]
+fn a_late_answer_to_a_commit_is_not_taken_for_one_to_an_abort() {
+    let mut world = world();
+    world.ending();
+    world.batch(0);
+    let (flight, ..) = world.produces()[0];
+    world.produced(flight, 0, 47);
+    world.command(Command::Close);
+    assert!(matches!(world.calls()[..], [Call::Abort { .. }]), "nobody waits for the commit any more");
+    let committed = EndTxnResponse::default().with_producer_id(7.into()).with_producer_epoch(32_767);
+    world.engine.ended((Side::First, true), Ok(committed), world.now);
+    assert!(world.calls().is_empty() && !world.engine.is_closed(world.now));
+    world.engine.ended((Side::First, false), Ok(EndTxnResponse::default().with_error_code(48)), world.now);
+    assert!(matches!(world.calls()[..], [Call::Abort { .. }]), "the other id's");
+    world.engine.ended((Side::First, false), Ok(EndTxnResponse::default()), world.now);
+    assert!(!world.engine.is_closed(world.now));
+    world.engine.ended((Side::Second, false), Ok(EndTxnResponse::default()), world.now);
+    assert!(world.engine.is_closed(world.now));
+}
+
+#[test]
+fn n5_records_of_the_next_transaction_are_not_sent_blindly_before_its_id_is_free() {
+    let mut world = world();
+    world.engine.asks_completion = true;
+    world.ending();
+    world.batch(0);
+    let (flight, ..) = world.produces()[0];
+    world.produced(flight, 0, 0);
+    world.ended(7, 32_767);
+    world.seal(false);
+    assert!(matches!(world.calls()[..], [Call::End { .. }]));
+    world.batch(0);
+    world.now += Duration::from_secs(1);
+    assert!(matches!(world.calls()[..], [Call::Describe(Side::First)]), "however long its markers take");
+    assert!(world.engine.wakes(world.now).is_some_and(|wake| wake > world.now), "and nobody spins meanwhile");
+    world.ended(70, 1);
+    assert!(matches!(world.produces()[..], [(_, Side::First, _)]), "now it is the one that others wait for");
 }

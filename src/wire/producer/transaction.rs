@@ -336,9 +336,10 @@ impl Engine {
         (self.transaction.tries, self.transaction.at) = (0, now);
     }
 
-    pub(super) fn ended(&mut self, answer: Result<EndTxnResponse, WireError>, now: Instant) {
+    /// What EndTxn has come to: of this side, a commit or an abort.
+    pub(super) fn ended(&mut self, of: (Side, bool), answer: Result<EndTxnResponse, WireError>, now: Instant) {
         if self.is_aborting() {
-            return self.aborted(answer, now);
+            return self.aborted(of, answer, now);
         }
         if self.transaction.step != Step::Ending || !self.transaction.under_way {
             return;
@@ -366,14 +367,14 @@ impl Engine {
             Err(error) if error.is_connection() => {
                 self.die(Class::Abort, format!("commit: {error}; the outcome is unknown"));
             }
-            Err(error) => self.not_ended(&error, now),
+            Err(error) => self.not_ended(of, &error, now),
         }
     }
 
     /// EndTxn was not sent.
-    pub(super) fn not_ended(&mut self, error: &WireError, now: Instant) {
+    pub(super) fn not_ended(&mut self, of: (Side, bool), error: &WireError, now: Instant) {
         match fault(error) {
-            _ if self.is_aborting() => self.aborted(Err(error.clone()), now),
+            _ if self.is_aborting() => self.aborted(of, Err(error.clone()), now),
             Meaning::Dead(class) => self.die(class, format!("commit: {error}")),
             meaning => self.transaction.again(meaning == Meaning::Elsewhere, error.to_string(), now),
         }

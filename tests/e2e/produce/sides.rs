@@ -10,14 +10,18 @@ use super::support::{at, end, outcome, record, sees, stable};
 use crate::runtime::support::broker;
 use crate::support::{eventually, expect};
 
-/// Appends to partition 0 of the topic, and waits until the record is there beside the one that is there already.
+/// Appends to partition 0 of the topic, and waits until the record is there beside that of the transaction before.
 fn written_behind(world: &World, producer: &mut Producer, topic: &str, value: &str) {
-    producer.append(&record(topic, 0, value)).unwrap();
-    eventually("both records are there, uncommitted", || {
-        producer.serve(Duration::from_millis(6)).map_err(|error| error.to_string())?;
-        expect(&end(&world.bench, topic, 0), &2)
-    });
+    written(world, producer, topic, value, 2);
     assert_eq!(stable(&world.bench, topic, 0), 0, "the first of them is not decided");
+}
+
+fn written(world: &World, producer: &mut Producer, topic: &str, value: &str, records: i64) {
+    producer.append(&record(topic, 0, value)).unwrap();
+    eventually("the records are there, uncommitted", || {
+        producer.serve(Duration::from_millis(6)).map_err(|error| error.to_string())?;
+        expect(&end(&world.bench, topic, 0), &records)
+    });
 }
 
 #[test]
@@ -68,4 +72,20 @@ fn r31_both_ids_of_a_dead_owner_are_taken_over() {
     dead.renew(&world.first.member()).unwrap();
     let error = outcome(&mut dead).unwrap_err();
     assert!(matches!(error, ProduceError::Fenced(_) | ProduceError::Abort(_)), "{error}");
+}
+
+#[test]
+fn r31_what_the_other_id_has_open_elsewhere_is_ended_with_it() {
+    let (kafka, _guard) = broker();
+    let world = World::new(kafka, "r31-elsewhere");
+    let (changelog, output) = (world.bench.changelog(), world.bench.output());
+    let id = format!("{}-dead-0", world.bench.application);
+    let mut dead = world.refused_as(&id, &changelog, "this one");
+    written(&world, &mut dead, &output, "the next", 1);
+    let mut ended = end_transactions_of_others(&world.bench.settings("heir"), &at(&changelog, 0, 0).0).unwrap();
+    ended.sort();
+    assert_eq!(ended, [id.clone(), format!("{id}.2")]);
+    eventually("nothing of it is hidden anywhere", || {
+        expect(&(stable(&world.bench, &changelog, 0), stable(&world.bench, &output, 0)), &(2, 2))
+    });
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-use testbed::wait;
+use testbed::{Kafka, Testbed, wait};
 
 use super::running::Running;
 use super::support::{Bench, PARTITIONS, PATIENCE, TRANSACTION_TIMEOUT, broker, broker_alone, quarantined, task};
@@ -160,9 +160,15 @@ fn r9_r10_a_broker_killed_in_mid_run_costs_nothing_and_an_idle_application_notic
 
 /// A broker that hangs for longer than the session makes librdkafka fence its own static member; the thread takes a new
 /// consumer and goes on.
+///
+/// Its own session with its controller must not run out meanwhile: a broker that wakes up fenced finds no leader for any partition,
+/// takes them for deleted, and leaves out the markers of the transaction that it ends (Kafka 4.3.1). Nobody can end that one then.
 #[test]
 fn r10_a_transaction_that_the_broker_outslept_is_aborted_and_done_again() {
-    let (kafka, _guard) = broker_alone();
+    let kafka = Kafka::builder().expect("builder").property("group.min.session.timeout.ms", "1000");
+    let kafka = kafka.property("log.retention.ms", "-1");
+    let bed = Testbed::builder().kafka_with(kafka.property("broker.session.timeout.ms", "60000")).start().expect("bed");
+    let kafka = bed.kafka().expect("kafka");
     let (bench, directory) = (Bench::new(kafka, "asleep"), tempfile::tempdir().expect("directory"));
     let mut options = bench.options("one", directory.path());
     options.commit_interval = Duration::from_secs(1);

@@ -190,6 +190,11 @@ impl Broker {
         self.ids.iter().filter(|(_, known)| is_open(known)).map(|(id, _)| id.clone()).collect()
     }
 
+    /// Whether this id has a transaction open that nobody is ending.
+    pub(super) fn is_ongoing(&self, id: &str) -> bool {
+        self.ids.get(id).is_some_and(|known| matches!(known.state, State::Ongoing { .. }))
+    }
+
     /// Aborts what has been open for too long.
     pub(super) fn time_out(&mut self, now: Duration) -> Option<String> {
         let old = |known: &Transactional| matches!(&known.state, State::Ongoing { since, .. } if now > *since + TRANSACTION_TIMEOUT);

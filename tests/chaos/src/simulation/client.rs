@@ -15,7 +15,7 @@ use headrace::wire::fetch::{Fetcher, FetcherSettings};
 
 use super::arm::Arm;
 use super::log::{Entry, Log};
-use super::network::{Late, Sender};
+use super::network::{self, Late, Sender};
 use super::world::{Fed, State, World};
 use crate::application::settings;
 
@@ -92,7 +92,11 @@ impl Cluster for Clients {
         if state.are_coordinators_away() || state.is_leader_away(at) {
             return Err(KafkaFailure(format!("{at}: no answer in time")));
         }
-        let ids: Vec<String> = state.broker.open_in(at).into_iter().filter(|id| !id.starts_with(&own)).collect();
+        let mut ids: Vec<String> = state.broker.open_in(at).into_iter().filter(|id| !id.starts_with(&own)).collect();
+        let twins: Vec<String> = ids.iter().map(|id| network::twin(id)).collect();
+        ids.extend(twins.into_iter().filter(|id| state.broker.is_ongoing(id)));
+        ids.sort_unstable();
+        ids.dedup();
         state.late.extend(ids.iter().map(|id| Late::take_over(id)));
         Ok(ids)
     }

@@ -89,6 +89,8 @@ pub(super) struct Sender {
     turn: usize,
     filling: BTreeMap<TopicPartition, Vec<(Option<Slot>, Entry)>>,
     outbox: VecDeque<(usize, Request)>,
+    /// A request of the next transaction, beside those of this one.
+    ahead: Option<(usize, Request)>,
     sealed: Option<Sealed>,
     /// The outcome of what is on the wire was told before it was known.
     told_early: bool,
@@ -108,6 +110,7 @@ impl Sender {
             turn: 0,
             filling: BTreeMap::new(),
             outbox: VecDeque::new(),
+            ahead: None,
             sealed: None,
             told_early: false,
             outdated: None,
@@ -133,7 +136,7 @@ impl Sender {
 
     /// The transactional id of a side.
     fn id(&self, side: usize) -> String {
-        if side == 0 { self.id.clone() } else { format!("{}.2", self.id) }
+        if side == 0 { self.id.clone() } else { twin(&self.id) }
     }
 
     pub(super) fn append(&mut self, at: TopicPartition, slot: Option<Slot>, entry: Entry) {
@@ -168,7 +171,10 @@ impl Sender {
     /// Whether there is something to be sent, or on its way.
     pub(super) fn is_busy(&self) -> bool {
         self.failure.is_none()
-            && (!self.outbox.is_empty() || self.sealed.is_some() || (self.is_initialised() && !self.filling.is_empty()))
+            && (!self.outbox.is_empty()
+                || self.ahead.is_some()
+                || self.sealed.is_some()
+                || (self.is_initialised() && !self.filling.is_empty()))
     }
 
     /// How much more often than others the next request meets a fault: it is the ends that matter most, and they are few.
@@ -180,13 +186,35 @@ impl Sender {
         }
     }
 
-    fn send(&mut self, side: usize, at: TopicPartition, records: Vec<(Option<Slot>, Entry)>) {
+    fn produce(&mut self, side: usize, at: TopicPartition, records: Vec<(Option<Slot>, Entry)>) -> (usize, Request) {
         let sequence = self.sides[side].sequences.entry(at.clone()).or_default();
         let slot = records.first().and_then(|(slot, _)| *slot);
         let entries = records.into_iter().map(|(_, entry)| entry).collect();
-        self.outbox.push_back((side, Request::Produce { at, sequence: *sequence, entries, slot }));
+        let request = Request::Produce { at, sequence: *sequence, entries, slot };
         *sequence += 1;
         self.sides[side].began = true;
+        (side, request)
+    }
+
+    fn send(&mut self, side: usize, at: TopicPartition, records: Vec<(Option<Slot>, Entry)>) {
+        let request = self.produce(side, at, records);
+        self.outbox.push_back(request);
+    }
+
+    /// Puts records of the next transaction on the wire while this one ends, for a partition that has all of this one.
+    fn fill_ahead(&mut self, arm: Arm, early: bool) {
+        if !early || self.alone || self.ahead.is_some() || self.failure.is_some() || !self.is_initialised() {
+            return;
+        }
+        let Some(sealed) = &self.sealed else { return };
+        let is_out = |at: &TopicPartition| {
+            self.outbox.iter().any(|(_, request)| matches!(request, Request::Produce { at: own, .. } if own == at))
+        };
+        let free = |at: &&TopicPartition| !(sealed.records.contains_key(*at) || is_out(at));
+        let next = self.filling.keys().find(|at| arm == Arm::Overtaking || free(at)).cloned();
+        if let Some((at, records)) = next.and_then(|at| self.filling.remove_entry(&at)) {
+            self.ahead = Some(self.produce(1 - self.turn, at, records));
+        }
     }
 
     /// Puts what may go now into the outbox; `early` whether a batch goes before it has to.
@@ -195,18 +223,16 @@ impl Sender {
             return;
         }
         let turn = self.turn;
+        if let Some(request) = self.ahead.take_if(|(side, _)| *side == turn) {
+            // It was the next transaction's, which is this one now.
+            return self.outbox.push_back(request);
+        }
         let Some(sealed) = &mut self.sealed else {
             if early && let Some((at, records)) = self.filling.pop_first() {
                 self.send(turn, at, records);
             }
             return;
         };
-        // What was sent is acknowledged, so partitions that nothing waits for may go on.
-        let free = |at: &&TopicPartition| arm == Arm::Overtaking || !sealed.records.contains_key(*at);
-        let ahead = self.filling.keys().find(free).filter(|_| early && !self.alone).cloned();
-        if let Some((at, records)) = ahead.and_then(|at| self.filling.remove_entry(&at)) {
-            return self.send(1 - turn, at, records);
-        }
         if let Some((at, records)) = sealed.records.pop_first() {
             return self.send(turn, at, records);
         }
@@ -239,6 +265,7 @@ impl Sender {
 
     fn fail(&mut self, error: ProduceError) {
         self.outbox.clear();
+        self.ahead = None;
         self.sealed = None;
         self.filling.clear();
         self.failure = Some(error);
@@ -248,7 +275,7 @@ impl Sender {
     pub(super) fn late(self, orderly: bool) -> Vec<Late> {
         let open = (0..2).filter(|side| orderly && self.sides[*side].began);
         let aborts = open.map(|side| (side, Request::End { commit: false }));
-        let requests = self.outbox.iter().cloned().chain(aborts);
+        let requests = self.outbox.iter().chain(&self.ahead).cloned().chain(aborts);
         requests.map(|(side, request)| self.late_request(side, request)).collect()
     }
 
@@ -262,29 +289,38 @@ impl Sender {
         (broker, group): (&mut Broker, &mut Group),
         (arm, fate, early): (Arm, Fate, bool),
         now: Duration,
-    ) -> (Option<String>, Option<Late>) {
+    ) -> (Option<String>, Vec<Late>) {
         if self.outdated.is_some_and(|since| now >= since + RENEWAL_PATIENCE) {
             self.fail(ProduceError::Fenced("ILLEGAL_GENERATION".to_owned()));
         }
         self.fill_outbox(arm, early);
-        let Some((side, request)) = self.outbox.front().cloned() else { return (None, None) };
+        self.fill_ahead(arm, early);
+        let is_ahead = self.ahead.is_some() && (early || self.outbox.is_empty());
+        let next = if is_ahead { self.ahead.as_ref() } else { self.outbox.front() };
+        let Some((side, request)) = next.cloned() else { return (None, Vec::new()) };
         let (id, producer) = (self.id(side), self.sides[side].producer);
         let name = format!("{id} {}", name(&request));
         match fate {
-            Fate::Away => (None, None),
+            Fate::Away => (None, Vec::new()),
             Fate::Refused if matches!(request, Request::Produce { .. }) => {
                 self.fail(ProduceError::Abort("produce: refused".to_owned()));
-                (Some(format!("{name}: refused")), None)
+                (Some(format!("{name}: refused")), Vec::new())
             }
             Fate::Broken(comes) => {
-                let late = comes.then(|| self.late_request(side, request.clone()));
+                let beside = self.ahead.clone().filter(|_| !is_ahead);
+                let mut late = vec![self.late_request(side, request.clone())];
                 self.unanswered(&request, arm);
+                if self.failure.is_some() {
+                    // What was beside it is not sent again by anybody, and may still arrive.
+                    late.extend(beside.map(|(side, request)| self.late_request(side, request)));
+                }
+                late.retain(|_| comes);
                 (Some(format!("{name}: broken, {}", if comes { "late" } else { "gone" })), late)
             }
             Fate::AnswerLost => {
                 let result = carry_out(broker, group, &id, producer, &request, now);
                 self.unanswered(&request, arm);
-                (Some(format!("{name}: {}, unheard", outcome(&result))), None)
+                (Some(format!("{name}: {}, unheard", outcome(&result))), Vec::new())
             }
             Fate::Answered | Fate::Refused => {
                 let result = carry_out(broker, group, &id, producer, &request, now);
@@ -292,8 +328,8 @@ impl Sender {
                     Err(Refusal::Again(_)) => None,
                     result => Some(format!("{name}: {}", outcome(result))),
                 };
-                self.answered(side, &request, result, now);
-                (told, None)
+                self.answered((side, is_ahead), &request, result, now);
+                (told, Vec::new())
             }
         }
     }
@@ -305,7 +341,13 @@ impl Sender {
         }
     }
 
-    fn answered(&mut self, side: usize, request: &Request, result: Result<Answer, Refusal>, now: Duration) {
+    fn answered(
+        &mut self,
+        (side, is_ahead): (usize, bool),
+        request: &Request,
+        result: Result<Answer, Refusal>,
+        now: Duration,
+    ) {
         match result {
             Err(Refusal::Again(_)) => return,
             // The group has gone on to another generation, and so may the positions.
@@ -332,7 +374,10 @@ impl Sender {
             }
             Ok(Answer::Done) => {}
         }
-        self.outbox.pop_front();
+        match is_ahead {
+            true => self.ahead = None,
+            false => _ = self.outbox.pop_front(),
+        }
         if matches!(request, Request::End { .. }) {
             // What was told early may have been followed by the next one.
             self.sealed = self.sealed.take().filter(|sealed| sealed.step != Step::End);
@@ -384,6 +429,11 @@ fn carry_out(
         }
         Request::End { commit } => broker.end(id, known?, *commit).map(Answer::Producer),
     }
+}
+
+/// The other transactional id of the same producer.
+pub(super) fn twin(id: &str) -> String {
+    id.strip_suffix(".2").map_or_else(|| format!("{id}.2"), str::to_owned)
 }
 
 fn name(request: &Request) -> String {
