@@ -7,7 +7,7 @@ use headrace::error::FatalError;
 use headrace::runtime::{Implementation, Options};
 use testbed::{Kafka, Secured};
 
-use super::support::Bench;
+use super::support::{Bench, PATIENCE};
 use crate::support::secured;
 
 const KEYS: u64 = 50;
@@ -75,7 +75,7 @@ impl<'a> Guarded<'a> {
         options
     }
 
-    /// Takes a right away in mid-run, looks how the application ends, gives it back, and looks whether it goes on.
+    /// Takes a right away in mid-run, looks how the application ends under load, gives it back, and looks whether it goes on.
     fn lose(&self, producer: Implementation, (operation, kind, name): &Right) {
         let directory = tempfile::tempdir().expect("directory");
         let options = || {
@@ -87,7 +87,13 @@ impl<'a> Guarded<'a> {
         self.bench.produce(0..2_000, KEYS);
         self.bench.wait_drained();
         self.change("--remove", operation, &[kind, name]);
-        self.bench.produce(2_000..4_000, KEYS);
+        // For as long as it takes: a transaction uses one of the two ids, and the next one the other.
+        let (begun, mut produced) = (Instant::now(), 2_000);
+        while !running.app.is_finished() {
+            assert!(begun.elapsed() < PATIENCE, "{producer:?}, {operation} {name}: it has not ended");
+            self.bench.produce(produced..produced + 500, KEYS);
+            produced += 500;
+        }
         let error = running.ended().expect_err("it was to end");
         let text = error.to_string();
         assert!(matches!(error, FatalError::Authorisation(_)), "{producer:?}, {operation} {name}: {error:?}");
@@ -100,7 +106,7 @@ impl<'a> Guarded<'a> {
         let second = self.bench.run(options());
         self.bench.wait_drained();
         second.stop().expect("stopped");
-        assert_eq!(self.bench.violations(4_000, KEYS), Vec::<String>::new(), "{producer:?}, {operation} {name}");
+        assert_eq!(self.bench.violations(produced, KEYS), Vec::<String>::new(), "{producer:?}, {operation} {name}");
     }
 }
 
