@@ -1,5 +1,5 @@
 //! The limit of `stateful-count`: the same clients in a bare loop, each record copied within transactions; no store, no
-//! changelog, no codecs, no tasks.
+//! codecs, no tasks. Told of a changelog, it also writes what a count's changelog takes: the key, and eight bytes.
 //!
 //! Its own binary, so that its memory and CPU are its own. Told by its environment what to copy; runs until it is ended.
 
@@ -20,6 +20,8 @@ type Failure = Box<dyn std::error::Error>;
 const RECORDS_PER_TURN: usize = 2_000;
 const POLL_WAIT: Duration = Duration::from_millis(20);
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(15);
+/// As long as a count.
+const CHANGELOG_VALUE: [u8; 8] = [0; 8];
 
 fn main() -> ExitCode {
     match run() {
@@ -40,6 +42,7 @@ fn producer(settings: &Settings) -> Result<Box<dyn TransactionalProducer>, Produ
 struct Copying {
     producer: Box<dyn TransactionalProducer>,
     copies: String,
+    changelog: Option<String>,
     next: BTreeMap<i32, (TopicPartition, Offset)>,
     open: Option<Instant>,
 }
@@ -47,7 +50,7 @@ struct Copying {
 impl Copying {
     fn copy(&mut self, record: &RawRecord<'_>) -> Result<(), ProduceError> {
         self.open.get_or_insert_with(Instant::now);
-        self.producer.append(Outgoing {
+        let copy = Outgoing {
             topic: &self.copies,
             partition: Some(record.partition),
             key: record.key,
@@ -55,7 +58,11 @@ impl Copying {
             timestamp: record.timestamp,
             headers: record.headers,
             slot: None,
-        })?;
+        };
+        self.producer.append(copy)?;
+        if let Some(changelog) = &self.changelog {
+            self.producer.append(Outgoing { topic: changelog, value: Some(&CHANGELOG_VALUE), ..copy })?;
+        }
         let at = self.next.entry(record.partition.0).or_insert_with(|| {
             let at = TopicPartition { topic: Arc::from(record.topic), partition: record.partition };
             (at, record.offset)
@@ -70,7 +77,8 @@ fn run() -> Result<(), Failure> {
     let (events, copies) = (variable("EVENTS")?, variable("COPIES")?);
     let interval = Duration::from_millis(variable("COMMIT_MS")?.parse()?);
     let consumer = GroupConsumer::subscribe(&settings, 0, &[&events], Fetching::Native)?;
-    let mut copying = Copying { producer: producer(&settings)?, copies, next: BTreeMap::new(), open: None };
+    let changelog = std::env::var("COPY_CHANGELOG").ok();
+    let mut copying = Copying { producer: producer(&settings)?, copies, changelog, next: BTreeMap::new(), open: None };
     copying.producer.initialise(Instant::now() + TRANSACTION_TIMEOUT)?;
     let mut sealed = false;
     loop {

@@ -23,7 +23,7 @@ pub(crate) enum Arm {
     Ours,
     /// The same on Kafka Streams.
     Peer,
-    /// Records copied in transactions, without a store.
+    /// What a count reads and writes, in a bare loop without a store.
     Limit,
 }
 
@@ -45,6 +45,8 @@ pub(crate) struct Setting {
     /// Codec of what is produced: outputs and changelog.
     pub(crate) compression: &'static str,
     pub(crate) exactly_once: bool,
+    /// Whether the limit writes a changelog's record beside each copy, as the others do.
+    pub(crate) limit_writes_changelog: bool,
     /// Further keys of Headrace's configuration, as `SECTION__KEY` and value. An arm for another producer is one line:
     /// `Setting { ours: &[("PROCESSING__PRODUCER", "rdkafka")], ..Setting::STANDARD }`.
     pub(crate) ours: &'static [(&'static str, &'static str)],
@@ -52,8 +54,13 @@ pub(crate) struct Setting {
 
 impl Setting {
     /// What the issue asks for: exactly-once, 100 ms, nothing compressed.
-    pub(crate) const STANDARD: Setting =
-        Setting { commit_interval_ms: 100, compression: "none", exactly_once: true, ours: &[] };
+    pub(crate) const STANDARD: Setting = Setting {
+        commit_interval_ms: 100,
+        compression: "none",
+        exactly_once: true,
+        limit_writes_changelog: true,
+        ours: &[],
+    };
 }
 
 /// The names that one run has for itself.
@@ -172,6 +179,8 @@ fn ours(servers: &str, place: &Place, setting: &Setting) -> Result<Command, Fail
     set("HTTP__LISTEN", &format!("127.0.0.1:{}", testbed::free_port()?));
     set("PROCESSING__COMMIT_INTERVAL", &format!("{}ms", setting.commit_interval_ms));
     set("PROCESSING__COMPRESSION", setting.compression);
+    // Enough for 100,000 keys; a larger one is memory and nothing else.
+    set("STATE__WRITE_BUFFERS", "16 MiB");
     set("PROCESSING__GUARANTEE", if setting.exactly_once { "exactly-once" } else { "at-least-once" });
     for (key, value) in setting.ours {
         set(key, value);
@@ -188,5 +197,8 @@ fn limit(servers: &str, place: &Place, setting: &Setting) -> Result<Command, Fai
         .env("COPY_COPIES", &place.counts)
         .env("COPY_COMPRESSION", setting.compression)
         .env("COPY_COMMIT_MS", setting.commit_interval_ms.to_string());
+    if setting.limit_writes_changelog {
+        command.env("COPY_CHANGELOG", place.changelog());
+    }
     Ok(command)
 }

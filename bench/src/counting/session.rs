@@ -61,7 +61,7 @@ impl Session {
         if let Some(own) = &own {
             wanted.push((own, &[]));
         }
-        if arm == Arm::Ours {
+        if arm != Arm::Peer {
             // The peer makes its own.
             wanted.push((&changelog, &[("cleanup.policy", "compact")]));
         }
