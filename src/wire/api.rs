@@ -57,6 +57,7 @@ requests! {
     CreateTopics: CreateTopicsRequest => CreateTopicsResponse, throttle_time_ms;
     DeleteTopics: DeleteTopicsRequest => DeleteTopicsResponse, throttle_time_ms;
     ShareGroupHeartbeat: ShareGroupHeartbeatRequest => ShareGroupHeartbeatResponse, throttle_time_ms;
+    ShareGroupDescribe: ShareGroupDescribeRequest => ShareGroupDescribeResponse, throttle_time_ms;
     ShareFetch: ShareFetchRequest => ShareFetchResponse, throttle_time_ms;
     ShareAcknowledge: ShareAcknowledgeRequest => ShareAcknowledgeResponse, throttle_time_ms;
 }

@@ -150,7 +150,8 @@ pub(super) fn strip_header(address: &str, key: ApiKey, mut frame: Bytes, version
     Ok(frame)
 }
 
-fn unreadable(address: &str, key: ApiKey, error: &impl std::fmt::Display) -> WireError {
+/// An answer that is not what it should be.
+pub(super) fn unreadable(address: &str, key: ApiKey, error: &impl std::fmt::Display) -> WireError {
     let reason = format!("the answer to {} can't be read: {error}", ApiName(key));
     WireError::Protocol { address: address.to_owned(), reason }
 }

@@ -219,6 +219,11 @@ impl Connection {
         self.shared.offer.choose(&self.shared.name, R::KEY, within::<R>(versions))
     }
 
+    /// [`version`](Self::version) of a message that is written by hand, within `wanted`.
+    pub(super) fn choose(&self, key: ApiKey, wanted: (i16, i16)) -> Result<i16, WireError> {
+        self.shared.offer.choose(&self.shared.name, key, wanted)
+    }
+
     /// The versions of a request that the broker has, oldest and newest; for messages that are written by hand.
     pub fn offered(&self, key: ApiKey) -> Option<(i16, i16)> {
         self.shared.offer.versions(key)

@@ -8,6 +8,7 @@
 //!                ▼
 //!            Connection                     call(request) · send(bytes): in order, pipelined, bounded
 //!                │   ├─ api                 requests, and the versions that both sides have
+//!                │   ├─ share               those of share groups, written by hand, and the records in their answers
 //!                ▼   └─ handshake           ApiVersions, SASL ── scram (pure)
 //!             driver                        the one task that owns the socket
 //!                ▼
@@ -45,6 +46,7 @@ pub mod producer;
 mod scram;
 mod security;
 mod settings;
+pub mod share;
 mod takeover;
 mod tls;
 mod transport;

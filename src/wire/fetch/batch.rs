@@ -5,7 +5,7 @@
 //! written before Kafka 0.11 (magic 0 and 1) is refused by name, since it has no transactions to be filtered by.
 
 /// Bytes of the header.
-pub(super) const HEADER: usize = 61;
+pub(in crate::wire) const HEADER: usize = 61;
 /// What the length field does not count: base offset and length.
 const BEFORE: usize = 12;
 const MAGIC: usize = 16;
@@ -19,14 +19,14 @@ const CONTROL: i16 = 1 << 5;
 
 /// A batch's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Batch {
+pub(in crate::wire) struct Batch {
     /// Offset of its first record, as it was before compaction.
-    pub(super) base: i64,
+    pub(in crate::wire) base: i64,
     /// All of it, header included.
-    pub(super) bytes: usize,
-    pub(super) producer_id: i64,
+    pub(in crate::wire) bytes: usize,
+    pub(in crate::wire) producer_id: i64,
     /// Records that are left in it.
-    pub(super) count: usize,
+    pub(in crate::wire) count: usize,
     checksum: u32,
     attributes: i16,
     last_delta: i32,
@@ -39,7 +39,7 @@ impl Batch {
     ///
     /// # Errors
     /// It is no batch, or of a format before Kafka 0.11.
-    pub(super) fn at_start(bytes: &[u8]) -> Result<Option<Batch>, String> {
+    pub(in crate::wire) fn at_start(bytes: &[u8]) -> Result<Option<Batch>, String> {
         let Some(magic) = bytes.get(MAGIC) else { return Ok(None) };
         let length = usize::try_from(i32::from_be_bytes(field(bytes, 8))).unwrap_or(0);
         if *magic != 2 {
@@ -76,7 +76,7 @@ impl Batch {
     ///
     /// # Errors
     /// They are not.
-    pub(super) fn check(&self, bytes: &[u8]) -> Result<(), String> {
+    pub(in crate::wire) fn check(&self, bytes: &[u8]) -> Result<(), String> {
         let found = crc32c::crc32c(bytes.get(ATTRIBUTES..self.bytes).unwrap_or_default());
         match found == self.checksum {
             true => Ok(()),
@@ -85,28 +85,28 @@ impl Batch {
     }
 
     /// The offset after its last record, also after one that compaction took.
-    pub(super) fn next(&self) -> i64 {
+    pub(in crate::wire) fn next(&self) -> i64 {
         self.base.saturating_add(i64::from(self.last_delta)).saturating_add(1)
     }
 
     /// Number of the codec.
-    pub(super) fn codec(&self) -> i16 {
+    pub(in crate::wire) fn codec(&self) -> i16 {
         self.attributes & CODEC
     }
 
     /// Whether it is part of a transaction.
-    pub(super) fn is_transactional(&self) -> bool {
+    pub(in crate::wire) fn is_transactional(&self) -> bool {
         self.attributes & TRANSACTIONAL != 0
     }
 
     /// Whether it is a marker and no data.
-    pub(super) fn is_control(&self) -> bool {
+    pub(in crate::wire) fn is_control(&self) -> bool {
         self.attributes & CONTROL != 0
     }
 
     /// A record's timestamp by its delta; where the broker has stamped the batch (LogAppendTime) all have its time.
     #[inline]
-    pub(super) fn time(&self, delta: i64) -> i64 {
+    pub(in crate::wire) fn time(&self, delta: i64) -> i64 {
         if self.attributes & APPEND_TIME == 0 { self.base_time.wrapping_add(delta) } else { self.max_time }
     }
 }

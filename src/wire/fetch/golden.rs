@@ -7,22 +7,22 @@ use crate::wire::batch::{Entry, Open, Stamp};
 use crate::wire::compression::{Codec, Compressor};
 
 /// A batch to be.
-pub(super) struct Golden {
-    pub(super) bytes: Vec<u8>,
+pub(in crate::wire) struct Golden {
+    pub(in crate::wire) bytes: Vec<u8>,
 }
 
-pub(super) fn record(value: &[u8]) -> Entry<'_> {
+pub(in crate::wire) fn record(value: &[u8]) -> Entry<'_> {
     static NONE: Headers = Headers::new();
     Entry { key: Some(b"key"), value: Some(value), timestamp: Timestamp(1_000), headers: &NONE }
 }
 
 /// A batch of no transaction from `base` on.
-pub(super) fn batch(base: i64, records: &[Entry<'_>], codec: Codec) -> Golden {
+pub(in crate::wire) fn batch(base: i64, records: &[Entry<'_>], codec: Codec) -> Golden {
     produced(base, records, codec, Stamp { id: -1, epoch: -1, sequence: -1, transactional: false })
 }
 
 /// A batch of a producer's transaction.
-pub(super) fn transactional(base: i64, producer: i64, values: &[&str]) -> Golden {
+pub(in crate::wire) fn transactional(base: i64, producer: i64, values: &[&str]) -> Golden {
     let records: Vec<Entry<'_>> = values.iter().map(|value| record(value.as_bytes())).collect();
     produced(base, &records, Codec::None, Stamp { id: producer, epoch: 0, sequence: 0, transactional: true })
 }
@@ -41,7 +41,7 @@ fn produced(base: i64, records: &[Entry<'_>], codec: Codec, stamp: Stamp) -> Gol
 }
 
 /// A transaction's marker (KIP-98): 0 aborts, 1 commits.
-pub(super) fn marker(base: i64, producer: i64, kind: u8) -> Golden {
+pub(in crate::wire) fn marker(base: i64, producer: i64, kind: u8) -> Golden {
     let key = [0, 0, 0, kind];
     let entry = Entry { key: Some(&key), ..record(&[0; 6]) };
     let stamp = Stamp { id: producer, epoch: 0, sequence: -1, transactional: true };
@@ -50,13 +50,13 @@ pub(super) fn marker(base: i64, producer: i64, kind: u8) -> Golden {
 
 impl Golden {
     /// Sets these attributes beside its own.
-    pub(super) fn with_attributes(mut self, attributes: u8) -> Self {
+    pub(in crate::wire) fn with_attributes(mut self, attributes: u8) -> Self {
         self.bytes[22] |= attributes;
         self.checked()
     }
 
     /// Overwrites bytes.
-    pub(super) fn with(mut self, at: usize, bytes: &[u8]) -> Self {
+    pub(in crate::wire) fn with(mut self, at: usize, bytes: &[u8]) -> Self {
         self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
         self.checked()
     }
@@ -70,6 +70,6 @@ impl Golden {
 }
 
 /// Batches as an answer has them.
-pub(super) fn answer<const N: usize>(batches: [Golden; N]) -> Bytes {
+pub(in crate::wire) fn answer<const N: usize>(batches: [Golden; N]) -> Bytes {
     batches.into_iter().flat_map(|batch| batch.bytes).collect::<Vec<u8>>().into()
 }

@@ -33,14 +33,14 @@
 //! This reads nothing but record batches of magic 2 (Kafka 0.11), from brokers of 2.7 on (Fetch 12), and from leaders only.
 
 mod answer;
-mod batch;
+pub(super) mod batch;
 mod codes;
 mod driver;
 mod engine;
 mod event;
 mod feed;
 #[cfg(test)]
-mod golden;
+pub(super) mod golden;
 mod handle;
 mod part;
 mod placing;
@@ -49,7 +49,7 @@ mod requests;
 mod settings;
 mod shared;
 mod sorting;
-mod span;
+pub(super) mod span;
 
 pub use event::{Event, Unreadable};
 pub use feed::{Feed, Fetched, Logs, Served};

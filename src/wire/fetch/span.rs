@@ -11,16 +11,18 @@
 //! Each length is held against what is there before anything is done with it, so that whatever a broker sends is either a
 //! record or refused.
 
+use bytes::Bytes;
+
 use crate::record::{Header, Headers};
 
 /// The shortest record: seven fields of a byte each.
-pub(super) const SHORTEST: usize = 7;
+pub(in crate::wire) const SHORTEST: usize = 7;
 /// The shortest header: two lengths.
 const SHORTEST_HEADER: usize = 2;
 
 /// A part of the plain bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Part {
+pub(in crate::wire) struct Part {
     start: usize,
     /// None is null.
     end: Option<usize>,
@@ -28,32 +30,38 @@ pub(super) struct Part {
 
 impl Part {
     #[inline]
-    pub(super) fn of(self, plain: &[u8]) -> Option<&[u8]> {
+    pub(in crate::wire) fn of(self, plain: &[u8]) -> Option<&[u8]> {
         self.end.map(|end| plain.get(self.start..end).unwrap_or_default())
+    }
+
+    /// The same bytes, as a part of the plain bytes' memory.
+    #[inline]
+    pub(in crate::wire) fn shared(self, plain: &Bytes) -> Option<Bytes> {
+        self.of(plain).map(|part| plain.slice_ref(part))
     }
 }
 
 /// One record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Span {
-    pub(super) time_delta: i64,
-    pub(super) offset_delta: i64,
-    pub(super) key: Part,
-    pub(super) value: Part,
-    pub(super) header_count: usize,
+pub(in crate::wire) struct Span {
+    pub(in crate::wire) time_delta: i64,
+    pub(in crate::wire) offset_delta: i64,
+    pub(in crate::wire) key: Part,
+    pub(in crate::wire) value: Part,
+    pub(in crate::wire) header_count: usize,
     headers: usize,
     /// Where the next one starts.
-    pub(super) end: usize,
+    pub(in crate::wire) end: usize,
 }
 
 impl Span {
     /// The record at `at`; none if it is not whole.
     #[inline]
-    pub(super) fn at(plain: &[u8], at: usize) -> Option<Span> {
-        let mut bytes = Bytes { all: plain, at };
+    pub(in crate::wire) fn at(plain: &[u8], at: usize) -> Option<Span> {
+        let mut bytes = Unread { all: plain, at };
         let length = usize::try_from(bytes.varlong()?).ok()?;
         let end = bytes.at.checked_add(length).filter(|end| *end <= plain.len())?;
-        let mut bytes = Bytes { all: &plain[..end], at: bytes.at.checked_add(1)? };
+        let mut bytes = Unread { all: &plain[..end], at: bytes.at.checked_add(1)? };
         let time_delta = bytes.varlong()?;
         let offset_delta = bytes.varlong()?;
         let (key, value) = (bytes.part()?, bytes.part()?);
@@ -66,8 +74,8 @@ impl Span {
 
     /// Puts its headers in place of those that were there, whose memory is used again; none if they are not whole.
     #[cold]
-    pub(super) fn headers(&self, plain: &[u8], headers: &mut Headers) -> Option<()> {
-        let mut bytes = Bytes { all: plain.get(..self.end)?, at: self.headers };
+    pub(in crate::wire) fn headers(&self, plain: &[u8], headers: &mut Headers) -> Option<()> {
+        let mut bytes = Unread { all: plain.get(..self.end)?, at: self.headers };
         headers.0.truncate(self.header_count);
         for number in 0..self.header_count {
             let name = bytes.part()?.of(plain)?;
@@ -92,12 +100,12 @@ impl Span {
 }
 
 /// What is left of some bytes.
-struct Bytes<'a> {
+struct Unread<'a> {
     all: &'a [u8],
     at: usize,
 }
 
-impl Bytes<'_> {
+impl Unread<'_> {
     #[inline]
     fn part(&mut self) -> Option<Part> {
         let length = self.varlong()?;
