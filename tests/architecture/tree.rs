@@ -39,9 +39,10 @@ impl File {
     }
 }
 
-/// The root of the checkout.
+/// The root of the checkout: what cargo runs now, not where it was compiled, which a shared target folder may have from
+/// another checkout, with nothing there any more to complain about.
 pub(crate) fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("run by cargo"))
 }
 
 /// Every Rust file of the workspace.
@@ -56,6 +57,7 @@ pub(crate) fn rust_files() -> Vec<File> {
         let below = tests.iter().any(|test| path == format!("{test}.rs") || path.starts_with(&format!("{test}/")));
         own || below || path.contains("/tests/") || path.starts_with("bench/")
     };
+    assert!(!sources.is_empty(), "no Rust files below {}", root.display());
     sources.iter().map(|(path, text)| File::new(path, text, is_test(path))).collect()
 }
 
