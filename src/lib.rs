@@ -14,6 +14,7 @@ pub mod position;
 pub mod processor;
 pub mod record;
 pub mod runtime;
+pub mod share;
 pub mod store;
 pub mod task;
 pub mod telemetry;

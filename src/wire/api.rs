@@ -58,8 +58,6 @@ requests! {
     DeleteTopics: DeleteTopicsRequest => DeleteTopicsResponse, throttle_time_ms;
     ShareGroupHeartbeat: ShareGroupHeartbeatRequest => ShareGroupHeartbeatResponse, throttle_time_ms;
     ShareGroupDescribe: ShareGroupDescribeRequest => ShareGroupDescribeResponse, throttle_time_ms;
-    ShareFetch: ShareFetchRequest => ShareFetchResponse, throttle_time_ms;
-    ShareAcknowledge: ShareAcknowledgeRequest => ShareAcknowledgeResponse, throttle_time_ms;
 }
 
 /// What a broker said about itself when the connection was opened.

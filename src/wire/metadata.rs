@@ -22,7 +22,7 @@ const MAX_COORDINATORS: usize = 10_000;
 const UNKNOWN_TOPIC: [i16; 2] = [3, 100];
 
 /// A topic's identity: one that is deleted and made again under its name has another (KIP-516). Zero if the broker has none.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
 pub struct TopicId(pub [u8; 16]);
 
 impl fmt::Debug for TopicId {

@@ -16,6 +16,7 @@ mod faults;
 mod fetch;
 mod produce;
 mod runtime;
+mod share;
 mod support;
 mod torture;
 mod wire;

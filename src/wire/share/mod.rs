@@ -23,6 +23,7 @@ mod fetch;
 mod flexible;
 #[cfg(test)]
 mod golden;
+mod heartbeat;
 mod lag;
 mod part;
 mod records;
@@ -31,6 +32,7 @@ use kafka_protocol::messages::ApiKey;
 
 pub use acknowledge::{AcknowledgedPart, ShareAcknowledge, ShareAcknowledged};
 pub use fetch::{AcquireMode, Acquired, FetchedPart, ShareFetch, ShareFetched};
+pub use heartbeat::{Assigned, Beat, Beaten, heartbeat};
 pub use lag::{PartLag, ShareLag, ShareLagRequest};
 pub use part::{AcknowledgedBatch, Acknowledgement, Endpoint, SharePart};
 pub use records::{Found, Tools, read};

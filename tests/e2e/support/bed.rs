@@ -14,6 +14,7 @@ type Shared = Mutex<Option<Arc<Testbed>>>;
 
 static BED: Shared = Mutex::new(None);
 static SECURED: Shared = Mutex::new(None);
+static SHARING: Shared = Mutex::new(None);
 
 /// The shared servers; the first call starts them, which takes about ten seconds.
 pub(crate) fn bed() -> Arc<Testbed> {
@@ -32,6 +33,20 @@ pub(crate) fn secured() -> Arc<Testbed> {
     shared(&SECURED, || Testbed::builder().kafka_with(Kafka::builder().unwrap().secured()))
 }
 
+/// A shared broker for share groups, whose locks may be short and whose members are told at once what they are to read.
+pub(crate) fn sharing() -> Arc<Testbed> {
+    shared(&SHARING, || {
+        let quick = [
+            ("group.share.min.record.lock.duration.ms", "1000"),
+            ("group.share.min.heartbeat.interval.ms", "500"),
+            ("group.share.heartbeat.interval.ms", "500"),
+            ("group.share.assignment.interval.ms", "0"),
+        ];
+        let kafka = Kafka::builder().unwrap();
+        Testbed::builder().kafka_with(quick.into_iter().fold(kafka, |kafka, (name, value)| kafka.property(name, value)))
+    })
+}
+
 fn shared(bed: &Shared, builder: impl FnOnce() -> TestbedBuilder) -> Arc<Testbed> {
     let mut bed = bed.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(bed) = bed.as_ref() {
@@ -46,7 +61,7 @@ fn shared(bed: &Shared, builder: impl FnOnce() -> TestbedBuilder) -> Arc<Testbed
 }
 
 extern "C" fn tear_down() {
-    for bed in [&BED, &SECURED] {
+    for bed in [&BED, &SECURED, &SHARING] {
         let bed = bed.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(bed);
     }

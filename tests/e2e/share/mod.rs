@@ -1,0 +1,6 @@
+//! The share consumer on real brokers.
+
+mod consume;
+mod interop;
+mod locks;
+mod support;
