@@ -181,6 +181,10 @@ impl Drop for Server {
     }
 }
 
+/// How the parts say it; the last but one is Quarkus, which the registry runs on.
+const BIND_FAILURES: [&str; 5] =
+    ["already in use", "bindexception", "failed to bind", "to be in use by another process", "already bound"];
+
 /// Whether a start failed because another process listens on the port. The whole log: what a JVM says after that is
 /// longer than the tail in the error.
 fn is_bind_failure(error: &Error) -> bool {
@@ -189,7 +193,7 @@ fn is_bind_failure(error: &Error) -> bool {
     };
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text).to_lowercase();
-    ["already in use", "bindexception", "failed to bind", "already bound"].iter().any(|sign| text.contains(sign))
+    BIND_FAILURES.iter().any(|sign| text.contains(sign))
 }
 
 #[cfg(test)]
