@@ -9,6 +9,7 @@ mod eos_tax;
 mod measure;
 mod rebalance;
 mod report;
+mod share;
 mod state;
 mod stateful_count;
 mod supervised;
@@ -17,7 +18,17 @@ use std::process::ExitCode;
 
 type Failure = Box<dyn std::error::Error>;
 
-const NAMES: [&str; 7] = ["cdc-invalidation", "stateful-count", "eos-tax", "rebalance", "restart", "restore", "memory"];
+const NAMES: [&str; 9] = [
+    "cdc-invalidation",
+    "stateful-count",
+    "eos-tax",
+    "rebalance",
+    "restart",
+    "restore",
+    "memory",
+    "share-throughput",
+    "share-mixed",
+];
 
 fn main() -> ExitCode {
     supervised::run(benchmark).unwrap_or_else(|error| failed(&error))
@@ -38,6 +49,8 @@ fn benchmark() -> ExitCode {
         "restart" => state::restart(),
         "restore" => state::restore(),
         "memory" => state::memory(),
+        "share-throughput" => share::throughput(),
+        "share-mixed" => share::mixed(),
         _ => {
             eprintln!("bench: no benchmark is called {name:?}; there are: {}", NAMES.join(", "));
             return ExitCode::from(64);

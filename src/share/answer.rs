@@ -135,26 +135,26 @@ impl Engine {
         if let Some(part) = self.parts.get_mut(&named) {
             part.served();
         }
-        self.deliver(broker, &fetched, lock);
+        self.deliver(broker, &fetched, lock, now);
     }
 
-    fn deliver(&mut self, broker: BrokerId, fetched: &FetchedPart, (sent, lock): (Instant, Duration)) {
-        let named = (fetched.topic, fetched.partition);
-        let mut acquired: Vec<(i64, i64)> = Vec::with_capacity(fetched.acquired.len());
-        acquired.extend(fetched.acquired.iter().map(|range| (range.first, range.last)));
+    fn deliver(&mut self, broker: BrokerId, part: &FetchedPart, (sent, lock): (Instant, Duration), fetched: Instant) {
+        let named = (part.topic, part.partition);
+        let mut acquired: Vec<(i64, i64)> = Vec::with_capacity(part.acquired.len());
+        acquired.extend(part.acquired.iter().map(|range| (range.first, range.last)));
         acquired.retain(|(first, last)| first <= last);
         acquired.sort_unstable();
-        let topic = self.name(fetched.topic);
+        let topic = self.name(part.topic);
         let grants: Vec<Arc<Grant>> = acquired
             .into_iter()
             .map(|range| {
-                let acquisition = Acquisition { broker, named, topic: Arc::clone(&topic), range };
+                let acquisition = Acquisition { broker, named, topic: Arc::clone(&topic), range, fetched };
                 self.ledger.acquire(acquisition, sent, lock)
             })
             .collect();
         let Engine { tools, ledger, deliveries, desk, .. } = self;
         let mut at = 0;
-        read(&fetched.records, &fetched.acquired, tools, |found| match found {
+        read(&part.records, &part.acquired, tools, |found| match found {
             Found::Record { offset, timestamp, key, value, headers, delivery_count } => {
                 let Some((grant, index)) = place(&grants, &mut at, offset) else { return };
                 let delivery_count = u16::try_from(delivery_count).unwrap_or(0);

@@ -38,6 +38,8 @@ use crate::wire::{Client, Settings};
 #[derive(Debug)]
 pub struct ShareConsumer {
     member: String,
+    window: usize,
+    desk: Arc<Desk>,
     come: VecDeque<Delivery>,
     told: mpsc::UnboundedReceiver<Told>,
     wish: watch::Sender<Wish>,
@@ -54,17 +56,29 @@ impl ShareConsumer {
         check(&settings)?;
         // Kafka's own members are named like this; 36 characters are the most that it takes.
         let member = URL_SAFE_NO_PAD.encode(std::array::from_fn::<u8, 16, _>(|_| fastrand::u8(..)));
-        let (desk, now) = (Arc::new(Desk::default()), Instant::now());
-        let engine = Engine::new(settings, member.clone(), desk, now);
+        let (desk, now) = (Arc::new(Desk::new(settings.window)), Instant::now());
+        let window = settings.window;
+        let engine = Engine::new(settings, member.clone(), Arc::clone(&desk), now);
         let (out, told) = mpsc::unbounded_channel();
         let (wish, wishes) = watch::channel(Wish::Run);
         let task = tokio::spawn(Driver::new(engine, Client::new(cluster), out, wishes).run());
-        Ok(ShareConsumer { member, come: VecDeque::new(), told, wish, task })
+        Ok(ShareConsumer { member, window, desk, come: VecDeque::new(), told, wish, task })
     }
 
     /// The member's id, as the broker's tools show it.
     pub fn member(&self) -> &str {
         &self.member
+    }
+
+    /// The most that its window can be.
+    pub fn window(&self) -> usize {
+        self.window
+    }
+
+    /// From now on so many records are held at most, at least one and no more than [`window`](Self::window). What is held
+    /// beyond that stays.
+    pub fn set_window(&self, records: usize) {
+        self.desk.set_window(records.clamp(1, self.window));
     }
 
     /// The next record; waits for it. None after a [`drain`](Self::drain), once nothing more comes.

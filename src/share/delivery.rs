@@ -4,7 +4,9 @@ use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::mem;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -26,11 +28,28 @@ pub(super) struct Settlement {
 /// Where holders leave their settlements for the consumer.
 #[derive(Debug, Default)]
 pub(super) struct Desk {
+    /// Records that may be held.
+    window: AtomicUsize,
     left: Mutex<Vec<Settlement>>,
     pub(super) wake: Notify,
 }
 
 impl Desk {
+    pub(super) fn new(window: usize) -> Self {
+        Desk { window: AtomicUsize::new(window), ..Desk::default() }
+    }
+
+    /// Records that may be held at the same time.
+    pub(super) fn window(&self) -> usize {
+        self.window.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_window(&self, records: usize) {
+        if self.window.swap(records, Ordering::Relaxed) < records {
+            self.wake.notify_one();
+        }
+    }
+
     fn leave(&self, settlement: Settlement) {
         let first = {
             let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
@@ -137,6 +156,11 @@ impl Delivery {
     /// The offset.
     pub fn offset(&self) -> Offset {
         Offset(self.lease.grant.first + i64::from(self.lease.index))
+    }
+
+    /// When it came here. The time from then on until work on it begins is the stock's, not the broker's.
+    pub fn fetched(&self) -> Instant {
+        self.lease.grant.fetched
     }
 
     /// Its hold on the record, to look at while the record is worked on.

@@ -71,9 +71,15 @@ impl Driver {
     pub(super) async fn run(mut self) {
         let mut settled: Vec<Settlement> = Vec::new();
         while !self.engine.is_closed() {
-            self.wish();
+            // Looked at first: what was settled before a close was asked for is on the desk by then.
+            let wish = self.wish();
             self.desk.take(&mut settled);
             self.engine.settle(&settled);
+            match wish {
+                Wish::Run => {}
+                Wish::Drain => self.engine.drain(),
+                Wish::Close => self.engine.close(),
+            }
             let now = Instant::now();
             while let Some(call) = self.engine.next(now) {
                 self.dispatch(call);
@@ -96,14 +102,9 @@ impl Driver {
         self.leave().await;
     }
 
-    fn wish(&mut self) {
+    fn wish(&mut self) -> Wish {
         let gone = self.wishes.has_changed().is_err();
-        let wish = if gone { Wish::Close } else { *self.wishes.borrow_and_update() };
-        match wish {
-            Wish::Run => {}
-            Wish::Drain => self.engine.drain(),
-            Wish::Close => self.engine.close(),
-        }
+        if gone { Wish::Close } else { *self.wishes.borrow_and_update() }
     }
 
     /// Hands over what has come. False if it can't go on.

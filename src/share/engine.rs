@@ -219,7 +219,7 @@ impl Engine {
     }
 
     fn situation(&self, broker: BrokerId, now: Instant) -> Situation {
-        let window = self.settings.window;
+        let window = self.desk.window();
         let reserved: usize = self.nodes.values().map(|node| node.reserved).sum();
         let free = (window + self.ledger.freed_by(broker)).saturating_sub(self.ledger.held() + reserved);
         // Each broker that could be asked now has its part of what is free.

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::super::ledger::Acquisition;
 use super::*;
 use crate::wire::Code;
 use crate::wire::share::{AcknowledgedPart, Acknowledgement, Acquired, FetchedPart, ShareAcknowledged, ShareFetched};
@@ -120,8 +121,8 @@ fn it_is_never_woken_for_what_can_not_be_done_yet() {
     // Not gaps: they stay out.
     fetched.parts[0].acquired.clear();
     engine.fetched(flight, Ok(fetched), now);
-    let held =
-        super::super::ledger::Acquisition { broker: BROKER, named: (TOPIC, 0), topic: "tasks".into(), range: (5, 9) };
+    let (broker, topic) = (BROKER, "tasks".into());
+    let held = Acquisition { broker, named: (TOPIC, 0), topic, range: (5, 9), fetched: now };
     engine.ledger.acquire(held, now, LOCK);
     let (_, flight) = fetch(&mut engine, now);
     let due = now + LOCK * 56 / 100;

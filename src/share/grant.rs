@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
@@ -57,14 +58,22 @@ pub(super) struct Grant {
     pub(super) topic: Arc<str>,
     pub(super) partition: Partition,
     pub(super) first: i64,
+    /// When it came.
+    pub(super) fetched: Instant,
     fates: Box<[AtomicU8]>,
     changed: Notify,
 }
 
 impl Grant {
-    pub(super) fn new(number: u64, topic: Arc<str>, partition: Partition, (first, count): (i64, usize)) -> Self {
+    pub(super) fn new(
+        number: u64,
+        topic: Arc<str>,
+        partition: Partition,
+        (first, count): (i64, usize),
+        fetched: Instant,
+    ) -> Self {
         let fates = (0..count).map(|_| AtomicU8::new(HELD)).collect();
-        Grant { number, topic, partition, first, fates, changed: Notify::new() }
+        Grant { number, topic, partition, first, fetched, fates, changed: Notify::new() }
     }
 
     pub(super) fn len(&self) -> i64 {

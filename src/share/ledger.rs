@@ -133,6 +133,8 @@ pub(super) struct Acquisition {
     pub(super) topic: Arc<str>,
     /// First and last offset.
     pub(super) range: (i64, i64),
+    /// When it came.
+    pub(super) fetched: Instant,
 }
 
 impl Ledger {
@@ -157,11 +159,11 @@ impl Ledger {
 
     /// A range was acquired by a request that was sent at `sent`; all of its records are out.
     pub(super) fn acquire(&mut self, acquisition: Acquisition, sent: Instant, lock: Duration) -> Arc<Grant> {
-        let Acquisition { broker, named, topic, range: (first, last) } = acquisition;
+        let Acquisition { broker, named, topic, range: (first, last), fetched } = acquisition;
         let count = usize::try_from(last - first + 1).unwrap_or(0);
         let number = self.next;
         self.next += 1;
-        let shared = Arc::new(Grant::new(number, topic, Partition(named.1), (first, count)));
+        let shared = Arc::new(Grant::new(number, topic, Partition(named.1), (first, count), fetched));
         let owned = Owned {
             shared: Arc::clone(&shared),
             named,

@@ -15,7 +15,7 @@ fn ledger() -> Ledger {
 }
 
 fn acquire(ledger: &mut Ledger, broker: BrokerId, partition: i32, range: (i64, i64), sent: Instant) -> Arc<Grant> {
-    let acquisition = Acquisition { broker, named: named(partition), topic: "jobs".into(), range };
+    let acquisition = Acquisition { broker, named: named(partition), topic: "jobs".into(), range, fetched: sent };
     ledger.acquire(acquisition, sent, LOCK)
 }
 

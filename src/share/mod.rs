@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  ShareConsumer ◀── deliveries ── Driver (one tokio task) ── Fetch, Acknowledge ──▶ brokers, a session each
-//!   │ next()                         │  Engine: pure                                 group's coordinator
+//!   │ next()  ▲ Pool, Pace           │  Engine: pure                                 group's coordinator
 //!   ▼                                ├─ Membership   beats, assignment (R1)
 //!  Delivery ── accept, release ──▶   ├─ Node, Session  one request at a time per broker (R3 to R6)
 //!   └─ Lease: lost()?   Desk         └─ Ledger       who has what until when; renewals, acknowledgements (R9, R11 to R14)
@@ -32,13 +32,16 @@ mod grant;
 mod ledger;
 mod membership;
 mod node;
+mod pace;
 mod part;
+mod pool;
 mod session;
 mod settings;
 
 pub use consumer::ShareConsumer;
 pub use delivery::{Delivery, Lease, Settling};
 pub use error::{Lost, NotSettled, ShareError};
+pub use pool::Pool;
 pub use settings::ShareSettings;
 
 pub use crate::wire::share::AcquireMode;

@@ -34,6 +34,24 @@ fn r7_every_record_of_every_codec_is_delivered_once_and_nothing_is_left_in_both_
     }
 }
 
+#[test]
+fn what_is_settled_right_before_a_close_is_settled() {
+    let queue = Queue::new("last-words", 4, "");
+    queue.produce(0..400);
+    run(async move {
+        let mut consumer = queue.join(queue.settings());
+        for left in (0..400).rev() {
+            let settling = next(&mut consumer).await.accept();
+            if left == 0 {
+                consumer.close(Duration::from_secs(10)).await;
+                settling.await.unwrap();
+                break;
+            }
+        }
+        queue.wait_done().await;
+    });
+}
+
 /// Java's consumer gives nothing more before the last of a poll is settled.
 #[test]
 fn one_that_is_slow_holds_up_nobody() {

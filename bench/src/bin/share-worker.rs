@@ -1,0 +1,173 @@
+//! The member that the share benchmarks measure: trivial tasks, or such that take as long as their record says.
+//!
+//! Its own binary, so that its memory and CPU are its own. Prints a line when the warm-up is over, and its figures at the end.
+
+use std::io::Read as _;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use headrace::share::{AcquireMode, Delivery, Pool, ShareConsumer, ShareSettings};
+use headrace::wire::Settings;
+use tokio::sync::Notify;
+
+type Failure = Box<dyn std::error::Error>;
+
+/// What takes longer is told as this.
+const LONGEST: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn main() -> ExitCode {
+    let run = || -> Result<(), Failure> {
+        let mut runtime = match variable("THREADS")?.parse()? {
+            0_usize => tokio::runtime::Builder::new_current_thread(),
+            threads => {
+                let mut runtime = tokio::runtime::Builder::new_multi_thread();
+                runtime.worker_threads(threads);
+                runtime
+            }
+        };
+        runtime.enable_all().build()?.block_on(work())
+    };
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("share-worker: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn work() -> Result<(), Failure> {
+    let (group, topic) = (variable("GROUP")?, variable("TOPIC")?);
+    let (warm_up, records): (u64, u64) = (variable("WARM_UP")?.parse()?, variable("RECORDS")?.parse()?);
+    let concurrency: usize = variable("CONCURRENCY")?.parse()?;
+    let settings = ShareSettings {
+        window: variable("PREFETCH")?.parse()?,
+        mode: match variable("MODE")?.as_str() {
+            "record_limit" => AcquireMode::RecordLimit,
+            _ => AcquireMode::BatchOptimized,
+        },
+        ..ShareSettings::new(group, [topic])
+    };
+    let consumer = ShareConsumer::join(Settings::new(&variable("SERVERS")?, [])?, settings)?;
+    let figures = match concurrency {
+        0 => trivial(consumer, warm_up, records).await?,
+        concurrency => slow(consumer, concurrency, warm_up + records).await?,
+    };
+    println!("{figures}");
+    // Until the benchmark has looked at what this process has used.
+    _ = std::io::stdin().read(&mut [0])?;
+    Ok(())
+}
+
+/// Accepts what comes as it comes.
+async fn trivial(mut consumer: ShareConsumer, warm_up: u64, records: u64) -> Result<serde_json::Value, Failure> {
+    let (mut accepted, mut begun) = (0, None);
+    while accepted < warm_up + records {
+        let Some(first) = consumer.next().await? else { return Err("the consumer has ended".into()) };
+        begun.get_or_insert_with(Instant::now);
+        first.accept();
+        accepted += 1;
+        for delivery in consumer.ready()? {
+            delivery.accept();
+            accepted += 1;
+            if accepted == warm_up {
+                println!("begin");
+                begun = Some(Instant::now());
+            }
+        }
+    }
+    let begun = begun.unwrap_or_else(Instant::now);
+    consumer.close(PATIENCE).await;
+    Ok(serde_json::json!({ "accepted": accepted, "seconds": begun.elapsed().as_secs_f64() }))
+}
+
+/// What is measured of each task, in microseconds.
+struct Measured {
+    start_delay: Histogram<u64>,
+    acknowledgement: Histogram<u64>,
+    since_written: Histogram<u64>,
+    begun: Option<Instant>,
+    ended: u64,
+    lost: u64,
+}
+
+struct Board {
+    measured: Mutex<Measured>,
+    total: u64,
+    all: Notify,
+}
+
+impl Board {
+    fn note(&self, what: impl FnOnce(&mut Measured)) {
+        let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+        what(&mut measured);
+        if measured.ended + measured.lost >= self.total {
+            self.all.notify_one();
+        }
+    }
+}
+
+/// Works on each record for as many milliseconds as its value says.
+async fn slow(consumer: ShareConsumer, concurrency: usize, total: u64) -> Result<serde_json::Value, Failure> {
+    let new = || Histogram::new_with_bounds(1, LONGEST.as_micros() as u64, 3);
+    let measured = Measured {
+        start_delay: new()?,
+        acknowledgement: new()?,
+        since_written: new()?,
+        begun: None,
+        ended: 0,
+        lost: 0,
+    };
+    let board = Arc::new(Board { measured: Mutex::new(measured), total, all: Notify::new() });
+    println!("begin");
+    let stop = Arc::clone(&board);
+    let stop = async move { stop.all.notified().await };
+    Pool::new(concurrency).run(consumer, stop, |delivery| one(delivery, Arc::clone(&board))).await?;
+    let measured = board.measured.lock().unwrap_or_else(PoisonError::into_inner);
+    let seconds = measured.begun.ok_or("nothing has come")?.elapsed().as_secs_f64();
+    let milliseconds = |histogram: &Histogram<u64>, part: f64| histogram.value_at_quantile(part) as f64 / 1e3;
+    Ok(serde_json::json!({
+        "accepted": measured.ended,
+        "lost": measured.lost,
+        "seconds": seconds,
+        "start_delay_p50_ms": milliseconds(&measured.start_delay, 0.5),
+        "start_delay_p99_ms": milliseconds(&measured.start_delay, 0.99),
+        "start_delay_max_ms": milliseconds(&measured.start_delay, 1.0),
+        "ack_p50_ms": milliseconds(&measured.acknowledgement, 0.5),
+        "ack_p99_ms": milliseconds(&measured.acknowledgement, 0.99),
+        "latency_p50_ms": milliseconds(&measured.since_written, 0.5),
+        "latency_p99_ms": milliseconds(&measured.since_written, 0.99),
+    }))
+}
+
+async fn one(delivery: Delivery, board: Arc<Board>) {
+    let (fetched, started) = (delivery.fetched(), Instant::now());
+    let written = headrace::clock::wall_clock().0 - delivery.timestamp.0;
+    let took = delivery.value.as_deref().and_then(|value| std::str::from_utf8(value).ok()?.trim().parse().ok());
+    tokio::time::sleep(Duration::from_millis(took.unwrap_or(0))).await;
+    let settled = Instant::now();
+    let settling = delivery.accept();
+    board.note(|measured| {
+        measured.begun = Some(measured.begun.map_or(fetched, |begun| begun.min(fetched)));
+        measured.start_delay.saturating_record((started - fetched).as_micros() as u64);
+        measured.since_written.saturating_record(u64::try_from(written).unwrap_or(0) * 1000);
+    });
+    // The next task begins meanwhile.
+    tokio::spawn(async move {
+        let done = settling.await;
+        board.note(|measured| match done {
+            Ok(()) => {
+                measured.acknowledgement.saturating_record(settled.elapsed().as_micros() as u64);
+                measured.ended += 1;
+            }
+            Err(_) => measured.lost += 1,
+        });
+    });
+}
+
+fn variable(name: &str) -> Result<String, Failure> {
+    std::env::var(format!("SHARE_{name}")).map_err(|_| format!("SHARE_{name} is not set").into())
+}
