@@ -3,6 +3,8 @@
 
 import java.io.IOException;
 import java.time.Duration;
+import java.time.Instant;
+import java.time.temporal.ChronoUnit;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -29,6 +31,7 @@ public final class ShareWorker {
     private final AtomicLong begun = new AtomicLong(Long.MAX_VALUE);
     private final AtomicLong ended = new AtomicLong();
     private final long[] delays = new long[(int) total + 1];
+    private final long[] latencies = new long[(int) total + 1];
     private final AtomicInteger delayed = new AtomicInteger();
 
     private long number(String name) {
@@ -114,16 +117,34 @@ public final class ShareWorker {
     }
 
     private void work(ConsumerRecord<byte[], byte[]> task, long fetched, LinkedBlockingQueue<Ended> ended) {
+        var told = new String(task.value()).trim().split(" +");
         var at = delayed.getAndIncrement();
         if (at < delays.length) {
             delays[at] = System.nanoTime() - fetched;
+            latencies[at] = told.length < 2 ? 0 : (micros() - Long.parseLong(told[1])) * 1000;
         }
         try {
-            Thread.sleep(Long.parseLong(new String(task.value()).trim()));
+            Thread.sleep(Long.parseLong(told[0]));
         } catch (InterruptedException interrupted) {
             Thread.currentThread().interrupt();
         }
         ended.add(new Ended(task));
+    }
+
+    private static long micros() {
+        return ChronoUnit.MICROS.between(Instant.EPOCH, Instant.now());
+    }
+
+    // Of those after the warm-up, in milliseconds.
+    private double quantile(long[] all, double part) {
+        var from = (int) Math.min(warmUp, all.length);
+        var count = Math.min(delayed.get(), all.length) - from;
+        if (concurrency == 0 || count <= 0) {
+            return 0;
+        }
+        var measured = Arrays.copyOfRange(all, from, from + count);
+        Arrays.sort(measured);
+        return measured[(int) ((count - 1) * part)] / 1e6;
     }
 
     private void run() throws InterruptedException, IOException {
@@ -144,10 +165,10 @@ public final class ShareWorker {
         if (workers != null) {
             workers.shutdown();
         }
-        var count = Math.min(delayed.get(), delays.length);
-        Arrays.sort(delays, 0, count);
-        var p99 = count == 0 ? 0 : delays[(int) ((count - 1) * 0.99)] / 1e6;
-        System.out.printf("{\"accepted\":%d,\"seconds\":%f,\"start_delay_p99_ms\":%f}%n", accepted.get(), seconds, p99);
+        System.out.printf("{\"accepted\":%d,\"seconds\":%f,\"start_delay_p50_ms\":%f,\"start_delay_p99_ms\":%f,",
+            accepted.get(), seconds, quantile(delays, 0.5), quantile(delays, 0.99));
+        System.out.printf("\"latency_p50_ms\":%f,\"latency_p99_ms\":%f}%n",
+            quantile(latencies, 0.5), quantile(latencies, 0.99));
         // Until the benchmark has looked at what this process has used.
         System.in.read();
     }

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 type Failure = Box<dyn std::error::Error>;
 
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     "cdc-invalidation",
     "stateful-count",
     "eos-tax",
@@ -28,6 +28,7 @@ const NAMES: [&str; 9] = [
     "memory",
     "share-throughput",
     "share-mixed",
+    "dequeue-latency",
 ];
 
 fn main() -> ExitCode {
@@ -51,6 +52,7 @@ fn benchmark() -> ExitCode {
         "memory" => state::memory(),
         "share-throughput" => share::throughput(),
         "share-mixed" => share::mixed(),
+        "dequeue-latency" => share::dequeue(),
         _ => {
             eprintln!("bench: no benchmark is called {name:?}; there are: {}", NAMES.join(", "));
             return ExitCode::from(64);

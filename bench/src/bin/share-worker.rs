@@ -1,11 +1,12 @@
-//! The member that the share benchmarks measure: trivial tasks, or such that take as long as their record says.
+//! The member that the share benchmarks measure: trivial tasks, or such that take as long as their record says: its value is
+//! a number of milliseconds, and after a blank, if that is of interest, when it was sent, in microseconds since 1970.
 //!
 //! Its own binary, so that its memory and CPU are its own. Prints a line when the warm-up is over, and its figures at the end.
 
 use std::io::Read as _;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
 use headrace::share::{AcquireMode, Delivery, Pool, ShareConsumer, ShareSettings};
@@ -54,7 +55,7 @@ async fn work() -> Result<(), Failure> {
     let consumer = ShareConsumer::join(Settings::new(&variable("SERVERS")?, [])?, settings)?;
     let figures = match concurrency {
         0 => trivial(consumer, warm_up, records).await?,
-        concurrency => slow(consumer, concurrency, warm_up + records).await?,
+        concurrency => slow(consumer, concurrency, (warm_up, records)).await?,
     };
     println!("{figures}");
     // Until the benchmark has looked at what this process has used.
@@ -88,7 +89,8 @@ async fn trivial(mut consumer: ShareConsumer, warm_up: u64, records: u64) -> Res
 struct Measured {
     start_delay: Histogram<u64>,
     acknowledgement: Histogram<u64>,
-    since_written: Histogram<u64>,
+    since_sent: Histogram<u64>,
+    started: u64,
     begun: Option<Instant>,
     ended: u64,
     lost: u64,
@@ -96,6 +98,7 @@ struct Measured {
 
 struct Board {
     measured: Mutex<Measured>,
+    warm_up: u64,
     total: u64,
     all: Notify,
 }
@@ -110,18 +113,24 @@ impl Board {
     }
 }
 
-/// Works on each record for as many milliseconds as its value says.
-async fn slow(consumer: ShareConsumer, concurrency: usize, total: u64) -> Result<serde_json::Value, Failure> {
+/// Works on each record for as long as it says. Those of the warm-up are not measured.
+async fn slow(
+    consumer: ShareConsumer,
+    concurrency: usize,
+    (warm_up, records): (u64, u64),
+) -> Result<serde_json::Value, Failure> {
     let new = || Histogram::new_with_bounds(1, LONGEST.as_micros() as u64, 3);
     let measured = Measured {
         start_delay: new()?,
         acknowledgement: new()?,
-        since_written: new()?,
+        since_sent: new()?,
+        started: 0,
         begun: None,
         ended: 0,
         lost: 0,
     };
-    let board = Arc::new(Board { measured: Mutex::new(measured), total, all: Notify::new() });
+    let board =
+        Arc::new(Board { measured: Mutex::new(measured), warm_up, total: warm_up + records, all: Notify::new() });
     println!("begin");
     let stop = Arc::clone(&board);
     let stop = async move { stop.all.notified().await };
@@ -138,22 +147,30 @@ async fn slow(consumer: ShareConsumer, concurrency: usize, total: u64) -> Result
         "start_delay_max_ms": milliseconds(&measured.start_delay, 1.0),
         "ack_p50_ms": milliseconds(&measured.acknowledgement, 0.5),
         "ack_p99_ms": milliseconds(&measured.acknowledgement, 0.99),
-        "latency_p50_ms": milliseconds(&measured.since_written, 0.5),
-        "latency_p99_ms": milliseconds(&measured.since_written, 0.99),
+        "latency_p50_ms": milliseconds(&measured.since_sent, 0.5),
+        "latency_p99_ms": milliseconds(&measured.since_sent, 0.99),
+        "latency_max_ms": milliseconds(&measured.since_sent, 1.0),
     }))
 }
 
 async fn one(delivery: Delivery, board: Arc<Board>) {
     let (fetched, started) = (delivery.fetched(), Instant::now());
-    let written = headrace::clock::wall_clock().0 - delivery.timestamp.0;
-    let took = delivery.value.as_deref().and_then(|value| std::str::from_utf8(value).ok()?.trim().parse().ok());
-    tokio::time::sleep(Duration::from_millis(took.unwrap_or(0))).await;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (takes, sent) = told(delivery.value.as_deref().unwrap_or_default());
+    tokio::time::sleep(takes).await;
     let settled = Instant::now();
     let settling = delivery.accept();
+    let warm_up = board.warm_up;
     board.note(|measured| {
+        measured.started += 1;
+        if measured.started <= warm_up {
+            return;
+        }
         measured.begun = Some(measured.begun.map_or(fetched, |begun| begun.min(fetched)));
         measured.start_delay.saturating_record((started - fetched).as_micros() as u64);
-        measured.since_written.saturating_record(u64::try_from(written).unwrap_or(0) * 1000);
+        if let Some(sent) = sent {
+            measured.since_sent.saturating_record(now.saturating_sub(sent).as_micros() as u64);
+        }
     });
     // The next task begins meanwhile.
     tokio::spawn(async move {
@@ -166,6 +183,13 @@ async fn one(delivery: Delivery, board: Arc<Board>) {
             Err(_) => measured.lost += 1,
         });
     });
+}
+
+/// How long a task takes, and when it was sent, since 1970.
+fn told(value: &[u8]) -> (Duration, Option<Duration>) {
+    let mut words = std::str::from_utf8(value).unwrap_or_default().split_whitespace().map(str::parse::<u64>);
+    let mut next = || words.next()?.ok();
+    (Duration::from_millis(next().unwrap_or(0)), next().map(Duration::from_micros))
 }
 
 fn variable(name: &str) -> Result<String, Failure> {

@@ -49,6 +49,17 @@ const PEERS: [Arm; 2] = [
     },
 ];
 
+const OWN: [&str; 8] = [
+    "start_delay_p50_ms",
+    "start_delay_p99_ms",
+    "start_delay_max_ms",
+    "ack_p50_ms",
+    "ack_p99_ms",
+    "latency_p50_ms",
+    "latency_p99_ms",
+    "latency_max_ms",
+];
+
 /// How long each task takes, in milliseconds; the slow ones are anywhere.
 fn durations(tasks: u64) -> Vec<u64> {
     let slow = tasks * SLOW_PERCENT / 100;
@@ -75,7 +86,7 @@ pub(crate) fn run() -> Result<(), Failure> {
                 continue;
             }
             let place = session.place(durations.iter().map(|ms| format!("{ms:<VALUE_BYTES$}").into_bytes()))?;
-            let measured = session.measure(arm, &place, 0, tasks)?;
+            let measured = session.measure(arm, &place, (0, tasks))?;
             println!("{:<40} {}", "", measured.told);
             figures.push(measured);
         }
@@ -107,11 +118,11 @@ pub(crate) fn run() -> Result<(), Failure> {
     )
 }
 
-fn summary(figures: &[Figures]) -> Map<String, Value> {
+/// What was measured from outside, and what members say of themselves.
+pub(super) fn summary(figures: &[Figures]) -> Map<String, Value> {
     let runs: Vec<Run> = figures.iter().map(|figures| figures.run).collect();
     let mut body = report::summary(&runs);
-    let names = ["start_delay_p50_ms", "start_delay_p99_ms", "start_delay_max_ms", "ack_p50_ms", "ack_p99_ms"];
-    let own = names.map(|name| (name, figures.iter().filter_map(|figures| figures.own(name)).collect()));
+    let own = OWN.map(|name| (name, figures.iter().filter_map(|figures| figures.own(name)).collect()));
     body.extend(report::figures(own));
     body
 }

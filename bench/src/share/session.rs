@@ -70,15 +70,27 @@ impl Session {
     }
 
     /// One run until all tasks are done; ends with the broker's word on it.
-    pub(crate) fn measure(&self, arm: &Arm, place: &Place, warm_up: u64, records: u64) -> Result<Figures, Failure> {
+    pub(crate) fn measure(&self, arm: &Arm, place: &Place, counts: (u64, u64)) -> Result<Figures, Failure> {
+        self.measure_fed(arm, place, counts, || Ok(()))
+    }
+
+    /// The same while tasks are sent; `counts` are those of the warm-up, and those that are measured.
+    pub(crate) fn measure_fed(
+        &self,
+        arm: &Arm,
+        place: &Place,
+        counts: (u64, u64),
+        feed: impl FnOnce() -> Result<(), Failure>,
+    ) -> Result<Figures, Failure> {
         let broker = self.bed.kafka()?.pid().ok_or("the broker is gone")?;
-        let command = arm.command(self.servers()?, &self.peer, place, (warm_up, records))?;
+        let command = arm.command(self.servers()?, &self.peer, place, counts)?;
         let mut member = Member::spawn(command).map_err(|error| format!("{}: {error}", arm.name))?;
         member.wait_begin()?;
         let before = (member.cpu_seconds()?, cpu_seconds(broker)?);
+        feed()?;
         let (told, peak_rss_bytes) = member.wait_end()?;
         let run = Run {
-            records,
+            records: counts.1,
             elapsed: Duration::from_secs_f64(told["seconds"].as_f64().ok_or("no seconds")?),
             cpu_seconds: member.cpu_seconds()? - before.0,
             peak_rss_bytes,

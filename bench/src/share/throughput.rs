@@ -59,7 +59,7 @@ pub(crate) fn run() -> Result<(), Failure> {
             }
             let values = std::iter::repeat_n(value.clone(), usize::try_from(records + warm_up)?);
             let place = session.place(values)?;
-            runs.push(session.measure(arm, &place, warm_up, records)?.run);
+            runs.push(session.measure(arm, &place, (warm_up, records))?.run);
         }
     }
     if only.is_some() {

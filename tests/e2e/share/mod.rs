@@ -3,4 +3,5 @@
 mod consume;
 mod interop;
 mod locks;
+mod pool;
 mod support;
