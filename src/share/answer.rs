@@ -118,6 +118,13 @@ impl Engine {
         }
     }
 
+    /// A broker that refuses may say who leads instead (rule R15).
+    fn told_leader(&mut self, named: Named, leader: Option<BrokerId>) {
+        if let (Some(part), Some(leader)) = (self.parts.get_mut(&named), leader) {
+            part.leader = Some(leader);
+        }
+    }
+
     fn part_fetched(&mut self, broker: BrokerId, fetched: FetchedPart, lock: (Instant, Duration), now: Instant) {
         let named = (fetched.topic, fetched.partition);
         if let Some(code) = fetched.error {
@@ -126,6 +133,7 @@ impl Engine {
                 self.failed = Some(WireError::from_code(at, code).into());
             } else if GONE.contains(&code.number()) {
                 self.moved(broker, named, now);
+                self.told_leader(named, fetched.leader.map(|(leader, _)| leader).filter(|leader| *leader != broker));
             } else if let Some(part) = self.parts.get_mut(&named) {
                 tracing::debug!(target: "headrace::share", at, %code, "a partition can't be read now");
                 part.put_off(now);

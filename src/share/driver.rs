@@ -255,7 +255,8 @@ async fn send(connection: &Connection, request: Outgoing) -> Result<bytes::Bytes
     connection.send(request).await?.await
 }
 
-/// Leaders of all partitions of these topics. What is doubted is not answered from what is known.
+/// Leaders of all partitions of these topics. What is doubted is not answered from what is known. A topic that does not
+/// exist holds up no other.
 async fn look(client: &Client, topics: &[String], doubted: Vec<(Arc<str>, i32)>) -> Result<Vec<Found>, WireError> {
     for (topic, partition) in &doubted {
         client.forget_leader(topic, Partition(*partition));
@@ -264,12 +265,19 @@ async fn look(client: &Client, topics: &[String], doubted: Vec<(Arc<str>, i32)>)
     let unique: HashSet<&String> = topics.iter().collect();
     for topic in unique {
         let name: Arc<str> = topic.as_str().into();
-        let count = client.partitions(topic).await?;
-        for partition in 0..i32::try_from(count).unwrap_or(i32::MAX) {
+        // Asked for first: how many there are is not known anew before a leader is missing.
+        let mut partition = 0;
+        loop {
             match client.leader(topic, Partition(partition)).await {
                 Ok(leader) => found.push((Arc::clone(&name), leader.topic_id, partition, Some(leader.broker))),
                 Err(WireError::NoLeader { .. }) => {}
+                Err(WireError::UnknownTopic { .. } | WireError::UnknownPartition { .. }) => break,
                 Err(error) => return Err(error),
+            }
+            partition += 1;
+            let count = client.partitions(topic).await.unwrap_or(0);
+            if usize::try_from(partition).is_ok_and(|partition| partition >= count) {
+                break;
             }
         }
     }
