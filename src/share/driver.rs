@@ -18,12 +18,15 @@ use super::engine::{Call, Engine, Flight, Found};
 use super::error::ShareError;
 use crate::position::Partition;
 use crate::wire::share::{Beat, Beaten, ShareAcknowledged, ShareFetched, heartbeat, offered};
-use crate::wire::{BrokerId, Client, Connection, CoordinatorKind, Outgoing, TopicId, WireError};
+use crate::wire::{BrokerId, Client, Connection, CoordinatorKind, Leader, Outgoing, TopicId, WireError};
 
 /// How long the task sleeps at most when nothing is to be done.
 const IDLE: Duration = Duration::from_secs(60);
 /// How long leaving may take.
 const LEAVING: Duration = Duration::from_secs(2);
+
+/// How long one broker may take to say who leads, before another one is asked.
+const LOOKING: Duration = Duration::from_secs(5);
 
 /// What the consumer wants of its task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -268,7 +271,7 @@ async fn look(client: &Client, topics: &[String], doubted: Vec<(Arc<str>, i32)>)
         // Asked for first: how many there are is not known anew before a leader is missing.
         let mut partition = 0;
         loop {
-            match client.leader(topic, Partition(partition)).await {
+            match leader(client, topic, Partition(partition)).await {
                 Ok(leader) => found.push((Arc::clone(&name), leader.topic_id, partition, Some(leader.broker))),
                 Err(WireError::NoLeader { .. }) => {}
                 Err(WireError::UnknownTopic { .. } | WireError::UnknownPartition { .. }) => break,
@@ -282,4 +285,10 @@ async fn look(client: &Client, topics: &[String], doubted: Vec<(Arc<str>, i32)>)
         }
     }
     Ok(found)
+}
+
+async fn leader(client: &Client, topic: &str, partition: Partition) -> Result<Leader, WireError> {
+    let found = tokio::time::timeout(LOOKING, client.leader(topic, partition)).await;
+    let silent = || WireError::Unreachable { tried: format!("nobody has said within {LOOKING:?} who leads {topic}") };
+    found.unwrap_or_else(|_| Err(silent()))
 }

@@ -115,7 +115,7 @@ fn r15_the_leader_that_a_refusal_names_is_asked_without_a_look() {
         }
     }
     asked.sort_unstable();
-    assert_eq!(asked, [(BROKER, 1, 0), (OTHER, 0, 2)]);
+    assert_eq!(asked, [(BROKER, 2, 0), (OTHER, 0, 2)]);
 }
 
 #[test]
@@ -211,4 +211,33 @@ fn whoever_waits_for_a_word_is_told_when_the_member_ends() {
     accept(&mut engine, &grant, 0);
     drop(engine);
     assert!((0..2).all(|index| grant.fate(index) == Fate::Lost(Lost::Closed)));
+}
+
+/// A partition that is named in a fetch is read again.
+#[test]
+fn r6_what_is_of_a_partition_that_is_put_off_goes_alone() {
+    let now = Instant::now();
+    let (mut engine, grant) = working(now, 0);
+    let (_, flight) = fetch(&mut engine, now);
+    // LEADER_NOT_AVAILABLE: it can't be read now, and the lock stands.
+    let put_off = FetchedPart { error: Code::new(5), ..part(0) };
+    engine.fetched(flight, Ok(answer(vec![put_off])), now);
+    accept(&mut engine, &grant, 0);
+    let (request, flight) = acknowledge(&mut engine, now);
+    assert_eq!((request.parts.len(), request.parts[0].partition), (1, 0));
+    engine.acknowledged(flight, Ok(taken(&request)), now);
+    assert_eq!(grant.fate(0), Fate::Settled);
+    let (request, _) = fetch(&mut engine, now);
+    assert_eq!((request.parts.len(), request.forgotten), (0, vec![(TOPIC, 0)]));
+}
+
+#[test]
+fn r16_a_member_that_closes_releases_what_it_works_on() {
+    let now = Instant::now();
+    let (mut engine, grant) = working(now, 2);
+    engine.close();
+    let (request, _) = acknowledge(&mut engine, now);
+    let batch = &request.parts[0].acknowledged[0];
+    assert_eq!((request.epoch, batch.first, batch.last, &*batch.kinds), (1, 0, 2, &[Acknowledgement::Release][..]));
+    assert_eq!(grant.fate(0), Fate::Lost(Lost::Closed));
 }

@@ -13,7 +13,7 @@ const TOPIC: TopicId = TopicId([7; 16]);
 
 fn engine(now: Instant) -> Engine {
     let settings = ShareSettings { window: 100, ..ShareSettings::new("jobs", ["tasks"]) };
-    Engine::new(settings, "me".to_owned(), Arc::default(), now)
+    Engine::new(settings, "me".to_owned(), Arc::new(Desk::new(100)), now)
 }
 
 /// A member that is assigned two partitions of one broker.
