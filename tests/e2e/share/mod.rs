@@ -1,6 +1,12 @@
 //! The share consumer on real brokers.
 
+mod account;
 mod consume;
+mod group;
 mod interop;
 mod locks;
+mod moves;
+mod rights;
 mod support;
+mod topics;
+mod versions;
