@@ -146,6 +146,15 @@ impl Engine {
         self.deliver(broker, &fetched, lock, now);
     }
 
+    /// Gives back what nobody here is to have.
+    fn turn_down(&mut self, grants: &[Arc<Grant>]) {
+        for grant in grants {
+            for index in 0..u32::try_from(grant.len()).unwrap_or(0) {
+                self.ledger.settle(Settlement { grant: grant.number, index, kind: Acknowledgement::Release });
+            }
+        }
+    }
+
     fn deliver(&mut self, broker: BrokerId, part: &FetchedPart, (sent, lock): (Instant, Duration), fetched: Instant) {
         let named = (part.topic, part.partition);
         let mut acquired: Vec<(i64, i64)> = Vec::with_capacity(part.acquired.len());
@@ -160,6 +169,11 @@ impl Engine {
                 self.ledger.acquire(acquisition, sent, lock)
             })
             .collect();
+        if self.parts.get(&named).and_then(|part| part.leader).is_some_and(|leader| leader != broker) {
+            // One that does not know yet that it leads no more hands out what others have done since: an acquisition is
+            // checked by nobody. If it leads again, somebody has them at once.
+            return self.turn_down(&grants);
+        }
         let Engine { tools, ledger, deliveries, desk, .. } = self;
         let mut at = 0;
         read(&part.records, &part.acquired, tools, |found| match found {

@@ -151,7 +151,11 @@ impl Engine {
         {
             return Some(Call::Beat(beat));
         }
-        if self.nodes.values_mut().fold(false, |any, node| node.turns_slow(now) || any) {
+        let mut silent = false;
+        for node in self.nodes.values_mut() {
+            silent |= node.turns_slow(now);
+        }
+        if silent {
             self.look_soon(now);
         }
         if let Some(doubted) = self.look(now) {

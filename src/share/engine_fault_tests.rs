@@ -187,9 +187,12 @@ fn a_broker_that_says_nothing_is_left_for_the_one_that_leads_by_then() {
         }
         other => panic!("{other:?}"),
     }
-    // It is heard in the end, and nobody minds.
-    engine.fetched(silent, Ok(answer(Vec::new())), later);
-    assert!(engine.failed.is_none());
+    // It does not know yet that it leads no more, and hands out what others may have done since.
+    engine.fetched(silent, Ok(acquired(5, 9)), later);
+    let (request, flight) = acknowledge(&mut engine, later);
+    let batch = &request.parts[0].acknowledged[0];
+    assert_eq!((flight.broker, batch.first, batch.last), (BROKER, 5, 9));
+    assert_eq!(batch.kinds, [Acknowledgement::Release], "nobody here has it");
 }
 
 #[test]

@@ -39,8 +39,9 @@ pub(crate) struct Account(Mutex<Books>);
 struct Books {
     /// Offsets whose acceptance was answered Ok.
     accepted: BTreeSet<At>,
-    /// Numbers of their tasks.
-    done: BTreeSet<u32>,
+    /// Numbers of tasks whose acceptance was said, whatever the answer was: one that got lost on its way back is done, and is
+    /// told as lost.
+    said: BTreeSet<u32>,
     /// How often each was handed out, and how often it came back unsettled.
     handed: BTreeMap<At, u32>,
     lost: BTreeMap<At, u32>,
@@ -59,12 +60,15 @@ impl Account {
         at
     }
 
-    fn accepted(&self, at: At, number: u32) {
+    fn said(&self, number: u32) {
+        self.0.lock().unwrap().said.insert(number);
+    }
+
+    fn accepted(&self, at: At) {
         let mut books = self.0.lock().unwrap();
         if !books.accepted.insert(at) {
             books.findings.push(format!("{at:?} was accepted twice"));
         }
-        books.done.insert(number);
     }
 
     fn lost(&self, at: At) {
@@ -94,12 +98,12 @@ impl Account {
         self.0.lock().unwrap().handed.values().filter(|times| **times > 1).count()
     }
 
-    /// Waits until all of these are accepted.
-    pub(crate) async fn wait_accepted(&self, numbers: std::ops::Range<u32>) {
+    /// Waits until each of these has come to somebody who has accepted it.
+    pub(crate) async fn wait_said(&self, numbers: std::ops::Range<u32>) {
         let numbers = &numbers;
-        wait("all to be accepted", || async move {
+        wait("all to be worked on", || async move {
             let books = self.0.lock().unwrap();
-            let missing: Vec<u32> = numbers.clone().filter(|number| !books.done.contains(number)).collect();
+            let missing: Vec<u32> = numbers.clone().filter(|number| !books.said.contains(number)).collect();
             if missing.is_empty() { Ok(()) } else { Err(format!("{} are missing: {missing:?}", missing.len())) }
         })
         .await;
@@ -140,14 +144,15 @@ fn settle(account: &Arc<Account>, at: At, delivery: Delivery, belief: Belief) {
         _ = delivery.release();
         return;
     }
+    account.said(number);
     let settling = delivery.accept();
     if belief == Belief::Naive {
-        account.accepted(at, number);
+        account.accepted(at);
         return;
     }
     tokio::spawn(async move {
         match settling.await {
-            Ok(()) => account.accepted(at, number),
+            Ok(()) => account.accepted(at),
             Err(_) => account.lost(at),
         }
     });

@@ -6,6 +6,7 @@ mod group;
 mod interop;
 mod locks;
 mod moves;
+mod network;
 mod rights;
 mod support;
 mod topics;

@@ -58,7 +58,6 @@ fn r12_every_broker_in_turn_is_killed_stopped_or_silent_and_what_was_accepted_do
         }
         tokio::task::block_in_place(|| elect(&queue));
         more(&queue, &account, &mut produced).await;
-        queue.wait_done().await;
         stop.cancel();
         for member in members {
             member.await.expect("the member goes on");
@@ -70,11 +69,12 @@ fn r12_every_broker_in_turn_is_killed_stopped_or_silent_and_what_was_accepted_do
     });
 }
 
-/// One more portion is accepted.
+/// One more portion is done.
 async fn more(queue: &Queue, account: &Account, produced: &mut u32) {
     tokio::task::block_in_place(|| queue.produce(*produced..*produced + PORTION));
     *produced += PORTION;
-    account.wait_accepted(0..*produced).await;
+    account.wait_said(0..*produced).await;
+    queue.wait_done().await;
 }
 
 /// The leader of the first partition, then the group's coordinator if that is another one, then the rest. Among three
