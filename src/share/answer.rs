@@ -118,6 +118,13 @@ impl Engine {
         }
     }
 
+    /// A broker that refuses may say who leads instead (rule R15).
+    fn told_leader(&mut self, named: Named, leader: Option<BrokerId>) {
+        if let (Some(part), Some(leader)) = (self.parts.get_mut(&named), leader) {
+            part.leader = Some(leader);
+        }
+    }
+
     fn part_fetched(&mut self, broker: BrokerId, fetched: FetchedPart, lock: (Instant, Duration), now: Instant) {
         let named = (fetched.topic, fetched.partition);
         if let Some(code) = fetched.error {
@@ -126,6 +133,7 @@ impl Engine {
                 self.failed = Some(WireError::from_code(at, code).into());
             } else if GONE.contains(&code.number()) {
                 self.moved(broker, named, now);
+                self.told_leader(named, fetched.leader.map(|(leader, _)| leader).filter(|leader| *leader != broker));
             } else if let Some(part) = self.parts.get_mut(&named) {
                 tracing::debug!(target: "headrace::share", at, %code, "a partition can't be read now");
                 part.put_off(now);
@@ -136,6 +144,15 @@ impl Engine {
             part.served();
         }
         self.deliver(broker, &fetched, lock, now);
+    }
+
+    /// Gives back what nobody here is to have.
+    fn turn_down(&mut self, grants: &[Arc<Grant>]) {
+        for grant in grants {
+            for index in 0..u32::try_from(grant.len()).unwrap_or(0) {
+                self.ledger.settle(Settlement { grant: grant.number, index, kind: Acknowledgement::Release });
+            }
+        }
     }
 
     fn deliver(&mut self, broker: BrokerId, part: &FetchedPart, (sent, lock): (Instant, Duration), fetched: Instant) {
@@ -152,6 +169,11 @@ impl Engine {
                 self.ledger.acquire(acquisition, sent, lock)
             })
             .collect();
+        if self.parts.get(&named).and_then(|part| part.leader).is_some_and(|leader| leader != broker) {
+            // One that does not know yet that it leads no more hands out what others have done since: an acquisition is
+            // checked by nobody. If it leads again, somebody has them at once.
+            return self.turn_down(&grants);
+        }
         let Engine { tools, ledger, deliveries, desk, .. } = self;
         let mut at = 0;
         read(&part.records, &part.acquired, tools, |found| match found {

@@ -18,12 +18,15 @@ use super::engine::{Call, Engine, Flight, Found};
 use super::error::ShareError;
 use crate::position::Partition;
 use crate::wire::share::{Beat, Beaten, ShareAcknowledged, ShareFetched, heartbeat, offered};
-use crate::wire::{BrokerId, Client, Connection, CoordinatorKind, Outgoing, TopicId, WireError};
+use crate::wire::{BrokerId, Client, Connection, CoordinatorKind, Leader, Outgoing, TopicId, WireError};
 
 /// How long the task sleeps at most when nothing is to be done.
 const IDLE: Duration = Duration::from_secs(60);
 /// How long leaving may take.
 const LEAVING: Duration = Duration::from_secs(2);
+
+/// How long one broker may take to say who leads, before another one is asked.
+const LOOKING: Duration = Duration::from_secs(5);
 
 /// What the consumer wants of its task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -255,7 +258,8 @@ async fn send(connection: &Connection, request: Outgoing) -> Result<bytes::Bytes
     connection.send(request).await?.await
 }
 
-/// Leaders of all partitions of these topics. What is doubted is not answered from what is known.
+/// Leaders of all partitions of these topics. What is doubted is not answered from what is known. A topic that does not
+/// exist holds up no other.
 async fn look(client: &Client, topics: &[String], doubted: Vec<(Arc<str>, i32)>) -> Result<Vec<Found>, WireError> {
     for (topic, partition) in &doubted {
         client.forget_leader(topic, Partition(*partition));
@@ -264,14 +268,27 @@ async fn look(client: &Client, topics: &[String], doubted: Vec<(Arc<str>, i32)>)
     let unique: HashSet<&String> = topics.iter().collect();
     for topic in unique {
         let name: Arc<str> = topic.as_str().into();
-        let count = client.partitions(topic).await?;
-        for partition in 0..i32::try_from(count).unwrap_or(i32::MAX) {
-            match client.leader(topic, Partition(partition)).await {
+        // Asked for first: how many there are is not known anew before a leader is missing.
+        let mut partition = 0;
+        loop {
+            match leader(client, topic, Partition(partition)).await {
                 Ok(leader) => found.push((Arc::clone(&name), leader.topic_id, partition, Some(leader.broker))),
                 Err(WireError::NoLeader { .. }) => {}
+                Err(WireError::UnknownTopic { .. } | WireError::UnknownPartition { .. }) => break,
                 Err(error) => return Err(error),
+            }
+            partition += 1;
+            let count = client.partitions(topic).await.unwrap_or(0);
+            if usize::try_from(partition).is_ok_and(|partition| partition >= count) {
+                break;
             }
         }
     }
     Ok(found)
+}
+
+async fn leader(client: &Client, topic: &str, partition: Partition) -> Result<Leader, WireError> {
+    let found = tokio::time::timeout(LOOKING, client.leader(topic, partition)).await;
+    let silent = || WireError::Unreachable { tried: format!("nobody has said within {LOOKING:?} who leads {topic}") };
+    found.unwrap_or_else(|_| Err(silent()))
 }

@@ -151,6 +151,13 @@ impl Engine {
         {
             return Some(Call::Beat(beat));
         }
+        let mut silent = false;
+        for node in self.nodes.values_mut() {
+            silent |= node.turns_slow(now);
+        }
+        if silent {
+            self.look_soon(now);
+        }
         if let Some(doubted) = self.look(now) {
             return Some(Call::Look(doubted));
         }
@@ -264,7 +271,7 @@ impl Engine {
             forgotten: delta.forgotten.clone(),
         };
         let patience = settings.request_timeout.max(PERSISTING) + max_wait;
-        self.nodes.entry(broker).or_default().sent(records);
+        self.nodes.entry(broker).or_default().sent(records, now, max_wait);
         Call::Fetch(Box::new(request), Flight { broker, sent: now, patience, load, delta: Some(delta), closes: false })
     }
 
@@ -288,7 +295,7 @@ impl Engine {
     ) -> Call {
         let node = self.nodes.entry(broker).or_default();
         let epoch = if closes { Session::closing() } else { node.session.epoch() };
-        node.sent(0);
+        node.sent(0, now, Duration::ZERO);
         let (group, member) = (Arc::clone(&self.group), Arc::clone(&self.member));
         let request = ShareAcknowledge { group, member, epoch, renews: load.renews, parts };
         let patience = self.settings.request_timeout.max(PERSISTING);
@@ -324,14 +331,20 @@ impl Engine {
             return None;
         }
         self.look_at = None;
-        let unknown = |named: &Named| self.parts.get(named).is_none_or(|part| part.leader.is_none());
-        if self.phase == Phase::Closing || !self.assigned.iter().any(unknown) {
+        let is_slow = |leader: BrokerId| self.nodes.get(&leader).is_some_and(Node::is_slow);
+        let doubts = |part: &Part| part.leader.is_none_or(is_slow);
+        if self.phase == Phase::Closing || !self.assigned.iter().any(|named| self.parts.get(named).is_none_or(doubts)) {
             return None;
         }
         self.looking = true;
-        let doubted =
-            |(named, part): (&Named, &Part)| part.leader.is_none().then(|| (Arc::clone(&part.topic), named.1));
-        Some(self.parts.iter().filter_map(doubted).collect())
+        let doubted = self.parts.iter().filter(|(_, part)| doubts(part));
+        let mut doubted: Vec<(Arc<str>, i32)> =
+            doubted.map(|(named, part)| (Arc::clone(&part.topic), named.1)).collect();
+        if self.assigned.iter().any(|named| !self.parts.contains_key(named)) {
+            // New, or made anew under its name: what is known of any of the topics may be of before.
+            doubted.extend(self.settings.topics.iter().map(|topic| (topic.as_str().into(), 0)));
+        }
+        Some(doubted)
     }
 
     /// What is known of leaders now.
@@ -367,6 +380,12 @@ impl Engine {
     /// A topic's name.
     pub(super) fn name(&self, topic: TopicId) -> Arc<str> {
         self.names.get(&topic).cloned().unwrap_or_else(|| "?".into())
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.ledger.lose_everything(Lost::Closed);
     }
 }
 

@@ -127,6 +127,7 @@ fn it_is_never_woken_for_what_can_not_be_done_yet() {
     let (_, flight) = fetch(&mut engine, now);
     let due = now + LOCK * 56 / 100;
     assert!(matches!(engine.next(due), Some(Call::Beat(_))));
+    assert!(matches!(engine.next(due), Some(Call::Look(_))), "its broker has said nothing for long");
     assert!(engine.next(due).is_none(), "the renewal waits for the fetch");
     assert!(engine.wakes(due).is_none_or(|at| at > due), "{:?}", engine.wakes(due).map(|at| at - now));
     engine.fetched(flight, Ok(answer(Vec::new())), due);
@@ -156,3 +157,6 @@ fn a_member_that_closes_gives_back_closes_its_session_and_is_over() {
     engine.acknowledged(flight, Ok(taken(&request)), now);
     assert!(engine.is_closed());
 }
+
+#[path = "engine_fault_tests.rs"]
+mod faults;

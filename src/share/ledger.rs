@@ -216,7 +216,9 @@ impl Ledger {
     /// How many places of the window the next [`take`](Self::take) of a broker frees.
     pub(super) fn freed_by(&self, broker: BrokerId) -> usize {
         let Some(account) = self.accounts.get(&broker) else { return 0 };
-        account.waiting.iter().filter_map(|grant| self.grants.get(grant)).map(|owned| owned.waiting.len()).sum()
+        let waiting = account.waiting.iter().filter_map(|grant| self.grants.get(grant));
+        // What is told again goes first, and alone.
+        waiting.filter(|owned| !account.again.contains_key(&owned.named)).map(|owned| owned.waiting.len()).sum()
     }
 
     /// What waits for a broker goes out.
@@ -249,13 +251,14 @@ impl Ledger {
         self.load(entries)
     }
 
-    /// Locks of a broker's records that are to be renewed by now.
+    /// Locks of a broker's records that are to be renewed by now; each is asked for once, until that is answered.
     pub(super) fn renewals(&mut self, broker: BrokerId, now: Instant) -> Load {
         let mut entries: BTreeMap<Named, Vec<Entry>> = BTreeMap::new();
-        for (number, owned) in self.grants.iter().filter(|(_, owned)| owned.broker == broker) {
+        for (number, owned) in self.grants.iter_mut().filter(|(_, owned)| owned.broker == broker) {
             if owned.out == 0 || owned.renew_at.is_none_or(|at| at > now) {
                 continue;
             }
+            owned.renew_at = None;
             let out = (0..).zip(&owned.states).filter(|(_, state)| **state == State::Out);
             let renewal = |(index, _)| Entry { grant: *number, index, kind: Acknowledgement::Renew };
             entries.entry(owned.named).or_default().extend(out.map(renewal));
@@ -372,14 +375,10 @@ impl Ledger {
 
     /// One record was refused alone.
     fn refused(&mut self, entry: Entry) {
-        if entry.kind == Acknowledgement::Renew && !self.renewable {
-            // The group may not allow it at all (share.renew.acknowledge.enable): the lock stands until its end.
-            if let Some(owned) = self.grants.get_mut(&entry.grant) {
-                owned.renew_at = None;
-            }
-            return;
+        // A group may not allow renewals at all (share.renew.acknowledge.enable): the lock stands until its end.
+        if entry.kind != Acknowledgement::Renew || self.renewable {
+            self.lose(entry.grant, entry.index, Lost::Refused);
         }
-        self.lose(entry.grant, entry.index, Lost::Refused);
     }
 
     fn lose(&mut self, grant: u64, index: u32, lost: Lost) {
@@ -417,6 +416,11 @@ impl Ledger {
         self.lose_all(lost, |owned| owned.broker == broker && owned.named == named);
     }
 
+    /// Nobody keeps the books any more; whoever waits for a word would wait for ever.
+    pub(super) fn lose_everything(&mut self, lost: Lost) {
+        self.lose_all(lost, |_| true);
+    }
+
     fn lose_all(&mut self, lost: Lost, which: impl Fn(&Owned) -> bool) {
         let gone: Vec<u64> = self.grants.iter().filter(|(_, owned)| which(owned)).map(|(number, _)| *number).collect();
         for grant in gone {
@@ -441,7 +445,7 @@ impl Ledger {
         }
     }
 
-    /// Locks that have run out by now: what is out is lost, and so is what waits. What is on the wire is the broker's to say.
+    /// Locks that have run out by now: all is lost but what is on the wire, which is the broker's to judge.
     pub(super) fn expire(&mut self, now: Instant) {
         let over = |owned: &&Owned| owned.deadline <= now && (owned.out > 0 || !owned.waiting.is_empty());
         let over: Vec<u64> = self.grants.values().filter(over).map(|owned| owned.shared.number).collect();
@@ -452,6 +456,26 @@ impl Ledger {
             for index in gone.collect::<Vec<u32>>() {
                 self.lose(grant, index, Lost::Expired);
             }
+        }
+        self.expire_again(now);
+    }
+
+    /// By now this member may hold such a record anew, and what was said of the old lock would be taken for the new one.
+    fn expire_again(&mut self, now: Instant) {
+        let mut late = Vec::new();
+        for account in self.accounts.values_mut().filter(|account| !account.again.is_empty()) {
+            for groups in account.again.values_mut() {
+                for group in groups.iter_mut() {
+                    let over =
+                        |entry: &mut Entry| self.grants.get(&entry.grant).is_none_or(|owned| owned.deadline <= now);
+                    late.extend(group.extract_if(.., over));
+                }
+                groups.retain(|group| !group.is_empty());
+            }
+            account.again.retain(|_, groups| !groups.is_empty());
+        }
+        for entry in late.into_iter().filter(|entry| entry.kind != Acknowledgement::Renew) {
+            self.lose(entry.grant, entry.index, Lost::Expired);
         }
     }
 

@@ -218,3 +218,49 @@ fn what_is_given_back_is_released_and_its_holders_are_told() {
     assert_eq!((grant.fate(0), grant.fate(1)), (Fate::Settled, Fate::Lost(Lost::Closed)));
     assert!(ledger.is_empty());
 }
+
+#[test]
+fn r13_a_renewal_is_asked_for_once_until_it_is_answered() {
+    let (mut ledger, now) = (ledger(), Instant::now());
+    let grant = acquire(&mut ledger, ONE, 0, (0, 1), now);
+    let due = now + LOCK * 56 / 100;
+    let load = ledger.renewals(ONE, due);
+    assert!(ledger.renewals(ONE, due).told.is_empty(), "it is on its way");
+    answer(&mut ledger, load, Verdict::OneIsWrong, due);
+    assert!(ledger.renewals(ONE, due).told.is_empty(), "it is told again in halves, and not as a whole besides");
+    let load = ledger.take(ONE);
+    answer(&mut ledger, load, Verdict::Taken, due);
+    assert!(ledger.renewals(ONE, due + LOCK * 44 / 100).told.is_empty());
+    let load = ledger.renewals(ONE, due + LOCK * 56 / 100);
+    assert_eq!(told(&ledger, &load), ["0: 0-1 Renew"]);
+    assert_eq!(grant.fate(0), Fate::Held);
+}
+
+/// This member may hold the record anew by then, and the broker would take the word for that.
+#[test]
+fn r9_what_is_to_be_told_again_is_not_told_after_the_end_of_its_lock() {
+    for verdict in [Verdict::Later, Verdict::OneIsWrong] {
+        let (mut ledger, now) = (ledger(), Instant::now());
+        let grant = acquire(&mut ledger, ONE, 0, (0, 1), now);
+        settle(&mut ledger, &grant, 0..2, Acknowledgement::Accept);
+        let load = ledger.take(ONE);
+        answer(&mut ledger, load, verdict, now);
+        assert!(ledger.has_waiting(ONE));
+        ledger.expire(now + LOCK);
+        assert!(!ledger.has_waiting(ONE) && ledger.take(ONE).told.is_empty());
+        assert_eq!((grant.fate(0), grant.fate(1)), (Fate::Lost(Lost::Expired), Fate::Lost(Lost::Expired)));
+        assert!(ledger.is_empty());
+    }
+}
+
+#[test]
+fn r8_what_waits_behind_something_that_is_told_again_frees_no_place() {
+    let (mut ledger, now) = (ledger(), Instant::now());
+    let grant = acquire(&mut ledger, ONE, 0, (0, 3), now);
+    settle(&mut ledger, &grant, 0..2, Acknowledgement::Accept);
+    assert_eq!(ledger.freed_by(ONE), 2);
+    let load = ledger.take(ONE);
+    answer(&mut ledger, load, Verdict::OneIsWrong, now);
+    settle(&mut ledger, &grant, 2..4, Acknowledgement::Accept);
+    assert_eq!((ledger.freed_by(ONE), ledger.held()), (0, 2));
+}

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 use super::session::{Delta, Session};
 use crate::backoff::{Backoff, Jitter};
 
+/// A request that takes longer is asked about: a broker that is cut off says nothing, and another one leads by then.
+const SLOW: Duration = Duration::from_secs(5);
 const AGAIN: Backoff =
     Backoff { initial: Duration::from_millis(50), max: Duration::from_secs(2), multiplier: 2.0, jitter: Jitter::Equal };
 
@@ -31,6 +33,10 @@ pub(super) struct Node {
     since: Option<Instant>,
     not_before: Option<Instant>,
     failures: u32,
+    /// When the request on its way has taken so long that its broker may not be the leader any more.
+    slow_at: Option<Instant>,
+    /// It has taken that long.
+    slow: bool,
 }
 
 /// What may be sent to a broker now.
@@ -98,15 +104,30 @@ impl Node {
     /// When a plan may become another one by time alone.
     pub(super) fn wakes(&self, linger: Duration, now: Instant) -> Option<Instant> {
         if self.busy {
-            return None;
+            return self.slow_at;
         }
         // A rest that is over has made its difference.
         self.not_before.filter(|at| *at > now).or_else(|| self.since.map(|since| since + linger))
     }
 
-    /// A request is on its way.
-    pub(super) fn sent(&mut self, reserved: usize) {
+    /// A request is on its way, which may wait for so long.
+    pub(super) fn sent(&mut self, reserved: usize, now: Instant, max_wait: Duration) {
         (self.busy, self.reserved, self.not_before) = (true, reserved, None);
+        (self.slow, self.slow_at) = (false, Some(now + max_wait + SLOW));
+    }
+
+    /// Whether its request has taken long again, so that somebody else is to be asked who leads. Its places go to others.
+    pub(super) fn turns_slow(&mut self, now: Instant) -> bool {
+        let turns = self.busy && self.slow_at.is_some_and(|at| at <= now);
+        if turns {
+            (self.slow, self.slow_at, self.reserved) = (true, Some(now + SLOW), 0);
+        }
+        turns
+    }
+
+    /// Whether its request takes long.
+    pub(super) fn is_slow(&self) -> bool {
+        self.busy && self.slow
     }
 
     /// It was answered.

@@ -11,7 +11,11 @@ const THEIRS: usize = 500;
 
 #[test]
 fn javas_member_and_ours_share_a_group_and_each_record_is_done_once() {
-    let queue = Arc::new(Queue::new("interop", 4, ""));
+    share_with_java(Queue::new("interop", 4, ""));
+}
+
+pub(super) fn share_with_java(queue: Queue) {
+    let queue = Arc::new(queue);
     run(async move {
         let mut ours = queue.join(queue.settings());
         let java = tokio::task::spawn_blocking({

@@ -8,40 +8,129 @@ use std::time::Duration;
 
 use headrace::share::{Delivery, ShareConsumer, ShareSettings};
 use headrace::wire::share::{ShareLag, ShareLagRequest};
-use headrace::wire::{Client, CoordinatorKind, Settings};
+use headrace::wire::{Client, CoordinatorKind, Settings, WireError};
+use rdkafka::admin::TopicResult;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
+use rdkafka::error::KafkaResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-use testbed::Testbed;
+use testbed::{Cache, Dirs, Kafka, KafkaBuilder, Testbed};
 
-use crate::support::{DEADLINE, Topics, sharing};
+use crate::support::{DEADLINE, eventually, sharing};
 
-/// A group and its topic on the shared broker.
+/// Brokers of a test's own.
+pub(crate) struct Cluster {
+    pub(crate) nodes: Vec<Kafka>,
+    servers: String,
+    /// Last: removed once no broker writes there any more.
+    _dirs: Dirs,
+}
+
+impl Cluster {
+    pub(crate) fn start(builder: &KafkaBuilder, nodes: u32) -> Arc<Self> {
+        let (cache, dirs) = (Cache::open().unwrap(), Dirs::new().unwrap());
+        let nodes = match nodes {
+            1 => vec![builder.start(&cache, &dirs).unwrap()],
+            nodes => builder.start_cluster(&cache, &dirs, nodes).unwrap(),
+        };
+        let servers: Vec<&str> = nodes.iter().map(Kafka::bootstrap_servers).collect();
+        Arc::new(Cluster { servers: servers.join(","), nodes, _dirs: dirs })
+    }
+
+    /// The same, reached by way of another address.
+    pub(crate) fn start_behind(builder: &KafkaBuilder, address: String) -> Arc<Self> {
+        let (cache, dirs) = (Cache::open().unwrap(), Dirs::new().unwrap());
+        let nodes = vec![builder.start(&cache, &dirs).unwrap()];
+        Arc::new(Cluster { nodes, servers: address, _dirs: dirs })
+    }
+}
+
+/// Where a queue is.
+#[derive(Clone)]
+pub(crate) enum Place {
+    Shared(Arc<Testbed>),
+    Own(Arc<Cluster>),
+}
+
+/// A group and its topic.
 pub(crate) struct Queue {
-    bed: Arc<Testbed>,
+    place: Place,
     pub(crate) topic: String,
     pub(crate) group: String,
 }
 
 impl Queue {
-    /// A new topic with so many partitions; its group reads from the beginning, and has these settings besides.
+    /// A new topic with so many partitions on the shared broker; its group reads from the beginning, and has these settings
+    /// besides.
     pub(crate) fn new(name: &str, partitions: i32, configs: &str) -> Self {
+        Queue::on(Place::Shared(sharing()), name, partitions, configs)
+    }
+
+    pub(crate) fn on(place: Place, name: &str, partitions: i32, configs: &str) -> Self {
+        let queue = Queue::without_topic(place, name, configs);
+        queue.create(partitions);
+        queue
+    }
+
+    pub(crate) fn without_topic(place: Place, name: &str, configs: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("{name}-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let queue = Queue { bed: sharing(), topic: format!("{name}-tasks"), group: name };
-        Topics::new(queue.servers()).create(&queue.topic, partitions);
+        let queue = Queue { place, topic: format!("{name}-tasks"), group: name };
         queue.configure(&format!("share.auto.offset.reset=earliest{configs}"));
         queue
     }
 
+    /// Makes the topic, whose name may be that of one that is being deleted.
+    pub(crate) fn create(&self, partitions: i32) {
+        let replicas = match &self.place {
+            Place::Shared(_) => 1,
+            Place::Own(cluster) => i32::try_from(cluster.nodes.len()).unwrap(),
+        };
+        eventually("the topic", || {
+            let topic = NewTopic::new(&self.topic, partitions, TopicReplication::Fixed(replicas));
+            let (admin, runtime) = self.admin();
+            let made = runtime.block_on(admin.create_topics([&topic], &AdminOptions::new()));
+            outcome(made)
+        });
+    }
+
+    pub(crate) fn delete(&self) {
+        let (admin, runtime) = self.admin();
+        outcome(runtime.block_on(admin.delete_topics(&[self.topic.as_str()], &AdminOptions::new()))).unwrap();
+    }
+
+    /// Gives the topic more partitions.
+    pub(crate) fn grow(&self, partitions: usize) {
+        let (admin, runtime) = self.admin();
+        let wanted = NewPartitions::new(&self.topic, partitions);
+        outcome(runtime.block_on(admin.create_partitions([&wanted], &AdminOptions::new()))).unwrap();
+    }
+
+    fn admin(&self) -> (AdminClient<DefaultClientContext>, tokio::runtime::Runtime) {
+        let admin = ClientConfig::new().set("bootstrap.servers", self.servers()).create().unwrap();
+        (admin, tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap())
+    }
+
     pub(crate) fn configure(&self, configs: &str) {
-        let kafka = self.bed.kafka().unwrap();
-        let server = ["--bootstrap-server", kafka.bootstrap_servers(), "--alter"];
+        let server = ["--bootstrap-server", self.servers(), "--alter"];
         let which = ["--entity-type", "groups", "--entity-name", &self.group, "--add-config", configs];
-        kafka.java_tool("kafka.admin.ConfigCommand", &[&server[..], &which].concat()).unwrap();
+        self.kafka().java_tool("kafka.admin.ConfigCommand", &[&server[..], &which].concat()).unwrap();
+    }
+
+    /// Any of the brokers.
+    pub(crate) fn kafka(&self) -> &Kafka {
+        match &self.place {
+            Place::Shared(bed) => bed.kafka().unwrap(),
+            Place::Own(cluster) => &cluster.nodes[0],
+        }
     }
 
     pub(crate) fn servers(&self) -> &str {
-        self.bed.kafka().unwrap().bootstrap_servers()
+        match &self.place {
+            Place::Shared(bed) => bed.kafka().unwrap().bootstrap_servers(),
+            Place::Own(cluster) => &cluster.servers,
+        }
     }
 
     /// Tasks, each with its number as value.
@@ -52,6 +141,8 @@ impl Queue {
     pub(crate) fn produce_with(&self, codec: &str, numbers: std::ops::Range<u32>) {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", self.servers()).set("enable.idempotence", "true");
+        // A broker may be silent: another one leads soon.
+        config.set("socket.timeout.ms", "5000").set("request.timeout.ms", "5000");
         let producer: BaseProducer = config.set("compression.codec", codec).set("linger.ms", "5").create().unwrap();
         for number in numbers {
             let (key, value) = (format!("key-{}", number % 50), number.to_string());
@@ -81,8 +172,7 @@ impl Queue {
         let count = count.to_string();
         let which = ["--bootstrap-server", self.servers(), "--group-id", &self.group, "--topic", &self.topic];
         let args = [&which[..], &["--max-messages", &count]].concat();
-        let printed =
-            self.bed.kafka().unwrap().java_tool("org.apache.kafka.tools.VerifiableShareConsumer", &args).unwrap();
+        let printed = self.kafka().java_tool("org.apache.kafka.tools.VerifiableShareConsumer", &args).unwrap();
         let lines = printed.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
         let taken = lines.filter(|line| line["name"] == "offsets_acknowledged" && line["success"] == true);
         let partitions = taken.flat_map(|line| line["partitions"].as_array().unwrap().clone());
@@ -95,27 +185,40 @@ impl Queue {
     }
 
     /// What the broker says of the group's progress.
-    pub(crate) async fn lag(&self) -> ShareLag {
+    pub(crate) async fn lag(&self) -> Result<ShareLag, WireError> {
         let client = Client::new(Settings::new(self.servers(), []).unwrap());
-        let coordinator = client.coordinator(CoordinatorKind::Group, &self.group).await.unwrap();
-        let connection = client.connection(coordinator).await.unwrap();
+        let coordinator = client.coordinator(CoordinatorKind::Group, &self.group).await?;
+        let connection = client.connection(coordinator).await?;
         let request = ShareLagRequest { group: self.group.as_str().into(), topics: None };
-        let body = connection.send(request.outgoing(DEADLINE)).await.unwrap().await.unwrap();
-        request.decode(connection.address(), body).unwrap()
+        let body = connection.send(request.outgoing(DEADLINE)).await?.await?;
+        request.decode(connection.address(), body)
     }
 
     /// Waits until nothing of the topic is left to be done.
     pub(crate) async fn wait_done(&self) {
-        let started = std::time::Instant::now();
-        let mut tick = tokio::time::interval(Duration::from_millis(100));
-        loop {
-            tick.tick().await;
-            let lag = self.lag().await;
-            let left: Option<i64> = lag.parts.iter().map(|part| part.lag).sum();
-            if left == Some(0) && !lag.parts.is_empty() {
-                return;
-            }
-            assert!(started.elapsed() < DEADLINE, "not done: {:?}", lag.parts);
+        wait("all to be done", || async move {
+            let parts = self.lag().await.map_err(|error| error.to_string())?.parts;
+            let left: Option<i64> = parts.iter().map(|part| part.lag).sum();
+            if left == Some(0) && !parts.is_empty() { Ok(()) } else { Err(format!("{parts:?}")) }
+        })
+        .await;
+    }
+}
+
+fn outcome(of: KafkaResult<Vec<TopicResult>>) -> Result<(), String> {
+    let first = of.map_err(|error| error.to_string())?.remove(0);
+    first.map(drop).map_err(|(_, code)| code.to_string())
+}
+
+/// Waits until `look` gives no reason against.
+pub(crate) async fn wait<T, F: Future<Output = Result<T, String>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+    let started = std::time::Instant::now();
+    let mut tick = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        tick.tick().await;
+        match look().await {
+            Ok(found) => return found,
+            Err(reason) => assert!(started.elapsed() < DEADLINE, "waited for {what}: {reason}"),
         }
     }
 }

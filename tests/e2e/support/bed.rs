@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex, Once, PoisonError};
 
-use testbed::{Kafka, Testbed, TestbedBuilder};
+use testbed::{Kafka, KafkaBuilder, Testbed, TestbedBuilder};
 
 use super::transactions;
 
@@ -36,15 +36,23 @@ pub(crate) fn secured() -> Arc<Testbed> {
 /// A shared broker for share groups, whose locks may be short and whose members are told at once what they are to read.
 pub(crate) fn sharing() -> Arc<Testbed> {
     shared(&SHARING, || {
-        let quick = [
-            ("group.share.min.record.lock.duration.ms", "1000"),
-            ("group.share.min.heartbeat.interval.ms", "500"),
-            ("group.share.heartbeat.interval.ms", "500"),
-            ("group.share.assignment.interval.ms", "0"),
-        ];
-        let kafka = Kafka::builder().unwrap();
-        Testbed::builder().kafka_with(quick.into_iter().fold(kafka, |kafka, (name, value)| kafka.property(name, value)))
+        Testbed::builder().kafka_with(share_groups(Kafka::builder().unwrap()).property("group.share.max.size", MEMBERS))
     })
+}
+
+/// Members that a group of the broker for share groups may have.
+pub(crate) const MEMBERS: &str = "5";
+
+/// With share groups whose locks and sessions may be short, and whose members are told at once what they are to read.
+pub(crate) fn share_groups(kafka: KafkaBuilder) -> KafkaBuilder {
+    let quick = [
+        ("group.share.min.record.lock.duration.ms", "1000"),
+        ("group.share.min.session.timeout.ms", "1000"),
+        ("group.share.min.heartbeat.interval.ms", "500"),
+        ("group.share.heartbeat.interval.ms", "500"),
+        ("group.share.assignment.interval.ms", "0"),
+    ];
+    quick.into_iter().fold(kafka, |kafka, (name, value)| kafka.property(name, value))
 }
 
 fn shared(bed: &Shared, builder: impl FnOnce() -> TestbedBuilder) -> Arc<Testbed> {
