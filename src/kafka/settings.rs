@@ -7,6 +7,7 @@ use rdkafka::config::RDKafkaLogLevel;
 
 use super::calls::Calls;
 use super::fetching::Fetching;
+use crate::error::FatalError;
 use crate::wire::{Observer, WireError};
 
 /// The longest `socket.timeout.ms` that librdkafka takes, in milliseconds.
@@ -64,6 +65,23 @@ impl Settings {
         config.set("bootstrap.servers", &self.bootstrap_servers);
         config.set_log_level(RDKafkaLogLevel::Warning);
         config
+    }
+
+    /// Whether all clients of a process can be set so.
+    ///
+    /// # Errors
+    /// A login by token: librdkafka asks for one by an event that rust-rdkafka serves only where a client is polled, which
+    /// administration and look-ups never are; and librdkafka's own OIDC needs libcurl, which it is built without. It would wait
+    /// for a token for ever, without a word.
+    pub fn check(&self) -> Result<(), FatalError> {
+        let mechanism = self.property("sasl.mechanism").or_else(|| self.property("sasl.mechanisms"));
+        if mechanism.is_some_and(|mechanism| mechanism.eq_ignore_ascii_case("OAUTHBEARER")) {
+            let reason = "OAUTHBEARER is for the native clients alone; librdkafka, the group's member, can't be given tokens here";
+            return Err(FatalError::Config(format!(
+                "sasl.mechanism: {reason}: use SCRAM-SHA-512, or a client certificate"
+            )));
+        }
+        Ok(())
     }
 
     /// What brokers call a client in their logs, and what their quotas go by, unless the user says otherwise.

@@ -4,7 +4,9 @@
 mod calls;
 mod cluster;
 mod secure;
+mod sessions;
 mod strangers;
+mod tokens;
 pub(crate) mod told;
 
 use std::future::Future;
