@@ -286,8 +286,18 @@ mod tests {
     fn both_clients_have_the_same_client_id_and_the_users_wins() {
         for (properties, expected) in [(&[][..], "app-one-producer-0"), (&[("client.id", "paid-for")], "paid-for")] {
             let settings = settings(properties);
+            assert!(settings.check().is_ok());
             assert_eq!(settings.wire("producer-0").unwrap().client_id, expected);
             assert_eq!(settings.transactional(0).get("client.id"), Some(expected));
         }
+    }
+
+    #[test]
+    fn kip_255_a_login_by_token_is_refused_since_librdkafka_would_wait_for_ever() {
+        for name in ["sasl.mechanism", "sasl.mechanisms"] {
+            let error = settings(&[(name, "oauthbearer")]).check().unwrap_err().to_string();
+            assert!(error.contains("sasl.mechanism") && error.contains("SCRAM-SHA-512"), "{error}");
+        }
+        assert!(settings(&[("sasl.mechanism", "SCRAM-SHA-512")]).check().is_ok());
     }
 }

@@ -146,8 +146,9 @@ async fn bearer(
         },
         Err(error) => error,
     };
-    if matches!(refused, WireError::Authentication { .. }) {
-        tokens.forget(token).await;
+    if matches!(refused, WireError::Authentication { .. }) && tokens.forget(token).await {
+        let reason = format!("the one that was kept is refused, another one is asked for: {refused}");
+        return Err(WireError::Token { place: channel.address().to_owned(), reason });
     }
     Err(refused)
 }

@@ -59,10 +59,7 @@ impl Tls {
         let identity = identity::identity(&files.certificate, &files.key, files.key_password.as_ref())?;
         let config = match identity {
             None => builder.with_no_client_auth(),
-            Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(|error| {
-                let way_out = "the first certificate must be the key's own, its authorities come after it";
-                refuse("ssl.key.location", format!("does not fit ssl.certificate.location: {error}; {way_out}"))
-            })?,
+            Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(|error| unfit(&error))?,
         };
         Ok(Tls { connector: TlsConnector::from(Arc::new(config)), any_name: files.any_name })
     }
@@ -123,6 +120,16 @@ pub(super) fn refused_certificate(error: &io::Error) -> Option<String> {
         ) => Some(refusal(*alert)),
         _ => None,
     }
+}
+
+/// Why certificate and key are no pair that can be shown.
+fn unfit(error: &Error) -> WireError {
+    if matches!(error, Error::InconsistentKeys(_)) {
+        let way_out = "the first certificate must be the key's own, its authorities come after it";
+        return refuse("ssl.key.location", format!("does not fit ssl.certificate.location: {error}; {way_out}"));
+    }
+    let way_out = "it must be X.509 version 3, with a key of RSA, ECDSA or Ed25519";
+    refuse("ssl.certificate.location", format!("can't be used: {error}; {way_out}"))
 }
 
 /// What an alert of the broker means for who reads it. Java's brokers say `CertificateUnknown` of most faults.

@@ -37,8 +37,10 @@ pub(super) const MECHANISM: &str = "OAUTHBEARER";
 const RENEW_FROM: f64 = 0.75;
 /// So much later at the latest: processes that were started together must not ask together.
 const RENEW_JITTER: f64 = 0.05;
-/// After a renewal that failed, while the old token is still good.
+/// After a renewal that failed, while the old token is still good; sooner where it soon is not.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// A token with less time before it might be over when the broker looks at it.
+const LEAST_LIFE: Duration = Duration::from_millis(500);
 /// Longest token that is read from a file; a broker takes far less.
 const MAX_TOKEN_BYTES: u64 = 256 << 10;
 
@@ -63,6 +65,8 @@ struct Kept {
     token: Token,
     expires: SystemTime,
     renew: SystemTime,
+    /// Given to more than who asked for it.
+    reused: bool,
 }
 
 impl Tokens {
@@ -77,7 +81,8 @@ impl Tokens {
     pub async fn token(&self) -> Result<Token, WireError> {
         // Held meanwhile: who else needs one waits for this one.
         let mut kept = self.0.kept.lock().await;
-        if let Some(kept) = kept.as_ref().filter(|kept| SystemTime::now() < kept.renew) {
+        if let Some(kept) = kept.as_mut().filter(|kept| SystemTime::now() < kept.renew) {
+            kept.reused = true;
             return Ok(kept.token.clone());
         }
         let error = match self.fetch().await {
@@ -88,20 +93,25 @@ impl Tokens {
             Err(error) => error,
         };
         let now = SystemTime::now();
-        match kept.as_mut().filter(|kept| error.is_retriable() && now < kept.expires) {
+        let left = |kept: &Kept| kept.expires.duration_since(now).unwrap_or_default();
+        match kept.as_mut().filter(|kept| error.is_retriable() && left(kept) > LEAST_LIFE) {
             Some(kept) => {
-                kept.renew = now + RETRY_AFTER;
+                kept.renew = now + again_after(left(kept));
+                kept.reused = true;
                 Ok(kept.token.clone())
             }
             None => Err(error),
         }
     }
 
-    /// The broker refused this token: it is not shown again.
-    pub(super) async fn forget(&self, refused: &Token) {
+    /// The broker refused this token: it is not shown again. Tells whether another one may fare better: this one is not new, so
+    /// that the provider's keys, or the rights, may be others by now.
+    pub(super) async fn forget(&self, refused: &Token) -> bool {
         let mut kept = self.0.kept.lock().await;
-        if kept.as_ref().is_some_and(|kept| kept.token.reveal() == refused.reveal()) {
-            *kept = None;
+        match kept.take_if(|kept| kept.token.reveal() == refused.reveal()) {
+            Some(forgotten) => forgotten.reused,
+            // Somebody else has another one already, or none is kept.
+            None => kept.is_some(),
         }
     }
 
@@ -136,7 +146,7 @@ impl Tokens {
         }
         let (now, expires) = (SystemTime::now(), token.expires()?);
         let life = expires.duration_since(now).unwrap_or_default();
-        Some(Kept { token: token.clone(), expires, renew: now + renewal(life, fastrand::f64()) })
+        Some(Kept { token: token.clone(), expires, renew: now + renewal(life, fastrand::f64()), reused: false })
     }
 }
 
@@ -149,6 +159,11 @@ impl fmt::Debug for Tokens {
 /// When to renew a token that lives so long; `chance` is between 0 and 1.
 fn renewal(life: Duration, chance: f64) -> Duration {
     life.mul_f64(RENEW_FROM + RENEW_JITTER * chance)
+}
+
+/// When to try again to renew a token of which so much is left.
+fn again_after(left: Duration) -> Duration {
+    RETRY_AFTER.min(left / 2)
 }
 
 /// The token in a file.
@@ -195,6 +210,9 @@ mod tests {
         let life = Duration::from_secs(100);
         assert_eq!(renewal(life, 0.0), Duration::from_secs(75));
         assert_eq!(renewal(life, 1.0), Duration::from_secs(80));
+        // A renewal that fails is tried again before the old token is over.
+        assert_eq!(again_after(life), RETRY_AFTER);
+        assert_eq!(again_after(Duration::from_secs(3)), Duration::from_millis(1500));
     }
 
     #[tokio::test]
@@ -233,8 +251,10 @@ mod tests {
         assert!(kept.is_some());
         tokens.token().await.unwrap();
         assert_eq!(tokens.0.kept.lock().await.as_ref().map(|kept| kept.renew), kept);
-        tokens.forget(&token).await;
+        assert!(tokens.forget(&token).await, "it was kept, so another one may fare better");
         assert!(tokens.0.kept.lock().await.is_none());
+        let token = tokens.token().await.unwrap();
+        assert!(!tokens.forget(&token).await, "a new one fares no better than the next");
         let shown = format!("{tokens:?} {token:?}");
         assert!(!shown.contains(token.reveal()) && shown.contains("ada"), "{shown}");
     }

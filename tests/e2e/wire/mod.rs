@@ -3,6 +3,7 @@
 
 mod calls;
 mod cluster;
+mod interop;
 mod secure;
 mod sessions;
 mod strangers;

@@ -238,8 +238,8 @@ fn make_leaf(dir: &Path, name: &str, authority: &Path) -> Result<(PathBuf, PathB
 /// A certificate whose time was a day in 2020, and its key. Only openssl's own authority takes times.
 fn make_expired(dir: &Path, name: &str, authority: &Path) -> Result<(PathBuf, PathBuf)> {
     let file = |suffix: &str| dir.join(format!("{name}.{suffix}"));
-    let policy = "[ca]\ndefault_ca=it\n[it]\ndatabase=index\nserial=serial\nnew_certs_dir=.\ndefault_md=sha256\npolicy=any\n\
-                  [any]\ncommonName=supplied\n";
+    let policy = "[ca]\ndefault_ca=it\n[it]\ndatabase=index\nserial=serial\nnew_certs_dir=.\ndefault_md=sha256\npolicy=any\nx509_extensions=leaf\n\
+                  [any]\ncommonName=supplied\n[leaf]\nbasicConstraints=critical,CA:FALSE\n";
     write(&file("conf"), policy)?;
     write(&dir.join("index"), "")?;
     write(&dir.join("serial"), "01")?;
