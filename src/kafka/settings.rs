@@ -70,9 +70,8 @@ impl Settings {
     /// Whether all clients of a process can be set so.
     ///
     /// # Errors
-    /// A login by token: librdkafka asks for one by an event that rust-rdkafka serves only where a client is polled, which
-    /// administration and look-ups never are; and librdkafka's own OIDC needs libcurl, which it is built without. It would wait
-    /// for a token for ever, without a word.
+    /// A login by token. librdkafka is built without libcurl, which its OIDC needs. Otherwise it asks for tokens by an event, which
+    /// rust-rdkafka serves only where a client is polled; administration and look-ups never are. It would wait without a word.
     pub fn check(&self) -> Result<(), FatalError> {
         let mechanism = self.property("sasl.mechanism").or_else(|| self.property("sasl.mechanisms"));
         if mechanism.is_some_and(|mechanism| mechanism.eq_ignore_ascii_case("OAUTHBEARER")) {
