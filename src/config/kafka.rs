@@ -94,6 +94,8 @@ pub enum SaslMechanism {
     /// SCRAM with SHA-512.
     #[serde(rename = "scram-sha-512")]
     ScramSha512,
+    /// A token (RFC 7628). Known so that it can be refused with the reason: see [`crate::kafka::Settings::check`].
+    Oauthbearer,
 }
 
 impl SaslMechanism {
@@ -103,6 +105,7 @@ impl SaslMechanism {
             SaslMechanism::Plain => "PLAIN",
             SaslMechanism::ScramSha256 => "SCRAM-SHA-256",
             SaslMechanism::ScramSha512 => "SCRAM-SHA-512",
+            SaslMechanism::Oauthbearer => "OAUTHBEARER",
         }
     }
 }

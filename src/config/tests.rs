@@ -341,6 +341,14 @@ fn login_properties_are_complete() {
 }
 
 #[test]
+fn kip_255_a_login_by_token_is_refused_with_the_reason_and_the_way_out() {
+    let file = "[kafka]\nsecurity-protocol = 'sasl-ssl'\nsasl-mechanism = 'oauthbearer'\n";
+    let text = refused(file, &[], &[]);
+    assert!(text.contains("FILE:3: kafka.sasl-mechanism: is oauthbearer") && text.contains("librdkafka"), "{text}");
+    assert!(text.contains("scram-sha-512") && !text.contains("sasl-username"), "{text}");
+}
+
+#[test]
 fn a_problem_of_the_callers_own_has_the_place() {
     let loaded = load("[topics]\nrow-changes = 'x'\n", &[], &[]);
     let error = loaded.document.problem("topics.row-changes", "is not there", "create it").to_string();

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::document::Document;
+use super::kafka::SaslMechanism;
 use super::problem::Problem;
 use super::runtime::{ClientKind, Guarantee, PROCESS_BYTES, PRODUCER_BYTES, RuntimeConfig};
 use crate::telemetry::log_filter;
@@ -225,6 +226,16 @@ impl RuntimeConfig {
             "write it like \"broker-1:9092,broker-2:9092\"",
         );
         let protocol = kafka.security_protocol.name().replace('_', "-");
+        // One mistake, one complaint: such a login has neither user nor password.
+        if kafka.sasl_mechanism == Some(SaslMechanism::Oauthbearer) {
+            rules.check(
+                false,
+                "kafka.sasl-mechanism",
+                || "is oauthbearer, which librdkafka, the group's member, can't be given tokens for here".to_owned(),
+                "use scram-sha-512, or a client certificate; by token log in programs that use the native clients alone",
+            );
+            return;
+        }
         let login = [
             ("kafka.sasl-mechanism", kafka.sasl_mechanism.is_some()),
             ("kafka.sasl-username", kafka.sasl_username.is_some()),

@@ -7,6 +7,7 @@ use rdkafka::config::RDKafkaLogLevel;
 
 use super::calls::Calls;
 use super::fetching::Fetching;
+use crate::error::FatalError;
 use crate::wire::{Observer, WireError};
 
 /// The longest `socket.timeout.ms` that librdkafka takes, in milliseconds.
@@ -64,6 +65,22 @@ impl Settings {
         config.set("bootstrap.servers", &self.bootstrap_servers);
         config.set_log_level(RDKafkaLogLevel::Warning);
         config
+    }
+
+    /// Whether all clients of a process can be set so.
+    ///
+    /// # Errors
+    /// A login by token. librdkafka is built without libcurl, which its OIDC needs. Otherwise it asks for tokens by an event, which
+    /// rust-rdkafka serves only where a client is polled; administration and look-ups never are. It would wait without a word.
+    pub fn check(&self) -> Result<(), FatalError> {
+        let mechanism = self.property("sasl.mechanism").or_else(|| self.property("sasl.mechanisms"));
+        if mechanism.is_some_and(|mechanism| mechanism.eq_ignore_ascii_case("OAUTHBEARER")) {
+            let reason = "OAUTHBEARER is for the native clients alone; librdkafka, the group's member, can't be given tokens here";
+            return Err(FatalError::Config(format!(
+                "sasl.mechanism: {reason}: use SCRAM-SHA-512, or a client certificate"
+            )));
+        }
+        Ok(())
     }
 
     /// What brokers call a client in their logs, and what their quotas go by, unless the user says otherwise.
@@ -268,8 +285,18 @@ mod tests {
     fn both_clients_have_the_same_client_id_and_the_users_wins() {
         for (properties, expected) in [(&[][..], "app-one-producer-0"), (&[("client.id", "paid-for")], "paid-for")] {
             let settings = settings(properties);
+            assert!(settings.check().is_ok());
             assert_eq!(settings.wire("producer-0").unwrap().client_id, expected);
             assert_eq!(settings.transactional(0).get("client.id"), Some(expected));
         }
+    }
+
+    #[test]
+    fn kip_255_a_login_by_token_is_refused_since_librdkafka_would_wait_for_ever() {
+        for name in ["sasl.mechanism", "sasl.mechanisms"] {
+            let error = settings(&[(name, "oauthbearer")]).check().unwrap_err().to_string();
+            assert!(error.contains("sasl.mechanism") && error.contains("SCRAM-SHA-512"), "{error}");
+        }
+        assert!(settings(&[("sasl.mechanism", "SCRAM-SHA-512")]).check().is_ok());
     }
 }

@@ -41,6 +41,7 @@ impl App {
     /// [`FatalError`]: what a human has to change.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), FatalError> {
         let App { topology, mut options } = self;
+        options.kafka.check()?;
         options.kafka.observer = options.telemetry.wire();
         if options.standbys > 0 && options.queries.is_none() {
             let text = "processing.standbys: the instances know of each other by what they announce for queries, and there are none";

@@ -18,6 +18,7 @@ use super::error::{ApiName, WireError};
 use super::handshake;
 use super::observer::Event;
 use super::security::Login;
+use super::session::Session;
 
 /// Requests of one connection that are written and not answered. A broker works on one at a time; more keep it busy while
 /// answers travel.
@@ -25,8 +26,6 @@ pub const MAX_IN_FLIGHT: usize = 16;
 /// A connection that nobody uses is closed before the broker does it (`connections.max.idle.ms`, ten minutes by default):
 /// a request that meets the broker's closing would be lost.
 const MAX_IDLE: Duration = Duration::from_secs(9 * 60);
-/// The part of a session's lifetime after which the login is renewed (KIP-368).
-const SESSION_PART: f64 = 0.85;
 /// Time for saying goodbye.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -41,7 +40,8 @@ pub(super) struct Driver {
     in_flight: VecDeque<InFlight>,
     shared: Arc<Shared>,
     login: Option<Login>,
-    log_in_again: Option<Instant>,
+    /// Of a login that has an end.
+    session: Option<Session>,
     /// The last answer, or the beginning.
     idle_since: Instant,
     answered: bool,
@@ -76,7 +76,7 @@ impl Driver {
             in_flight: VecDeque::with_capacity(MAX_IN_FLIGHT),
             shared,
             login,
-            log_in_again: lifetime.map(|lifetime| now + lifetime.mul_f64(SESSION_PART)),
+            session: lifetime.map(|lifetime| Session::new(now, lifetime)),
             idle_since: now,
             answered: false,
             retired: false,
@@ -110,7 +110,7 @@ impl Driver {
 
     async fn step(&mut self) -> Result<(), WireError> {
         let now = Instant::now();
-        if self.log_in_again.is_some_and(|due| due <= now) && self.is_quiet() {
+        if self.session.is_some_and(|session| session.is_due(now)) && self.is_quiet() {
             return self.log_in().await;
         }
         if self.held.is_some() && self.throttled_until().is_none_or(|until| until <= now) {
@@ -142,7 +142,7 @@ impl Driver {
     }
 
     fn may_take(&self, now: Instant) -> bool {
-        let logging_in = self.log_in_again.is_some_and(|due| due <= now);
+        let logging_in = self.session.is_some_and(|session| session.is_quiet(now));
         !self.last_request_taken && !logging_in && self.held.is_none() && self.in_flight.len() < MAX_IN_FLIGHT
     }
 
@@ -202,7 +202,7 @@ impl Driver {
         let idle = self.in_flight.is_empty().then_some(self.idle_since + MAX_IDLE);
         let held = self.held.as_ref().and_then(|_| self.throttled_until());
         // Once it is due, the last answer is what it waits for.
-        let login = self.log_in_again.filter(|due| *due > now);
+        let login = self.session.and_then(|session| session.next(now));
         [deadline, idle, held, login].into_iter().flatten().min()
     }
 
@@ -225,7 +225,7 @@ impl Driver {
     /// Renews the login on the same connection, so that the order of requests stays (KIP-368).
     async fn log_in(&mut self) -> Result<(), WireError> {
         let Some(login) = self.login.clone() else {
-            self.log_in_again = None;
+            self.session = None;
             return Ok(());
         };
         let again = handshake::authenticate(&mut self.channel, &self.shared.offer, &login);
@@ -235,7 +235,7 @@ impl Driver {
             api: ApiName(ApiKey::SaslAuthenticate),
             after: self.shared.request_timeout,
         })??;
-        self.log_in_again = lifetime.map(|lifetime| Instant::now() + lifetime.mul_f64(SESSION_PART));
+        self.session = lifetime.map(|lifetime| Session::new(Instant::now(), lifetime));
         Ok(())
     }
 

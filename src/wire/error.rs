@@ -100,6 +100,14 @@ pub enum WireError {
         /// What the broker said.
         reason: String,
     },
+    /// There is no token to log in with at the moment (OAUTHBEARER): the identity provider is away, or a file is stale.
+    #[error("{place}: no token: {reason}")]
+    Token {
+        /// The endpoint or the file, and the property that names it.
+        place: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The connection has ended. Whether the broker has carried out what was sent is not known.
     #[error("{address}: the connection has ended: {reason}")]
     Closed {
@@ -216,6 +224,7 @@ impl WireError {
     pub fn is_retriable(&self) -> bool {
         match self {
             WireError::Connect { .. }
+            | WireError::Token { .. }
             | WireError::Closed { .. }
             | WireError::TimedOut { .. }
             | WireError::Unreachable { .. }
@@ -240,7 +249,7 @@ impl WireError {
             WireError::Property { .. } => "property",
             WireError::Connect { .. } | WireError::Unreachable { .. } => "unreachable",
             WireError::Tls { .. } => "tls",
-            WireError::Authentication { .. } => "authentication",
+            WireError::Authentication { .. } | WireError::Token { .. } => "authentication",
             WireError::Closed { .. } => "closed",
             WireError::TimedOut { .. } => "timed-out",
             WireError::Protocol { .. } => "protocol",

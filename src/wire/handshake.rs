@@ -13,8 +13,9 @@ use kafka_protocol::protocol::{Message, StrBytes};
 use super::api::Offer;
 use super::channel::{Channel, decode, strip_header};
 use super::error::{Code, WireError};
+use super::oauth::{self, Token, Tokens};
 use super::scram::{Hash, Scram};
-use super::security::{Login, Mechanism};
+use super::security::{Credentials, Login};
 use super::tls;
 
 /// What brokers count our connections by.
@@ -25,6 +26,9 @@ const UNSUPPORTED_VERSION: i16 = 35;
 const NONCE_BYTES: usize = 24;
 /// The version that wraps SASL's bytes in requests.
 const SASL_HANDSHAKE_VERSION: i16 = 1;
+/// Where to look when a token is refused.
+const TOKEN_PROPERTIES: &str =
+    "(is the token's issuer, audience and scope what the listener's sasl.oauthbearer.* expect?)";
 /// Longest text of a broker that an error repeats.
 const MAX_REASON_CHARS: usize = 300;
 
@@ -61,32 +65,38 @@ async fn ask(channel: &mut Channel, version: i16) -> Result<Result<ApiVersionsRe
     Ok(Err(own.map_or(0, |api| api.max_version.clamp(0, version.saturating_sub(1)))))
 }
 
-/// Logs in, at the beginning or again. Gives the session's lifetime if it has one.
+/// Logs in, at the beginning or again. Gives the session's lifetime if it has one. A token that can't be had is found out
+/// before the broker is told anything.
 pub(super) async fn authenticate(
     channel: &mut Channel,
     offer: &Offer,
     login: &Login,
 ) -> Result<Option<Duration>, WireError> {
+    let token = match login {
+        Login::Bearer(tokens) => Some(tokens.token().await?),
+        Login::Plain(_) | Login::Scram(..) => None,
+    };
     let address = channel.address().to_owned();
     let failed = |reason: String| WireError::Authentication {
         address: address.clone(),
-        mechanism: login.mechanism.name(),
-        user: login.user.clone(),
+        mechanism: login.mechanism(),
+        user: login.user().to_owned(),
         reason: reason.chars().take(MAX_REASON_CHARS).collect(),
     };
-    let handshake = SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str(login.mechanism.name()));
+    let handshake = SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str(login.mechanism()));
     let response = channel.exchange(&handshake, SASL_HANDSHAKE_VERSION).await?;
     if let Some(code) = Code::new(response.error_code) {
         let offered: Vec<&str> = response.mechanisms.iter().map(StrBytes::as_str).collect();
         return Err(failed(format!("{code}; the listener has: {} (sasl.mechanism)", offered.join(", "))));
     }
-    let lifetime = match login.mechanism {
-        Mechanism::Plain => {
-            let text = format!("\0{}\0{}", login.user, login.password.reveal());
+    let lifetime = match (login, &token) {
+        (Login::Plain(who), _) => {
+            let text = format!("\0{}\0{}", who.user, who.password.reveal());
             step(channel, offer, text, &failed).await?.1
         }
-        Mechanism::ScramSha256 => scram(channel, offer, login, Hash::Sha256, &failed).await?,
-        Mechanism::ScramSha512 => scram(channel, offer, login, Hash::Sha512, &failed).await?,
+        (Login::Scram(hash, who), _) => scram(channel, offer, who, *hash, &failed).await?,
+        (Login::Bearer(tokens), Some(token)) => bearer(channel, offer, (tokens, token), &failed).await?,
+        (Login::Bearer(_), None) => return Err(failed("there is no token".to_owned())),
     };
     Ok(u64::try_from(lifetime).ok().filter(|millis| *millis > 0).map(Duration::from_millis))
 }
@@ -94,19 +104,53 @@ pub(super) async fn authenticate(
 async fn scram(
     channel: &mut Channel,
     offer: &Offer,
-    login: &Login,
+    who: &Credentials,
     hash: Hash,
     failed: &(impl Fn(String) -> WireError + Sync),
 ) -> Result<i64, WireError> {
     let mut nonce = [0; NONCE_BYTES];
     tls::random(&mut nonce).map_err(failed)?;
-    let scram = Scram::new(hash, &login.user, &STANDARD_NO_PAD.encode(nonce));
+    let scram = Scram::new(hash, &who.user, &STANDARD_NO_PAD.encode(nonce));
     let (server_first, _) = step(channel, offer, scram.first(), failed).await?;
     let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).map_err(|_| failed("not a SCRAM text".to_owned()));
-    let (last, proof) = scram.answer(login.password.reveal(), &text(&server_first)?).map_err(failed)?;
+    let (last, proof) = scram.answer(who.password.reveal(), &text(&server_first)?).map_err(failed)?;
     let (server_last, lifetime) = step(channel, offer, last, failed).await?;
     proof.verify(&text(&server_last)?).map_err(failed)?;
     Ok(lifetime)
+}
+
+/// Shows the token. A broker that does not take it answers with the reason, and refuses only after our last text (RFC 7628).
+async fn bearer(
+    channel: &mut Channel,
+    offer: &Offer,
+    (tokens, token): (&Tokens, &Token),
+    failed: &(impl Fn(String) -> WireError + Sync),
+) -> Result<i64, WireError> {
+    let shown =
+        |reason: &str| failed(format!("{} {TOKEN_PROPERTIES}", reason.replace(token.reveal(), "***").trim_end()));
+    let mut refusal = String::new();
+    let first = step(channel, offer, oauth::client_first(token, tokens.extensions()), &|reason| shown(&reason)).await;
+    if let Ok((challenge, lifetime)) = &first {
+        if challenge.is_empty() {
+            return Ok(*lifetime);
+        }
+        refusal = oauth::server_error(challenge, token);
+    }
+    let refused = match first {
+        // The broker ends the exchange by an error, of which the status above is what says something.
+        Ok(_) => match step(channel, offer, oauth::KVSEP.to_owned(), &|reason| shown(&format!("{refusal}; {reason}")))
+            .await
+        {
+            Ok(_) => shown(&refusal),
+            Err(error) => error,
+        },
+        Err(error) => error,
+    };
+    if matches!(refused, WireError::Authentication { .. }) && tokens.forget(token).await {
+        let reason = format!("the one that was kept is refused, another one is asked for: {refused}");
+        return Err(WireError::Token { place: channel.address().to_owned(), reason });
+    }
+    Err(refused)
 }
 
 /// One text to the broker; its answer, and the session's lifetime in milliseconds.

@@ -9,10 +9,12 @@
 //!            Connection                     call(request) · send(bytes): in order, pipelined, bounded
 //!                │   ├─ api                 requests, and the versions that both sides have
 //!                │   ├─ share               those of share groups, written by hand, and the records in their answers
-//!                ▼   └─ handshake           ApiVersions, SASL ── scram (pure)
-//!             driver                        the one task that owns the socket
+//!                ▼   └─ handshake           ApiVersions, SASL ── scram (pure), oauth (tokens, and who gives them)
+//!             driver                        the one task that owns the socket ── session (when to log in again)
 //!                ▼
-//!        channel ─▶ transport ─▶ TCP · tls  frames ─▶ bytes            Security: librdkafka's properties
+//!        channel ─▶ transport ─▶ TCP · tls  frames ─▶ bytes ── identity (certificates, keys)
+//!
+//!        Security, Settings                 librdkafka's properties
 //! ```
 //!
 //! What happens to connections is told to an [`Observer`], which the layer above gives ([`Settings::observer`]).
@@ -22,7 +24,7 @@
 //! the client what it had wrong, after an error of the connection ask for another one; in both cases
 //! [`WireError::is_retriable`] says whether another try may help. Nothing here repeats a request by itself.
 //!
-//! This is the only place that names kafka-protocol and the crates of TLS and SCRAM. All futures are `Send`; a connection
+//! This is the only place that names kafka-protocol and the crates of TLS, SCRAM and encrypted keys. All futures are `Send`; a connection
 //! is run by the tokio runtime on which it was opened.
 
 mod api;
@@ -38,13 +40,16 @@ mod error;
 pub mod fetch;
 mod group;
 mod handshake;
+mod identity;
 mod io_thread;
 mod lengths;
 mod metadata;
+mod oauth;
 mod observer;
 pub mod producer;
 mod scram;
 mod security;
+mod session;
 mod settings;
 pub mod share;
 mod takeover;
@@ -60,6 +65,7 @@ pub use driver::MAX_IN_FLIGHT;
 pub use error::{ApiName, Code, WireError};
 pub use group::{assigned_in, remove_member};
 pub use metadata::{CoordinatorKind, Leader, TopicId};
+pub use oauth::{Token, Tokens};
 pub use observer::{Event, Observer, Peer};
 pub use security::Security;
 pub use settings::{Address, Settings};

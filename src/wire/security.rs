@@ -6,6 +6,8 @@
 use std::fmt;
 
 use super::error::WireError;
+use super::oauth::{self, Tokens};
+use super::scram::Hash;
 use super::settings::refuse;
 use super::tls::{Tls, TlsFiles};
 
@@ -18,8 +20,18 @@ pub struct Security {
 
 /// How to log in by SASL.
 #[derive(Clone)]
-pub(super) struct Login {
-    pub(super) mechanism: Mechanism,
+pub(super) enum Login {
+    /// The password as it is (RFC 4616).
+    Plain(Credentials),
+    /// RFC 7677, also with SHA-512.
+    Scram(Hash, Credentials),
+    /// RFC 7628.
+    Bearer(Tokens),
+}
+
+/// Who logs in with a password.
+#[derive(Clone)]
+pub(super) struct Credentials {
     pub(super) user: String,
     pub(super) password: Password,
 }
@@ -29,6 +41,10 @@ pub(super) struct Login {
 pub(super) struct Password(String);
 
 impl Password {
+    pub(super) fn new(password: &str) -> Self {
+        Password(password.to_owned())
+    }
+
     /// The password itself, for the login only.
     pub(super) fn reveal(&self) -> &str {
         &self.0
@@ -41,38 +57,32 @@ impl fmt::Debug for Password {
     }
 }
 
-/// The SASL mechanisms that the client has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mechanism {
-    /// The password as it is (RFC 4616).
-    Plain,
-    /// RFC 7677.
-    ScramSha256,
-    /// As RFC 7677, with SHA-512.
-    ScramSha512,
-}
-
-impl Mechanism {
-    pub(super) fn name(self) -> &'static str {
+impl Login {
+    /// Its mechanism, as SASL calls it.
+    pub(super) fn mechanism(&self) -> &'static str {
         match self {
-            Mechanism::Plain => "PLAIN",
-            Mechanism::ScramSha256 => "SCRAM-SHA-256",
-            Mechanism::ScramSha512 => "SCRAM-SHA-512",
+            Login::Plain(_) => "PLAIN",
+            Login::Scram(Hash::Sha256, _) => "SCRAM-SHA-256",
+            Login::Scram(Hash::Sha512, _) => "SCRAM-SHA-512",
+            Login::Bearer(_) => oauth::MECHANISM,
+        }
+    }
+
+    /// Who logs in, for an error's text.
+    pub(super) fn user(&self) -> &str {
+        match self {
+            Login::Plain(who) | Login::Scram(_, who) => &who.user,
+            Login::Bearer(tokens) => tokens.user(),
         }
     }
 }
 
 /// Properties of encryption and login that mean nothing here because they set what is refused anyway, or what the runtime
 /// sets for every protocol.
-const WITHOUT_MEANING: &[&str] =
-    &["sasl.kerberos.", "sasl.oauthbearer.", "enable.sasl.oauthbearer.", "ssl.engine.", "https.ca."];
+const WITHOUT_MEANING: &[&str] = &["sasl.kerberos.", "ssl.engine."];
 
 /// Properties that would change what is trusted, or how, and that this client does not have.
 const REFUSED: &[(&str, &str)] = &[
-    (
-        "ssl.key.password",
-        "the native client reads keys without a password: decrypt the key with `openssl pkey`, protect the file by its mode, and remove this",
-    ),
     (
         "ssl.keystore.location",
         "the native client reads PEM: `openssl pkcs12 -nodes` gives the files for ssl.certificate.location and ssl.key.location",
@@ -131,11 +141,19 @@ impl Security {
     pub(super) fn login(&self) -> Option<&Login> {
         self.login.as_ref()
     }
+
+    /// Where the login's tokens come from, if it is by OAUTHBEARER: other clients of this process may use them, too.
+    pub fn tokens(&self) -> Option<&Tokens> {
+        match &self.login {
+            Some(Login::Bearer(tokens)) => Some(tokens),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Debug for Security {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let login = self.login.as_ref().map(|login| (login.mechanism.name(), &login.user, &login.password));
+        let login = self.login.as_ref().map(|login| (login.mechanism(), login.user()));
         f.debug_struct("Security").field("tls", &self.tls.is_some()).field("login", &login).finish()
     }
 }
@@ -147,20 +165,28 @@ struct Found {
     mechanism: Option<String>,
     user: Option<String>,
     password: Option<String>,
+    oauth: oauth::Found,
     tls: TlsFiles,
 }
 
 impl Found {
     fn take(&mut self, name: &str, value: &str) -> Result<(), WireError> {
+        if self.oauth.take(name, value) {
+            return Ok(());
+        }
         let value = || value.to_owned();
         match name {
             "security.protocol" => self.protocol = value(),
             "sasl.mechanism" | "sasl.mechanisms" => self.mechanism = Some(value()),
             "sasl.username" => self.user = Some(value()),
             "sasl.password" => self.password = Some(value()),
-            "ssl.ca.location" => self.tls.authorities = Some(value()),
-            "ssl.certificate.location" => self.tls.certificate = Some(value()),
-            "ssl.key.location" => self.tls.key = Some(value()),
+            "ssl.ca.location" => self.tls.authorities.location = Some(value()),
+            "ssl.ca.pem" => self.tls.authorities.pem = Some(Password(value())),
+            "ssl.certificate.location" => self.tls.certificate.location = Some(value()),
+            "ssl.certificate.pem" => self.tls.certificate.pem = Some(Password(value())),
+            "ssl.key.location" => self.tls.key.location = Some(value()),
+            "ssl.key.pem" => self.tls.key.pem = Some(Password(value())),
+            "ssl.key.password" => self.tls.key_password = Some(Password(value())),
             "ssl.endpoint.identification.algorithm" => self.tls.any_name = any_name(&value())?,
             "enable.ssl.certificate.verification" if value() == "true" => {}
             "enable.ssl.certificate.verification" => {
@@ -171,24 +197,27 @@ impl Found {
         Ok(())
     }
 
-    fn login(self: &Found) -> Result<Login, WireError> {
-        let mechanism = match self.mechanism.as_deref().map(str::to_ascii_uppercase).as_deref() {
-            Some("PLAIN") => Mechanism::Plain,
-            Some("SCRAM-SHA-256") => Mechanism::ScramSha256,
-            Some("SCRAM-SHA-512") => Mechanism::ScramSha512,
-            Some(other) => {
-                let reason = format!("the native client has PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512, not \"{other}\"");
-                return Err(refuse("sasl.mechanism", reason));
-            }
-            None => return Err(refuse("sasl.mechanism", "is not set; PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")),
-        };
+    fn login(&self) -> Result<Login, WireError> {
+        const NAME: &str = "sasl.mechanism";
+        const KNOWN: &str = "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER";
+        let mechanism = self.mechanism.as_deref().map(str::to_ascii_uppercase);
+        match mechanism.as_deref() {
+            Some("PLAIN") => self.credentials("PLAIN").map(Login::Plain),
+            Some("SCRAM-SHA-256") => self.credentials("SCRAM-SHA-256").map(|who| Login::Scram(Hash::Sha256, who)),
+            Some("SCRAM-SHA-512") => self.credentials("SCRAM-SHA-512").map(|who| Login::Scram(Hash::Sha512, who)),
+            Some(oauth::MECHANISM) => self.oauth.tokens().map(Login::Bearer),
+            Some(other) => Err(refuse(NAME, format!("the native client has {KNOWN}, not \"{other}\""))),
+            None => Err(refuse(NAME, format!("is not set; the native client has {KNOWN}"))),
+        }
+    }
+
+    fn credentials(&self, mechanism: &str) -> Result<Credentials, WireError> {
         let given = |value: &Option<String>, name: &str| {
             let present = value.clone().filter(|text| !text.is_empty());
-            present.ok_or_else(|| refuse(name, format!("is not set, and {} needs it", mechanism.name())))
+            present.ok_or_else(|| refuse(name, format!("is not set, and {mechanism} needs it")))
         };
         let user = given(&self.user, "sasl.username")?;
-        let password = Password(given(&self.password, "sasl.password")?);
-        Ok(Login { mechanism, user, password })
+        Ok(Credentials { user, password: Password(given(&self.password, "sasl.password")?) })
     }
 }
 
@@ -230,7 +259,7 @@ mod tests {
     fn reads_both_spellings_of_the_mechanism() {
         for name in ["sasl.mechanism", "sasl.mechanisms"] {
             let security = sasl(&[(name, "scram-sha-512"), ("sasl.password", "x")]).unwrap();
-            assert_eq!(security.login().unwrap().mechanism, Mechanism::ScramSha512);
+            assert_eq!(security.login().unwrap().mechanism(), "SCRAM-SHA-512");
         }
     }
 
@@ -241,7 +270,7 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(name_of(&[("security.protocol", "tls")]), "security.protocol");
-        assert_eq!(name_of(&[("ssl.key.password", CANARY)]), "ssl.key.password");
+        assert_eq!(name_of(&[("ssl.keystore.password", CANARY)]), "ssl.keystore.password");
         assert_eq!(name_of(&[("enable.ssl.certificate.verification", "false")]), "enable.ssl.certificate.verification");
         assert_eq!(name_of(&[("ssl.something.new", "1")]), "ssl.something.new");
         assert_eq!(name_of(&[("security.protocol", "sasl_ssl")]), "sasl.mechanism");
@@ -253,6 +282,20 @@ mod tests {
     }
 
     #[test]
+    fn kip_255_a_login_by_token_needs_neither_user_nor_password() {
+        let way = [("sasl.mechanism", "oauthbearer"), ("sasl.oauthbearer.token.endpoint.url", "file:///run/token")];
+        let security = sasl(&way).unwrap();
+        assert_eq!(
+            security.login().map(|login| (login.mechanism(), login.user())),
+            Some(("OAUTHBEARER", "/run/token"))
+        );
+        assert!(security.tokens().is_some());
+        // Of another mechanism they mean nothing.
+        let plain = [("sasl.mechanism", "PLAIN"), ("sasl.password", "x"), ("sasl.oauthbearer.method", "nonsense")];
+        assert!(sasl(&plain).unwrap().tokens().is_none());
+    }
+
+    #[test]
     fn passes_over_what_is_not_about_security() {
         assert!(Security::from_properties([("fetch.max.bytes", "1"), ("sasl.kerberos.keytab", "x")]).is_ok());
     }
@@ -260,10 +303,10 @@ mod tests {
     #[test]
     fn prints_no_password() {
         let security = sasl(&[("sasl.mechanism", "PLAIN"), ("sasl.password", CANARY)]).unwrap();
-        let shown = format!("{security:?} {:?}", security.login().unwrap().password);
+        let shown = format!("{security:?} {:?}", Password::new(CANARY));
         assert!(!shown.contains(CANARY), "{shown}");
         assert!(shown.contains("PLAIN") && shown.contains("ada"), "{shown}");
-        let error = sasl(&[("ssl.key.password", CANARY)]).unwrap_err();
+        let error = sasl(&[("ssl.keystore.password", CANARY)]).unwrap_err();
         assert!(!format!("{error} {error:?}").contains(CANARY));
     }
 }

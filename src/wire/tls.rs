@@ -1,7 +1,6 @@
 //! TLS to a broker: whom to trust, and who we are.
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
@@ -10,24 +9,27 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{
-    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
 };
 
 use super::error::WireError;
+use super::identity::{self, Pem};
+use super::security::Password;
 use super::settings::{Address, refuse};
 
-/// The files that the properties name.
-#[derive(Debug, Clone, Default)]
+/// What the properties say of TLS.
+#[derive(Clone, Default)]
 pub(super) struct TlsFiles {
-    /// PEM file or folder of the authorities that are trusted; the system's if not set.
-    pub(super) authorities: Option<String>,
-    /// PEM file of the client's certificate and its chain.
-    pub(super) certificate: Option<String>,
-    /// PEM file of the client's key.
-    pub(super) key: Option<String>,
+    /// The authorities that are trusted; the system's if not set.
+    pub(super) authorities: Pem,
+    /// The client's certificate and its chain.
+    pub(super) certificate: Pem,
+    /// The client's key.
+    pub(super) key: Pem,
+    /// What the key is encrypted with.
+    pub(super) key_password: Option<Password>,
     /// Whether the broker's certificate may be for any name.
     pub(super) any_name: bool,
 }
@@ -44,7 +46,7 @@ impl Tls {
     pub(super) fn new(files: &TlsFiles) -> Result<Self, WireError> {
         // Named here, because the process may have none as its default, or several.
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let roots = Arc::new(authorities(files.authorities.as_deref())?);
+        let roots = Arc::new(identity::authorities(&files.authorities)?);
         let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build();
         let verifier = verifier.map_err(|error| refuse("ssl.ca.location", error.to_string()))?;
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
@@ -54,11 +56,10 @@ impl Tls {
         } else {
             builder.with_webpki_verifier(verifier)
         };
-        let config = match identity(files)? {
+        let identity = identity::identity(&files.certificate, &files.key, files.key_password.as_ref())?;
+        let config = match identity {
             None => builder.with_no_client_auth(),
-            Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(|error| {
-                refuse("ssl.certificate.location", format!("does not fit ssl.key.location: {error}"))
-            })?,
+            Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(|error| unfit(&error))?,
         };
         Ok(Tls { connector: TlsConnector::from(Arc::new(config)), any_name: files.any_name })
     }
@@ -121,55 +122,34 @@ pub(super) fn refused_certificate(error: &io::Error) -> Option<String> {
     }
 }
 
+/// Why certificate and key are no pair that can be shown.
+fn unfit(error: &Error) -> WireError {
+    if matches!(error, Error::InconsistentKeys(_)) {
+        let way_out = "the first certificate must be the key's own, its authorities come after it";
+        return refuse("ssl.key.location", format!("does not fit ssl.certificate.location: {error}; {way_out}"));
+    }
+    let way_out = "it must be X.509 version 3, with a key of RSA, ECDSA or Ed25519";
+    refuse("ssl.certificate.location", format!("can't be used: {error}; {way_out}"))
+}
+
+/// What an alert of the broker means for who reads it. Java's brokers say `CertificateUnknown` of most faults.
 fn refusal(alert: AlertDescription) -> String {
-    format!("the broker refused: {alert:?}; does it want a client certificate (ssl.certificate.location)?")
+    use AlertDescription as Alert;
+    let way_out = match alert {
+        Alert::CertificateExpired => "renew the certificate of ssl.certificate.location",
+        Alert::CertificateRevoked => "have another certificate issued for ssl.certificate.location",
+        Alert::UnknownCA | Alert::BadCertificate | Alert::CertificateUnknown => {
+            "it wants a client certificate (ssl.certificate.location) that is in its time and from an authority in its truststore"
+        }
+        _ => "does it want a client certificate (ssl.certificate.location)?",
+    };
+    format!("the broker refused: {alert:?}; {way_out}")
 }
 
 /// Random bytes that nobody can guess.
 pub(super) fn random(bytes: &mut [u8]) -> Result<(), String> {
     let provider: CryptoProvider = aws_lc_rs::default_provider();
     provider.secure_random.fill(bytes).map_err(|_| "the system has no random numbers".to_owned())
-}
-
-fn authorities(location: Option<&str>) -> Result<RootCertStore, WireError> {
-    const NAME: &str = "ssl.ca.location";
-    let found = match location.filter(|path| !path.is_empty() && *path != "probe") {
-        None => rustls_native_certs::load_native_certs(),
-        Some(path) if Path::new(path).is_dir() => {
-            rustls_native_certs::load_certs_from_paths(None, Some(Path::new(path)))
-        }
-        Some(path) => rustls_native_certs::load_certs_from_paths(Some(Path::new(path)), None),
-    };
-    let mut roots = RootCertStore::empty();
-    let (added, _) = roots.add_parsable_certificates(found.certs);
-    if added > 0 {
-        return Ok(roots);
-    }
-    let place = location.map_or("the system".to_owned(), |path| format!("\"{path}\""));
-    let errors: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
-    Err(refuse(NAME, format!("no certificate of an authority in {place} {}", errors.join("; "))))
-}
-
-type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
-
-fn identity(files: &TlsFiles) -> Result<Option<Identity>, WireError> {
-    const CERTIFICATE: &str = "ssl.certificate.location";
-    const KEY: &str = "ssl.key.location";
-    let (certificate, key) = match (&files.certificate, &files.key) {
-        (None, None) => return Ok(None),
-        (Some(certificate), Some(key)) => (certificate, key),
-        (Some(_), None) => return Err(refuse(KEY, format!("is not set, and {CERTIFICATE} needs it"))),
-        (None, Some(_)) => return Err(refuse(CERTIFICATE, format!("is not set, and {KEY} needs it"))),
-    };
-    let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let chain = chain.map_err(|error| refuse(CERTIFICATE, format!("\"{certificate}\": {error}")))?;
-    if chain.is_empty() {
-        return Err(refuse(CERTIFICATE, format!("\"{certificate}\" has no certificate")));
-    }
-    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| {
-        refuse(KEY, format!("\"{key}\": {error}; the native client reads PEM keys without a password"))
-    })?;
-    Ok(Some((chain, key)))
 }
 
 /// Checks everything of a certificate but the name: `ssl.endpoint.identification.algorithm=none`.

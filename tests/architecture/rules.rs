@@ -30,6 +30,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rustls_native_certs", &["src/wire/"]),
     ("hmac", &["src/wire/"]),
     ("pbkdf2", &["src/wire/"]),
+    ("pkcs8", &["src/wire/"]),
     ("sha2_scram", &["src/wire/"]),
     ("crc32c", &["src/wire/"]),
     ("lz4_flex", &["src/wire/"]),

@@ -3,8 +3,11 @@
 
 mod calls;
 mod cluster;
+mod interop;
 mod secure;
+mod sessions;
 mod strangers;
+mod tokens;
 pub(crate) mod told;
 
 use std::future::Future;

@@ -1,23 +1,21 @@
 //! TLS and SASL against a broker that has every listener.
 
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
 
 use headrace::position::Partition;
-use headrace::wire::{Connection, Settings, WireError};
-use kafka_protocol::messages::{SaslAuthenticateRequest, SaslHandshakeRequest};
-use kafka_protocol::protocol::StrBytes;
+use headrace::wire::{Connection, WireError};
 use testbed::Secured;
 
-use super::{PAUSE, client, metadata_of, run, settings};
+use super::{client, metadata_of, run, settings};
 use crate::support::{Topics, secured};
 
-type Properties<'a> = Vec<(&'a str, &'a str)>;
+pub(super) type Properties<'a> = Vec<(&'a str, &'a str)>;
 
-fn listeners() -> Secured {
+pub(super) fn listeners() -> Secured {
     secured().kafka().unwrap().secured().unwrap().clone()
 }
 
-fn sasl<'a>(protocol: &'a str, mechanism: &'a str, user: &'a str, password: &'a str) -> Properties<'a> {
+pub(super) fn sasl<'a>(protocol: &'a str, mechanism: &'a str, user: &'a str, password: &'a str) -> Properties<'a> {
     vec![
         ("security.protocol", protocol),
         ("sasl.mechanism", mechanism),
@@ -31,7 +29,7 @@ fn owned(properties: &Properties<'_>) -> Vec<(String, String)> {
 }
 
 /// Opens a connection and asks for something that only a known client gets.
-fn ask(server: &str, properties: &Properties<'_>) -> Result<(), WireError> {
+pub(super) fn ask(server: &str, properties: &Properties<'_>) -> Result<(), WireError> {
     let settings = settings(server, properties);
     let (done, result) = std::sync::mpsc::channel();
     run(async move {
@@ -44,7 +42,7 @@ fn ask(server: &str, properties: &Properties<'_>) -> Result<(), WireError> {
     result.recv().unwrap()
 }
 
-fn refused(server: &str, properties: &Properties<'_>) -> WireError {
+pub(super) fn refused(server: &str, properties: &Properties<'_>) -> WireError {
     ask(server, properties).expect_err("it must be refused")
 }
 
@@ -84,14 +82,49 @@ fn tls_refuses_an_unknown_authority_and_another_name() {
 }
 
 #[test]
-fn tls_shows_a_certificate_to_who_asks_for_one() {
+fn mtls_shows_a_certificate_to_who_asks_for_one() {
     let listeners = listeners();
     let (certificate, key) = (listeners.client_certificate.to_str().unwrap(), listeners.client_key.to_str().unwrap());
-    let mut properties = vec![("security.protocol", "ssl"), ("ssl.ca.location", listeners.authority.to_str().unwrap())];
-    let error = refused(&listeners.mtls, &properties);
-    assert!(error.to_string().contains("certificate"), "{error}");
-    properties.extend([("ssl.certificate.location", certificate), ("ssl.key.location", key)]);
-    ask(&listeners.mtls, &properties).unwrap();
+    let authority = listeners.authority.to_str().unwrap();
+    let properties = |more: &[(&'static str, &str)]| {
+        let mut all = owned(&vec![("security.protocol", "ssl"), ("ssl.ca.location", authority)]);
+        all.extend(owned(&more.to_vec()));
+        all
+    };
+    let ask = |all: &[(String, String)]| {
+        ask(&listeners.mtls, &all.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect())
+    };
+    ask(&properties(&[("ssl.certificate.location", certificate), ("ssl.key.location", key)])).unwrap();
+    // The same in the properties themselves, and a key under a password.
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+    let (certificate_text, key_text) = (read(&listeners.client_certificate), read(&listeners.client_key));
+    ask(&properties(&[("ssl.certificate.pem", &certificate_text), ("ssl.key.pem", &key_text)])).unwrap();
+    let authority_text = read(&listeners.authority);
+    let inline = vec![("security.protocol", "ssl"), ("ssl.ca.pem", authority_text.as_str())];
+    super::secure::ask(&listeners.ssl, &inline).unwrap();
+    let encrypted = listeners.encrypted_key.to_str().unwrap();
+    let under_password = [("ssl.certificate.location", certificate), ("ssl.key.location", encrypted)];
+    ask(&properties(&[&under_password[..], &[("ssl.key.password", Secured::PASSWORD)]].concat())).unwrap();
+}
+
+#[test]
+fn mtls_a_broker_that_refuses_the_certificate_is_told_with_the_way_out() {
+    let listeners = listeners();
+    let authority = listeners.authority.to_str().unwrap();
+    let with = |pair: Option<&(PathBuf, PathBuf)>| {
+        let mut properties = vec![("security.protocol", "ssl"), ("ssl.ca.location", authority)];
+        if let Some((certificate, key)) = pair {
+            properties.push(("ssl.certificate.location", certificate.to_str().unwrap()));
+            properties.push(("ssl.key.location", key.to_str().unwrap()));
+        }
+        refused(&listeners.mtls, &properties)
+    };
+    // None, one from another authority, and one whose time is over.
+    for error in [with(None), with(Some(&listeners.foreign)), with(Some(&listeners.expired))] {
+        let text = error.to_string();
+        assert!(matches!(error, WireError::Tls { .. }) && !error.is_retriable(), "{text}");
+        assert!(text.contains("the broker refused") && text.contains("ssl.certificate.location"), "{text}");
+    }
 }
 
 #[test]
@@ -153,38 +186,4 @@ fn a_missing_right_is_named_and_is_not_an_unknown_topic() {
         let error = client.coordinator(kind, "wire-forbidden-id").await.unwrap_err();
         assert!(matches!(error, WireError::NotAuthorised { .. }), "{error}");
     });
-}
-
-#[test]
-fn a_session_that_ends_is_renewed_on_the_same_connection() {
-    // Of this mechanism and listener the broker ends a connection whose login is older than two seconds.
-    const SESSIONS: Duration = Duration::from_secs(5);
-    let server = listeners().sasl_plaintext;
-    run(async move {
-        let properties = sasl("sasl_plaintext", "PLAIN", Secured::USER, Secured::PASSWORD);
-        let renewed = open(&settings(&server, &properties)).await;
-        // The control arm logs in by hand, which its driver does not know of, and never again.
-        let control = open(&settings(&server, &[])).await;
-        let handshake = SaslHandshakeRequest::default().with_mechanism(StrBytes::from_static_str("PLAIN"));
-        assert_eq!(control.call(&handshake, 1..=1).await.unwrap().error_code, 0);
-        let login = format!("\0{}\0{}", Secured::USER, Secured::PASSWORD);
-        let login = SaslAuthenticateRequest::default().with_auth_bytes(login.into_bytes().into());
-        assert_eq!(control.call(&login, ..).await.unwrap().error_code, 0);
-        control.call(&metadata_of(&[]), ..).await.unwrap();
-
-        let start = Instant::now();
-        let mut tick = tokio::time::interval(PAUSE);
-        let mut control_failed = false;
-        while start.elapsed() < SESSIONS {
-            tick.tick().await;
-            renewed.call(&metadata_of(&[]), ..).await.unwrap();
-            control_failed |= control.call(&metadata_of(&[]), ..).await.is_err();
-        }
-        assert!(control_failed, "the broker ends no session, so this test shows nothing");
-        assert!(renewed.is_open() && !control.is_open());
-    });
-}
-
-async fn open(settings: &Settings) -> Connection {
-    Connection::open(&settings.bootstrap_servers[0], settings).await.unwrap()
 }

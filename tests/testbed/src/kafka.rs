@@ -152,7 +152,9 @@ impl KafkaBuilder {
             format = format.args(Secured::format_arguments());
         }
         format.args(["-c"]).args([&properties]).run(TOOL_DEADLINE)?;
+        let system_properties = secured.as_ref().map(Secured::system_properties).unwrap_or_default();
         let launch = java(&dir, HEAP_MB, Jit::Full)?
+            .args(system_properties)
             .args(log_level("info"))
             // The dump of all configuration keys at each client start would drown the rest.
             .args(["-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.config=warn"])
