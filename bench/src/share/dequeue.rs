@@ -25,24 +25,7 @@ const TASK_MS: u64 = 5;
 const CONCURRENCY: u32 = 64;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-const ARMS: [Arm; 2] = [
-    Arm {
-        name: "ours: one member, a window of 512",
-        is_peer: false,
-        members: 1,
-        prefetch: 512,
-        mode: "record_limit",
-        concurrency: CONCURRENCY,
-    },
-    Arm {
-        name: "peer: one member, default",
-        is_peer: true,
-        members: 1,
-        prefetch: 500,
-        mode: "batch_optimized",
-        concurrency: CONCURRENCY,
-    },
-];
+const ARMS: [Arm; 2] = [Arm::ours(CONCURRENCY), Arm::peer(CONCURRENCY)];
 
 pub(crate) fn run() -> Result<(), Failure> {
     let (tasks, warm_up, runs) = (number("RECORDS", TASKS)?, number("WARM_UP", WARM_UP)?, number("RUNS", RUNS)?);

@@ -25,6 +25,30 @@ pub(crate) struct Arm {
 }
 
 impl Arm {
+    /// Ours, as its users have it by default, with so many tasks at the same time.
+    pub(crate) const fn ours(concurrency: u32) -> Self {
+        Arm {
+            name: "ours: one member, a window of 512",
+            is_peer: false,
+            members: 1,
+            prefetch: 512,
+            mode: "record_limit",
+            concurrency,
+        }
+    }
+
+    /// The peer as its users have it by default, with so many tasks at the same time.
+    pub(crate) const fn peer(concurrency: u32) -> Self {
+        Arm {
+            name: "peer: one member, default",
+            is_peer: true,
+            members: 1,
+            prefetch: 500,
+            mode: "batch_optimized",
+            concurrency,
+        }
+    }
+
     /// The process; `counts` are the tasks of the warm-up and those that are measured.
     pub(crate) fn command(
         &self,

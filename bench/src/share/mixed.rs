@@ -22,23 +22,9 @@ const SEED: u64 = 932;
 /// Of one task, filled up with blanks.
 const VALUE_BYTES: usize = 100;
 
-const OURS: Arm = Arm {
-    name: "ours: one member, a window of 512",
-    is_peer: false,
-    members: 1,
-    prefetch: 512,
-    mode: "record_limit",
-    concurrency: CONCURRENCY,
-};
+const OURS: Arm = Arm::ours(CONCURRENCY);
 const PEERS: [Arm; 2] = [
-    Arm {
-        name: "peer: one member, default",
-        is_peer: true,
-        members: 1,
-        prefetch: 500,
-        mode: "batch_optimized",
-        concurrency: CONCURRENCY,
-    },
+    Arm::peer(CONCURRENCY),
     Arm {
         name: "peer: eight members, polls of 2,500",
         is_peer: true,
