@@ -81,7 +81,7 @@ pub(super) fn authorities(pem: &Pem) -> Result<RootCertStore, WireError> {
     let location = pem.location.as_deref().filter(|path| !path.is_empty() && *path != "probe");
     let mut roots = RootCertStore::empty();
     let (place, errors) = match (location, &pem.pem) {
-        (None, Some(_)) | (Some(_), Some(_)) => {
+        (_, Some(_)) => {
             let only = Pem { location: location.map(str::to_owned), pem: pem.pem.clone() };
             let Some(found) = only.read(AUTHORITY)? else { return Err(refuse("ssl.ca.pem", "is empty; take it out")) };
             let chain = certificates(&found)?;
