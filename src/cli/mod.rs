@@ -112,6 +112,10 @@ fn report(plans: &[Plan], dry_run: bool) {
                 let done = if dry_run { "would create" } else { "created" };
                 println!("{done} topic {} ({} partitions)", topic.name, topic.partitions);
             }
+            Plan::SetGroup { group, setting } => {
+                let done = if dry_run { "would set" } else { "set" };
+                println!("{done} {setting} for share group {group}");
+            }
             Plan::RegisterSchema { subject } => {
                 let done = if dry_run { "would register" } else { "registered" };
                 println!("{done} schema {subject}");

@@ -1,5 +1,7 @@
 //! The headers that say where a dead letter came from and why.
 
+use std::fmt;
+
 use crate::error::RecordError;
 use crate::position::TaskId;
 use crate::record::{Headers, RawRecord, Timestamp};
@@ -24,7 +26,7 @@ pub mod names {
     pub const CLASS: &str = "headrace.dlq.class";
     /// How often it was tried.
     pub const ATTEMPTS: &str = "headrace.dlq.attempts";
-    /// Application and task that set it aside.
+    /// Application, and task or workers, that set it aside.
     pub const TASK: &str = "headrace.dlq.task";
     /// Of a punctuator's dead letter, which is no record: `<processor>/<punctuator>`, also its key.
     pub const PUNCTUATOR: &str = "headrace.dlq.punctuator";
@@ -38,19 +40,37 @@ pub mod names {
 const HEADER_LIMIT: usize = 4096;
 const CUT: &str = "… (cut)";
 
+/// What in an application set a record aside.
+#[derive(Debug, Clone, Copy)]
+pub enum Origin<'a> {
+    /// A task.
+    Task(TaskId),
+    /// Workers, by their node's name.
+    Workers(&'a str),
+}
+
+impl fmt::Display for Origin<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Task(task) => task.fmt(f),
+            Origin::Workers(name) => f.write_str(name),
+        }
+    }
+}
+
 /// Who set the record aside.
 #[derive(Debug, Clone)]
 pub struct Provenance<'a> {
     /// Application id.
     pub application: &'a str,
-    /// Task.
-    pub task: TaskId,
+    /// Task or workers.
+    pub origin: Origin<'a>,
     /// How often the record was tried.
     pub attempts: u32,
 }
 
 /// The record's own headers followed by where it came from and why it is here.
-pub fn append_provenance(record: &RawRecord<'_>, error: &RecordError, provenance: &Provenance<'_>) -> Headers {
+pub(super) fn append_provenance(record: &RawRecord<'_>, error: &RecordError, provenance: &Provenance<'_>) -> Headers {
     let mut headers = record.headers.clone();
     push_error(&mut headers, error);
     push(&mut headers, names::TOPIC, record.topic.to_owned());
@@ -64,7 +84,9 @@ pub fn append_provenance(record: &RawRecord<'_>, error: &RecordError, provenance
 pub fn tick_provenance(name: &str, at: Timestamp, error: &RecordError, provenance: &Provenance<'_>) -> Headers {
     let mut headers = Headers::new();
     push_error(&mut headers, error);
-    push(&mut headers, names::PARTITION, provenance.task.partition.to_string());
+    if let Origin::Task(task) = provenance.origin {
+        push(&mut headers, names::PARTITION, task.partition.to_string());
+    }
     push_origin(&mut headers, error, provenance);
     push(&mut headers, names::PUNCTUATOR, name.to_owned());
     push(&mut headers, names::TICK, at.0.to_string());
@@ -85,7 +107,7 @@ fn push_origin(headers: &mut Headers, error: &RecordError, provenance: &Provenan
     push(headers, names::STAGE, error.stage.name().to_owned());
     push(headers, names::CLASS, error.class.to_owned());
     push(headers, names::ATTEMPTS, provenance.attempts.to_string());
-    push(headers, names::TASK, format!("{}/{}", provenance.application, provenance.task));
+    push(headers, names::TASK, format!("{}/{}", provenance.application, provenance.origin));
 }
 
 fn causes(error: &RecordError) -> String {
@@ -132,8 +154,8 @@ mod tests {
             headers: &original,
         };
         let error = RecordError::new(Stage::Process, "x", "y".repeat(10_000));
-        let provenance =
-            Provenance { application: "app", task: TaskId { sub_topology: 0, partition: Partition(1) }, attempts: 3 };
+        let task = TaskId { sub_topology: 0, partition: Partition(1) };
+        let provenance = Provenance { application: "app", origin: Origin::Task(task), attempts: 3 };
         let headers = append_provenance(&record, &error, &provenance);
         assert_eq!(headers.0[..3], original.0[..]);
         assert_eq!(headers.last(names::OFFSET), Some(&b"7"[..]));

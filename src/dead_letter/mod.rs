@@ -5,7 +5,9 @@
 //! transaction that advances the input past the record (rule R-28), so neither can happen without the other.
 
 mod headers;
+mod letter;
 mod policy;
 
-pub use headers::{Provenance, append_provenance, names, tick_provenance};
+pub use headers::{Origin, Provenance, names, tick_provenance};
+pub use letter::{DeadLetter, RECORD_OVERHEAD};
 pub use policy::{Breaker, Policy, RATIO_FLOOR, RATIO_PAUSE, RATIO_WINDOW};

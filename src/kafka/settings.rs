@@ -92,7 +92,7 @@ impl Settings {
     ///
     /// # Errors
     /// A property can't be honoured.
-    pub(super) fn wire(&self, role: &str) -> Result<crate::wire::Settings, WireError> {
+    pub fn wire(&self, role: &str) -> Result<crate::wire::Settings, WireError> {
         let own = self.client_id(role);
         let users = self.properties.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         // Ours first: as in librdkafka's configuration, the user's wins.

@@ -1,6 +1,6 @@
-//! What users implement: [`Processor`] for logic, [`ExternalSink`] for effects outside Kafka.
+//! What users implement: [`Processor`] for logic, [`ExternalSink`] for effects outside Kafka, [`Worker`] for what takes its time.
 //!
-//! Everything here is synchronous and pure: a processor is given a record, or a [`Tick`], and a [`Context`], and gives effects
+//! All but the last is synchronous and pure: a processor is given a record, or a [`Tick`], and a [`Context`], and gives effects
 //! (forwards, staged store writes, requests to external targets, dead letters). No network, no clock, no thread. The same
 //! code therefore runs in a stream thread and in `TopologyDriver`.
 //!
@@ -19,6 +19,7 @@ mod external;
 mod node;
 mod punctuator;
 mod table;
+mod worker;
 
 pub use context::{Context, Fault, GlobalAccess, NextTicks, Scope, StoreAccess, TableAccess};
 pub use effects::{Effects, Mark, Output, Request, TopicIndex};
@@ -26,6 +27,7 @@ pub use external::{BoxFuture, Connect, ExternalSink, Failure, Reply, Requests, S
 pub use node::{Bound, ExternalNode, ProcessNode, Receive, SinkNode, SourceEntry, SourceNode};
 pub use punctuator::{Clock, LastTick, Punctuator, Schedule, Tick};
 pub use table::TableNode;
+pub use worker::{Attempt, Failed, Given, Worker, WorkerEntry, WorkerNode};
 
 use crate::error::{RecordError, Stage};
 use crate::record::Record;

@@ -20,6 +20,7 @@ use super::queries::announce;
 use super::stream_thread::StreamThread;
 use super::watch::{Board, Watch};
 use super::watchdog::Watchdog;
+use super::workers::Workers;
 
 /// A topology, ready to run.
 pub struct App {
@@ -130,7 +131,8 @@ async fn run_threads(
     directory: Arc<StateDirectory>,
     shutdown: CancellationToken,
 ) -> Result<(), FatalError> {
-    let threads = options.stream_threads;
+    // Without a source there is nothing to be a member for.
+    let threads = if topology.sources().is_empty() { 0 } else { options.stream_threads };
     let stop = shutdown.child_token();
     // However this ends, the threads beside do, too.
     let _stops = stop.clone().drop_guard();
@@ -144,6 +146,7 @@ async fn run_threads(
     Watch::start(&options, board.clone(), stop.clone())?;
     purge::start(&topology, &options, board.clone(), stop.clone())?;
     let announcing = announce(&topology, &options, stop.clone())?;
+    let mut workers = Workers::start(&topology, &options, &stop)?;
     for index in 0..threads {
         let (topology, options, directory) = (topology.clone(), options.clone(), Arc::clone(&directory));
         let (tokio, stop, done, board) = (tokio.clone(), stop.clone(), done.clone(), board.clone());
@@ -164,7 +167,10 @@ async fn run_threads(
     }
     let watchdog = Watchdog::new(options.kafka.calls.clone(), options.kafka.transaction_timeout, options.telemetry);
     let ended = tokio::select! {
-        ended = all_ended(finished, threads, &stop) => ended,
+        ended = async {
+            let (threads, workers) = tokio::join!(all_ended(finished, threads, &stop), workers.ended(&stop));
+            threads.and(workers)
+        } => ended,
         failed = globals.failed() => Err(failed),
         // Its thread never ends; the others are told, and have as long as the process takes to go.
         stuck = watchdog.watch() => Err(stuck),

@@ -43,6 +43,13 @@ impl From<KafkaFailure> for Problem {
 pub enum Plan {
     /// Create this topic.
     CreateTopic(TopicWanted),
+    /// Give this share group a setting of its own.
+    SetGroup {
+        /// The group.
+        group: String,
+        /// `name=value`.
+        setting: String,
+    },
     /// Register this subject's schema.
     RegisterSchema {
         /// `<topic>-key` or `<topic>-value`.
@@ -81,6 +88,10 @@ impl Environment {
         let checked = tokio::task::spawn_blocking(move || environment.check_topics()).await;
         let max_record_bytes = checked
             .map_err(|error| FatalError::Other { context: "checking topics".into(), source: error.into() })??;
+        let groups = self.group_problems().await?;
+        if !groups.is_empty() {
+            return Err(FatalError::Environment(groups.join("\n")).into());
+        }
         self.bind_codecs().await?;
         Ok(Prepared { max_record_bytes, clients: self.options.clients.look_up(&self.options.kafka).await? })
     }
@@ -103,6 +114,7 @@ impl Environment {
         problems.extend(
             topics.await.map_err(|error| FatalError::Other { context: "validate".into(), source: error.into() })??,
         );
+        problems.extend(self.group_problems().await?);
         for (subject, schema) in self.subjects() {
             let registry = self.registry()?;
             if registry.lookup(&subject, &schema).await.map_err(|error| named(&subject, error))?.is_none() {
@@ -121,6 +133,7 @@ impl Environment {
         let topics = tokio::task::spawn_blocking(move || environment.apply_topics(dry_run)).await;
         let mut plans =
             topics.map_err(|error| FatalError::Other { context: "apply".into(), source: error.into() })??;
+        plans.extend(self.apply_groups(dry_run).await?);
         for (subject, schema) in self.subjects() {
             let registry = self.registry()?;
             if registry.lookup(&subject, &schema).await.map_err(|error| named(&subject, error))?.is_some() {
@@ -204,7 +217,7 @@ impl Environment {
     fn missing(&self, topics: &BTreeMap<String, TopicState>) -> Vec<String> {
         let command = format!("run: {} apply", self.topology.name());
         let mut missing = Vec::new();
-        for topic in self.topology.sink_topics() {
+        for topic in self.topology.made_topics() {
             if !topics.contains_key(topic) {
                 missing.push(format!("topic {topic} is missing; {command}"));
             }
@@ -275,7 +288,7 @@ impl Environment {
         let planned = self.planned(&topics);
         let mut wanted: Vec<TopicWanted> = self.repartition_topics(&planned);
         let own: Vec<String> = wanted.iter().map(|topic| topic.name.clone()).collect();
-        for topic in self.topology.sink_topics().iter().filter(|topic| !own.contains(topic)) {
+        for topic in self.topology.made_topics().into_iter().filter(|topic| !own.contains(topic)) {
             wanted.push(TopicWanted { name: topic.clone(), partitions, replication, config: Vec::new() });
         }
         for store in self.topology.stores().iter().filter(|store| store.spec.changelog) {

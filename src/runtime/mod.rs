@@ -3,7 +3,8 @@
 //! ```text
 //!  App ──▶ stream thread 0 ─┬─ GroupConsumer ──records──▶ Task ──effects──▶ producer / dispatcher
 //!      ──▶ stream thread 1  ├─ commit cycle: external settled ▶ acknowledged ▶ offsets ▶ end ▶ one WriteBatch
-//!                           └─ rebalances: commit or abort first, then assign or unassign
+//!      │                    └─ rebalances: commit or abort first, then assign or unassign
+//!      └─▶ workers, one member of each share group: Pool ──▶ Worker::run ──▶ outbox ──▶ accept
 //! ```
 //!
 //! Each stream thread is an OS thread that owns its clients, tasks and stores; nothing is shared but counters and the
@@ -42,6 +43,7 @@ mod tasks;
 mod topic_settings;
 mod watch;
 mod watchdog;
+mod workers;
 
 pub use app::App;
 pub(crate) use app::run_stream_thread;

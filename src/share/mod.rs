@@ -37,6 +37,7 @@ mod part;
 mod pool;
 mod session;
 mod settings;
+mod turns;
 
 pub use consumer::ShareConsumer;
 pub use delivery::{Delivery, Lease, Settling};

@@ -1,14 +1,18 @@
-//! Works on what a consumer is handed, so many records at a time.
+//! Works on what consumers are handed, so many records at a time.
 
-use std::future::Future;
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 
 use super::consumer::ShareConsumer;
 use super::delivery::Delivery;
 use super::error::ShareError;
 use super::pace::Pace;
+use super::turns::Turns;
 
 /// How long a broker may take for the last acknowledgements.
 const CLOSING: Duration = Duration::from_secs(30);
@@ -34,6 +38,19 @@ pub struct Pool {
     concurrency: usize,
 }
 
+/// One of the consumers.
+struct Supply {
+    consumer: ShareConsumer,
+    /// Most that it may have in stock.
+    most: usize,
+    pace: Pace,
+    running: usize,
+    /// The next one to be worked on.
+    next: Option<Delivery>,
+    /// Nothing more comes.
+    dry: bool,
+}
+
 impl Pool {
     /// So many at the same time, at least one.
     pub fn new(concurrency: usize) -> Self {
@@ -49,7 +66,25 @@ impl Pool {
     /// The member can't go on; what was being worked on is cancelled, and goes back.
     pub async fn run<F, T>(
         self,
-        mut consumer: ShareConsumer,
+        consumer: ShareConsumer,
+        stop: impl Future<Output = ()>,
+        task: F,
+    ) -> Result<(), ShareError>
+    where
+        F: FnMut(Delivery) -> T,
+        T: Future<Output = ()> + Send + 'static,
+    {
+        self.run_weighted(vec![(consumer, 1)], stop, task).await
+    }
+
+    /// The same with several consumers, each with its weight: while all of them have something, each gets its part of what is
+    /// begun, so that none is starved, however much the others have. What one leaves goes to the others.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub async fn run_weighted<F, T>(
+        self,
+        consumers: Vec<(ShareConsumer, u32)>,
         stop: impl Future<Output = ()>,
         mut task: F,
     ) -> Result<(), ShareError>
@@ -57,36 +92,89 @@ impl Pool {
         F: FnMut(Delivery) -> T,
         T: Future<Output = ()> + Send + 'static,
     {
-        let most = consumer.window().max(self.concurrency) - self.concurrency;
-        let (mut running, mut pace) = (JoinSet::new(), Pace::new(Instant::now()));
-        let (mut stop, mut stopped, mut dry) = (std::pin::pin!(stop), false, false);
-        while !dry || !running.is_empty() {
-            if !stopped {
-                consumer.set_window(self.concurrency + pace.stock(most, Instant::now()));
+        let mut turns = Turns::new(consumers.iter().map(|(_, weight)| *weight));
+        let mut supplies: Vec<Supply> =
+            consumers.into_iter().map(|(consumer, _)| self.supply(consumer, Instant::now())).collect();
+        let (mut running, mut whose) = (JoinSet::new(), HashMap::<Id, usize>::new());
+        let (mut stop, mut stopped) = (pin!(stop), false);
+        loop {
+            while running.len() < self.concurrency
+                && let Some((at, delivery)) = next(&mut supplies, &mut turns)
+            {
+                whose.insert(running.spawn(task(delivery)).id(), at);
             }
-            let change = pace.changes().filter(|_| !stopped);
+            if running.is_empty() && supplies.iter().all(|supply| supply.dry) {
+                break;
+            }
+            let (now, free) = (Instant::now(), self.concurrency - running.len());
+            supplies.iter_mut().filter(|_| !stopped).for_each(|supply| supply.widen(free, now));
+            let change = supplies.iter().filter_map(|supply| supply.pace.changes()).min().filter(|_| !stopped);
             tokio::select! {
                 biased;
                 () = &mut stop, if !stopped => {
                     stopped = true;
-                    consumer.drain();
+                    supplies.iter().for_each(|supply| supply.consumer.drain());
                 }
-                Some(ended) = running.join_next(), if !running.is_empty() => {
-                    pace.ended();
+                Some(ended) = running.join_next_with_id(), if !running.is_empty() => {
+                    let id = ended.as_ref().map_or_else(tokio::task::JoinError::id, |(id, ())| *id);
+                    if let Some(at) = whose.remove(&id) {
+                        supplies[at].ended();
+                    }
                     if let Err(error) = ended {
                         tracing::error!(target: "headrace::share", %error, "a task has ended before its time; its record is released");
                     }
                 }
-                next = consumer.next(), if !dry && running.len() < self.concurrency => match next? {
-                    Some(delivery) => _ = running.spawn(task(delivery)),
-                    None => dry = true,
-                },
+                arrived = arrive(&mut supplies) => arrived?,
                 () = until(change), if change.is_some() => {}
             }
         }
-        consumer.close(CLOSING).await;
+        for supply in supplies {
+            supply.consumer.close(CLOSING).await;
+        }
         Ok(())
     }
+
+    fn supply(self, consumer: ShareConsumer, now: Instant) -> Supply {
+        let most = consumer.window().max(self.concurrency) - self.concurrency;
+        Supply { consumer, most, pace: Pace::new(now), running: 0, next: None, dry: false }
+    }
+}
+
+impl Supply {
+    /// Has it hold what is worked on, what could be begun now, and what is worth having in stock.
+    fn widen(&mut self, free: usize, now: Instant) {
+        self.consumer.set_window(self.running + free + self.pace.stock(self.most, now));
+    }
+
+    fn ended(&mut self) {
+        self.running -= 1;
+        self.pace.ended();
+    }
+}
+
+/// Whose turn it is of those that have something.
+fn next(supplies: &mut [Supply], turns: &mut Turns) -> Option<(usize, Delivery)> {
+    let at = turns.next(|at| supplies[at].next.is_some())?;
+    let delivery = supplies[at].next.take()?;
+    supplies[at].running += 1;
+    Some((at, delivery))
+}
+
+/// Waits until one that had nothing has something, or has come to its end; for ever if there is none such.
+async fn arrive(supplies: &mut [Supply]) -> Result<(), ShareError> {
+    poll_fn(|context| {
+        let mut arrived = false;
+        for supply in supplies.iter_mut().filter(|supply| supply.next.is_none() && !supply.dry) {
+            // Nothing is lost with a future that was not ready.
+            if let Poll::Ready(next) = pin!(supply.consumer.next()).poll(context) {
+                supply.next = next?;
+                supply.dry = supply.next.is_none();
+                arrived = true;
+            }
+        }
+        if arrived { Poll::Ready(Ok(())) } else { Poll::Pending }
+    })
+    .await
 }
 
 async fn until(when: Option<Instant>) {

@@ -27,7 +27,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::codec::DecodeError;
-use crate::dead_letter::{Breaker, Policy, Provenance, append_provenance, names};
+use crate::dead_letter::{Breaker, DeadLetter, Origin, Policy, Provenance};
 use crate::error::{RecordError, Stage};
 use crate::position::{Offset, Partition, Position, TaskId, TopicPartition};
 use crate::processor::{Effects, Fault, Scope, SourceEntry, TopicIndex};
@@ -230,26 +230,15 @@ impl Task {
             let position = self.position_of(raw);
             return Err(TaskFault::Unhandled { position, error });
         };
-        let provenance = Provenance { application: &self.application, task: self.id, attempts };
-        let mut headers = append_provenance(raw, &error, &provenance);
+        let provenance = Provenance { application: &self.application, origin: Origin::Task(self.id), attempts };
         let limit = self.limits.of(topic);
-        let fits = raw.size() + headers.bytes() + OVERHEAD <= limit;
-        if !fits {
-            headers.push(names::CLAIM, raw.size().to_string());
-        }
-        let (key, value) = if fits { (raw.key, raw.value) } else { (raw.key.filter(|key| key.len() < 1024), None) };
-        let key_bytes = key.map_or(0, <[u8]>::len);
-        if headers.bytes() + key_bytes + OVERHEAD > limit {
-            // The headers alone are too large: like the payload, they stand at the origin. Only ours remain.
-            headers.0.drain(..raw.headers.0.len());
-        }
-        if headers.bytes() + key_bytes > limit {
+        let Some(DeadLetter { key, value, headers }) = DeadLetter::new(raw, &error, &provenance, limit) else {
             let (position, topic) = (self.position_of(raw), self.limits.name(topic));
             return Err(TaskFault::NoRoom(format!(
                 "{position}: {error}; its dead letter does not fit into {topic}, limit {limit} bytes: raise \
                  max.message.bytes of the topic"
             )));
-        }
+        };
         self.scope.effects.output(topic, None, key, value, raw.timestamp, headers);
         let tripped = self.breaker.count(true);
         Ok(Outcome::SetAside { error, tripped })
@@ -373,6 +362,3 @@ impl Task {
         self.scope.state
     }
 }
-
-/// What a record costs in a batch beyond key, value and headers, with room to spare.
-const OVERHEAD: usize = 256;

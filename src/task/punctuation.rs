@@ -13,13 +13,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::dead_letter::{Provenance, tick_provenance};
+use crate::dead_letter::{Origin, Provenance, RECORD_OVERHEAD, tick_provenance};
 use crate::error::RecordError;
 use crate::position::Offset;
 use crate::processor::{Clock, Fault, LastTick, NextTicks, Punctuator, Schedule, Tick};
 use crate::record::{RawRecord, Timestamp};
 
-use super::{OVERHEAD, Task, TaskFault};
+use super::{Task, TaskFault};
 
 /// A punctuator was called.
 #[derive(Debug)]
@@ -304,9 +304,9 @@ impl Task {
         let Some((topic, _)) = self.dead_letters else {
             return Err(TaskFault::UnhandledTick { task: self.id, name, at: tick.at, reason: error.to_string() });
         };
-        let provenance = Provenance { application: &self.application, task: self.id, attempts };
+        let provenance = Provenance { application: &self.application, origin: Origin::Task(self.id), attempts };
         let headers = tick_provenance(&name, tick.at, error, &provenance);
-        let (bytes, limit) = (headers.bytes() + name.len() + OVERHEAD, self.limits.of(topic));
+        let (bytes, limit) = (headers.bytes() + name.len() + RECORD_OVERHEAD, self.limits.of(topic));
         if bytes > limit {
             return Err(TaskFault::NoRoom(format!(
                 "task {}, punctuator {name}: {error}; its dead letter of {bytes} bytes does not fit into {}, limit {limit} \

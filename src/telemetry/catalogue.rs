@@ -161,6 +161,15 @@ catalogue! {
     punctuation_delay: Histograms<1> = "headrace_punctuation_delay_seconds" ("seconds") ["punctuator"]
         "From a tick of wall-clock time to its call." WAITS;
 
+    jobs: Counters<2> = "headrace_worker_jobs_total" ("") ["workers", "outcome"]
+        "Records that workers were handed, by outcome: done, given-up, released (to be tried again), set-aside, lost (the lock ran out)." NO_BUCKETS;
+    jobs_running: Gauges<1> = "headrace_worker_running" ("") ["workers"]
+        "Records that workers work on now." NO_BUCKETS;
+    job: Histograms<1> = "headrace_worker_job_seconds" ("seconds") ["workers"]
+        "Time from the start of work on a record to its end, its results' way to the brokers included." WAITS;
+    job_delay: Histograms<1> = "headrace_worker_start_delay_seconds" ("seconds") ["workers"]
+        "Time from the fetching of a record to the start of work on it." WAITS;
+
     external_requests: Counters<2> = "headrace_external_requests_total" ("") ["sink", "outcome"]
         "Requests to external sinks, by outcome." NO_BUCKETS;
     external_in_flight: Gauges<1> = "headrace_external_in_flight" ("") ["sink"]

@@ -14,6 +14,7 @@ mod events;
 mod family;
 mod health;
 mod http;
+mod jobs;
 mod log;
 mod metrics;
 mod page;
@@ -30,6 +31,7 @@ pub use family::{
 };
 pub use health::{DependencyView, Health, Heartbeat, Reason, TaskState, TaskView};
 pub use http::{Bearer, HttpServer, Site, TopologyDescription};
+pub use jobs::{JobEnd, Running};
 pub use log::{LogLines, init_log, log_filter};
 pub use metrics::{Lag, Metrics, ThreadMetrics};
 /// A histogram's part that belongs to one thread: `record_latency.local()`; flush it at each commit.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::codec::{Binding, Codec, DecodeError, SchemaError, Schemas};
 use crate::partitioner::partition_of;
 use crate::position::{Offset, Partition, TaskId};
-use crate::processor::Clock;
+use crate::processor::{Clock, Effects};
 use crate::record::{Headers, RawRecord, Timestamp};
 use crate::store::{Commit, GlobalState, ReadError, Store, StoreSpec, Table, TaskState};
 use crate::task::{Limits, Outcome, Punctuated, Task, TaskFault};
@@ -42,7 +42,7 @@ impl Driven {
 
 /// Drives a topology without a broker.
 pub struct TopologyDriver {
-    topology: Topology,
+    pub(super) topology: Topology,
     schemas: Arc<Schemas>,
     tasks: BTreeMap<TaskId, Task>,
     globals: Arc<GlobalState>,
@@ -254,14 +254,7 @@ impl TopologyDriver {
             Ok::<(), TaskFault>(())
         })?;
         let effects = task.effects();
-        let topics = topology.sink_topics();
-        self.outputs.extend(effects.outputs().iter().map(|output| Driven {
-            topic: topics[output.topic.0].clone(),
-            key: effects.key(output).map(<[u8]>::to_vec),
-            value: effects.value(output).map(<[u8]>::to_vec),
-            headers: output.headers.clone(),
-            timestamp: output.timestamp,
-        }));
+        self.outputs.extend(driven(topology, effects));
         let externals = topology.externals();
         let requests = effects.requests().iter();
         self.requests
@@ -273,6 +266,11 @@ impl TopologyDriver {
         task.committed(&positions);
         self.note_between(before);
         Ok(())
+    }
+
+    /// Keeps what was produced beside the tasks.
+    pub(super) fn keep(&mut self, effects: &Effects) {
+        self.outputs.extend(driven(&self.topology, effects));
     }
 
     /// What was produced to a topic since it was last asked for.
@@ -326,6 +324,16 @@ pub(super) fn bind(topology: &Topology, schemas: &Arc<Schemas>) -> Result<(), Sc
         (codec.bind)(&Binding { schemas: Arc::clone(schemas), writer });
     }
     Ok(())
+}
+
+fn driven<'a>(topology: &'a Topology, effects: &'a Effects) -> impl Iterator<Item = Driven> + 'a {
+    effects.outputs().iter().map(|output| Driven {
+        topic: topology.sink_topics()[output.topic.0].clone(),
+        key: effects.key(output).map(<[u8]>::to_vec),
+        value: effects.value(output).map(<[u8]>::to_vec),
+        headers: output.headers.clone(),
+        timestamp: output.timestamp,
+    })
 }
 
 fn new_task(topology: &Topology, id: TaskId) -> Task {

@@ -14,6 +14,7 @@ mod stream_thread;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+mod workers;
 
 pub use clock::ManualClock;
 pub use driver::{Driven, TopologyDriver};

@@ -23,6 +23,7 @@ use super::graph::{CodecUse, ExternalSpec, SourceSpec, StoreDeclaration, Subject
 use super::repartition::Repartition;
 use super::table::GlobalDeclaration;
 use super::topics::Topics;
+use super::workers::WorkersSpec;
 
 /// A typed edge: the records that a source or processor gives.
 pub struct Stream<K, V> {
@@ -63,9 +64,13 @@ pub struct Builder {
     /// Of processors that have punctuators, by node.
     pub(super) schedules: Vec<(usize, Arc<Schedule>)>,
     pub(super) sink_topics: Vec<String>,
+    /// Topics that are read and that the application makes all the same.
+    pub(super) own_topics: Vec<String>,
     /// Each with the node that it comes from and the one that reads it.
     pub(super) globals: Vec<GlobalDeclaration>,
     pub(super) repartitions: Vec<(Repartition, usize, usize)>,
+    /// Each with its node.
+    pub(super) workers: Vec<(usize, WorkersSpec)>,
     pub(super) externals: Vec<ExternalSpec>,
     pub(super) dead_letters: Option<(usize, Policy)>,
     pub(super) codecs: Vec<CodecUse>,
@@ -85,8 +90,10 @@ impl Builder {
             stores: Vec::new(),
             schedules: Vec::new(),
             sink_topics: Vec::new(),
+            own_topics: Vec::new(),
             globals: Vec::new(),
             repartitions: Vec::new(),
+            workers: Vec::new(),
             externals: Vec::new(),
             dead_letters: None,
             codecs: Vec::new(),
@@ -129,6 +136,12 @@ impl Builder {
         self.sources
             .push((stream.node, SourceSpec { name: name.to_owned(), topics, sub_topology: 0, table: None, factory }));
         stream
+    }
+
+    /// Has `apply` make a topic that the topology reads and that is its own to make: others only write to it. It has as many
+    /// partitions as the other topics that are read.
+    pub fn own_topic(&mut self, topic: &str) {
+        self.own_topics.push(topic.to_owned());
     }
 
     /// Declares a state store; the handle goes into the processors that use it.
@@ -259,6 +272,7 @@ impl Builder {
     /// Every mistake found, each with its node and the way out.
     pub fn build(mut self) -> Result<Topology, Error> {
         self.check_loose_ends();
+        self.check_workers();
         self.check_sources();
         self.check_cycles();
         let groups = self.group();
@@ -283,8 +297,10 @@ impl Builder {
             stores: Arc::new(stores),
             schedules: Arc::new(schedules),
             sink_topics: Arc::new(self.sink_topics),
+            own_topics: Arc::new(self.own_topics),
             globals: Arc::new(self.globals),
             repartitions: Arc::new(self.repartitions.into_iter().map(|(own, ..)| own).collect()),
+            workers: Arc::new(self.workers.into_iter().map(|(_, spec)| spec).collect()),
             externals: Arc::new(self.externals),
             dead_letters: self.dead_letters,
             codecs: Arc::new(self.codecs),

@@ -8,9 +8,9 @@ use super::graph::{SourceSpec, StoreDeclaration};
 
 impl Builder {
     pub(super) fn check_loose_ends(&mut self) {
-        if self.sources.is_empty() {
+        if self.sources.is_empty() && self.workers.is_empty() {
             let name = self.name.clone();
-            self.mistake(&name, "has no source; nothing would ever happen");
+            self.mistake(&name, "has neither source nor workers; nothing would ever happen");
         }
         let used: BTreeSet<usize> = self.nodes.iter().filter_map(|node| node.parent).collect();
         let sources: Vec<_> = self.sources.iter().map(|(node, source)| (*node, source.name.clone())).collect();
@@ -55,7 +55,8 @@ impl Builder {
     pub(super) fn check_cycles(&mut self) {
         // Those between sub-topologies have names of their own, and are looked at when the groups are known.
         let others = self.sink_topics.iter().enumerate().filter(|(index, _)| !self.is_repartition(*index));
-        let others: Vec<String> = others.map(|(_, topic)| topic.clone()).collect();
+        let others: Vec<String> =
+            others.filter(|(_, topic)| !self.is_written_by_workers(topic)).map(|(_, topic)| topic.clone()).collect();
         for topic in others {
             let readers = self.foreign_sources().filter(|source| source.topics.matches(&topic));
             let readers: Vec<_> = readers.map(|source| source.name.clone()).collect();
@@ -87,7 +88,15 @@ impl Builder {
         for (_, users) in &self.stores {
             users.iter().for_each(|&user| join(user, users.first().copied().unwrap_or(user)));
         }
+        // Workers make no tasks, so that theirs are the last numbers.
+        let of_workers: BTreeSet<usize> = self.workers.iter().map(|(node, _)| find(&mut root, *node)).collect();
         let mut numbers = Vec::new();
+        for node in 0..self.nodes.len() {
+            let root = find(&mut root, node);
+            if !of_workers.contains(&root) && !numbers.contains(&root) {
+                numbers.push(root);
+            }
+        }
         (0..self.nodes.len())
             .map(|node| {
                 let root = find(&mut root, node);

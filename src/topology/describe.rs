@@ -19,6 +19,7 @@ use super::topics::Topics;
 #[derive(Debug, Clone)]
 pub(super) enum NodeKind {
     Source { topics: Topics, codec: String },
+    Workers { topics: Topics, codec: String },
     Process { stores: Vec<StoreIndex> },
     Sink { topic: String, codec: String },
     External { target: String },
@@ -71,7 +72,7 @@ impl FromStr for Format {
 pub struct NodeDescription {
     /// Its name.
     pub name: String,
-    /// `source`, `processor`, `sink` or `external`.
+    /// `source`, `workers`, `processor`, `sink` or `external`.
     pub kind: &'static str,
     /// Topics that it reads or writes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -92,6 +93,12 @@ pub struct NodeDescription {
     pub predecessors: Vec<String>,
     /// Nodes that it feeds.
     pub successors: Vec<String>,
+}
+
+impl NodeDescription {
+    fn reads(&self) -> bool {
+        matches!(self.kind, "source" | "workers")
+    }
 }
 
 /// A connected part.
@@ -138,12 +145,11 @@ impl Description {
         schedules: &[(usize, Arc<Schedule>)],
         dead_letters: Option<&str>,
     ) -> Self {
-        let mut sub_topologies: Vec<SubTopologyDescription> = Vec::new();
+        let parts = groups.iter().max().map_or(0, |last| last + 1);
+        let mut sub_topologies: Vec<SubTopologyDescription> =
+            (0..parts).map(|id| SubTopologyDescription { id, nodes: Vec::new() }).collect();
         for (index, node) in nodes.iter().enumerate() {
             let id = groups[index];
-            if sub_topologies.len() <= id as usize {
-                sub_topologies.push(SubTopologyDescription { id, nodes: Vec::new() });
-            }
             let mut description = describe_node(index, node, nodes, stores);
             let own = schedules.iter().filter(|(owner, _)| *owner == index);
             let own = own.flat_map(|(_, schedule)| &schedule.punctuators);
@@ -185,13 +191,15 @@ impl Description {
     fn text(&self) -> String {
         let mut text = String::from("Topologies:\n");
         for part in &self.sub_topologies {
-            _ = writeln!(text, "   Sub-topology: {}", part.id);
+            let is_of_workers = part.nodes.iter().any(|node| node.kind == "workers");
+            let remark = if is_of_workers { " for a share group (will not generate tasks)" } else { "" };
+            _ = writeln!(text, "   Sub-topology: {}{remark}", part.id);
             for node in &part.nodes {
                 let successors = if node.successors.is_empty() { "none".into() } else { node.successors.join(", ") };
                 let predecessors = node.predecessors.join(", ");
                 let topics = node.topics.join(", ");
                 _ = match node.kind {
-                    "source" => {
+                    "source" | "workers" => {
                         writeln!(text, "    Source: {} (topics: [{topics}])\n      --> {successors}", node.name)
                     }
                     "processor" => writeln!(
@@ -224,14 +232,15 @@ impl Description {
         for node in self.nodes() {
             let id = identifier(&node.name);
             let line = match node.kind {
-                "source" => {
+                "source" | "workers" => {
                     for topic in &node.topics {
                         // What another part writes is the same topic there.
                         let written = self.nodes().any(|other| other.kind == "sink" && other.topics.contains(topic));
                         let from = identifier(topic) + if written { "_topic" } else { "" };
                         _ = writeln!(text, "    {from}[/\"{topic}\"/] --> {id}");
                     }
-                    format!("{id}([\"{}\"])", node.name)
+                    let (open, close) = if node.kind == "workers" { ("[[", "]]") } else { ("([", "])") };
+                    format!("{id}{open}\"{}\"{close}", node.name)
                 }
                 "processor" => format!("{id}[\"{}\"]", node.name),
                 "sink" => {
@@ -253,7 +262,7 @@ impl Description {
             _ = writeln!(text, "    {from}[/\"{topic}\"/] --> {to}[(\"{name}\")]");
         }
         if let Some(topic) = &self.dead_letters {
-            for source in self.nodes().filter(|node| node.kind == "source") {
+            for source in self.nodes().filter(|node| node.reads()) {
                 _ = writeln!(
                     text,
                     "    {} -. poison records .-> {}[/\"{topic}\"/]",
@@ -270,15 +279,16 @@ impl Description {
         for node in self.nodes() {
             let shape = match node.kind {
                 "processor" => "box",
+                "workers" => "box3d",
                 "external" => "hexagon",
                 _ => "oval",
             };
             _ = writeln!(text, "    \"{}\" [shape={shape}];", node.name);
             for topic in &node.topics {
                 _ = writeln!(text, "    \"topic {topic}\" [label=\"{topic}\", shape=parallelogram];");
-                _ = match node.kind {
-                    "source" => writeln!(text, "    \"topic {topic}\" -> \"{}\";", node.name),
-                    _ => writeln!(text, "    \"{}\" -> \"topic {topic}\";", node.name),
+                _ = match node.reads() {
+                    true => writeln!(text, "    \"topic {topic}\" -> \"{}\";", node.name),
+                    false => writeln!(text, "    \"{}\" -> \"topic {topic}\";", node.name),
                 };
             }
             for store in &node.stores {
@@ -296,7 +306,7 @@ impl Description {
         }
         if let Some(topic) = &self.dead_letters {
             _ = writeln!(text, "    \"topic {topic}\" [label=\"{topic}\", shape=parallelogram];");
-            for source in self.nodes().filter(|node| node.kind == "source") {
+            for source in self.nodes().filter(|node| node.reads()) {
                 _ = writeln!(text, "    \"{}\" -> \"topic {topic}\" [style=dashed, label=\"poison\"];", source.name);
             }
         }
@@ -329,6 +339,11 @@ fn describe_node(
     match &node.kind {
         NodeKind::Source { topics, codec } => {
             description.kind = "source";
+            description.topics = topics.iter().map(str::to_owned).collect();
+            description.codec = Some(codec.clone());
+        }
+        NodeKind::Workers { topics, codec } => {
+            description.kind = "workers";
             description.topics = topics.iter().map(str::to_owned).collect();
             description.codec = Some(codec.clone());
         }

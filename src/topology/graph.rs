@@ -13,6 +13,7 @@ use super::describe::Description;
 use super::repartition::Repartition;
 use super::table::GlobalDeclaration;
 use super::topics::Topics;
+use super::workers::WorkersSpec;
 
 /// Makes one task's source with everything below it.
 pub(super) type SourceFactory = Arc<dyn Fn() -> Box<dyn SourceEntry> + Send + Sync>;
@@ -126,8 +127,10 @@ pub struct Topology {
     pub(super) stores: Arc<Vec<StoreDeclaration>>,
     pub(super) schedules: Arc<Vec<(u32, Arc<Schedule>)>>,
     pub(super) sink_topics: Arc<Vec<String>>,
+    pub(super) own_topics: Arc<Vec<String>>,
     pub(super) repartitions: Arc<Vec<Repartition>>,
     pub(super) globals: Arc<Vec<GlobalDeclaration>>,
+    pub(super) workers: Arc<Vec<WorkersSpec>>,
     pub(super) externals: Arc<Vec<ExternalSpec>>,
     pub(super) dead_letters: Option<(usize, Policy)>,
     pub(super) codecs: Arc<Vec<CodecUse>>,
@@ -190,6 +193,13 @@ impl Topology {
     /// Topics that are produced to, in the order of [`TopicIndex`](crate::processor::TopicIndex); changelogs are apart.
     pub fn sink_topics(&self) -> &[String] {
         &self.sink_topics
+    }
+
+    /// Topics that the application makes, each once: those that it writes, and those of its own that it reads.
+    pub fn made_topics(&self) -> Vec<&String> {
+        let mut made: Vec<&String> = self.sink_topics.iter().collect();
+        self.own_topics.iter().filter(|own| !self.sink_topics.contains(own)).for_each(|own| made.push(own));
+        made
     }
 
     /// All external sinks.

@@ -56,6 +56,8 @@ requests! {
     Fetch: FetchRequest => FetchResponse, throttle_time_ms;
     CreateTopics: CreateTopicsRequest => CreateTopicsResponse, throttle_time_ms;
     DeleteTopics: DeleteTopicsRequest => DeleteTopicsResponse, throttle_time_ms;
+    DescribeConfigs: DescribeConfigsRequest => DescribeConfigsResponse, throttle_time_ms;
+    IncrementalAlterConfigs: IncrementalAlterConfigsRequest => IncrementalAlterConfigsResponse, throttle_time_ms;
     ShareGroupHeartbeat: ShareGroupHeartbeatRequest => ShareGroupHeartbeatResponse, throttle_time_ms;
     ShareGroupDescribe: ShareGroupDescribeRequest => ShareGroupDescribeResponse, throttle_time_ms;
 }

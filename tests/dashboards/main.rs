@@ -40,6 +40,7 @@ const EMPTY_WHEN_HEALTHY: &[(&str, &str)] = &[
     ("headrace_partition_gap_seconds", "no rebalance within the last seconds"),
     ("headrace_standby_behind_seconds", "there are no standbys"),
     ("headrace_punctuation", "its processors have no punctuators"),
+    ("headrace_worker_", "it has no workers"),
     ("headrace_rebalance_seconds", "no rebalance within the last seconds"),
 ];
 

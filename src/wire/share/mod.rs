@@ -12,7 +12,7 @@
 //!
 //! Why by hand: version 2 of ShareFetch and ShareAcknowledge renews locks (KIP-1222) and counts records exactly
 //! (KIP-1206), version 1 of DescribeShareGroupOffsets has the lag (KIP-1226), and all three are small. No other version
-//! is spoken: brokers of 4.2 and later have these, and [`offered`] says so of one that does not. Heartbeats and
+//! is spoken: brokers of 4.2 and later have these, and [`offered`] says so of one that does not. Heartbeats, settings and
 //! descriptions of groups are kafka-protocol's, by [`Connection::call`].
 //!
 //! This is what is said, not when: sessions, epochs and who owes which acknowledgement are the caller's (rules R3 to
@@ -27,6 +27,7 @@ mod heartbeat;
 mod lag;
 mod part;
 mod records;
+mod settings;
 
 use kafka_protocol::messages::ApiKey;
 
@@ -36,6 +37,7 @@ pub use heartbeat::{Assigned, Beat, Beaten, heartbeat};
 pub use lag::{PartLag, ShareLag, ShareLagRequest};
 pub use part::{AcknowledgedBatch, Acknowledgement, Endpoint, SharePart};
 pub use records::{Found, Tools, read};
+pub use settings::{group_setting, set_group_setting};
 
 use super::{Connection, WireError};
 use part::SPOKEN;

@@ -12,3 +12,4 @@ mod rights;
 mod support;
 mod topics;
 mod versions;
+mod workers;

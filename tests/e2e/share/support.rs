@@ -74,11 +74,27 @@ impl Queue {
     }
 
     pub(crate) fn without_topic(place: Place, name: &str, configs: &str) -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let name = format!("{name}-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let name = Queue::unique(name);
         let queue = Queue { place, topic: format!("{name}-tasks"), group: name };
         queue.configure(&format!("share.auto.offset.reset=earliest{configs}"));
         queue
+    }
+
+    /// A topic whose group, that of the workers `double` of application `name`, has the brokers' settings.
+    pub(crate) fn unconfigured(name: &str, partitions: i32) -> Self {
+        Queue::unconfigured_on(Place::Shared(sharing()), name, partitions)
+    }
+
+    pub(crate) fn unconfigured_on(place: Place, name: &str, partitions: i32) -> Self {
+        let name = Queue::unique(name);
+        let queue = Queue { place, topic: format!("{name}-tasks"), group: format!("{name}-double") };
+        queue.create(partitions);
+        queue
+    }
+
+    fn unique(name: &str) -> String {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        format!("{name}-{}", NUMBER.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Makes the topic, whose name may be that of one that is being deleted.

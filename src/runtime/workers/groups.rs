@@ -1,0 +1,88 @@
+//! What the workers' share groups have to be told at the brokers, since a member can only look and refuse.
+//!
+//! By the brokers' defaults a group begins at the end of a topic as it is when the first member joins, so what was written before would be
+//! handed to nobody; and it is handed the records of transactions that are open or were aborted.
+
+use crate::error::{Dependency, FatalError, Retriable};
+use crate::wire::share::{group_setting, set_group_setting};
+use crate::wire::{Client, Connection, CoordinatorKind, WireError};
+
+use super::super::environment::{Environment, Plan, Problem};
+
+/// A setting, what it has to be, and what would happen else.
+struct Wanted {
+    name: &'static str,
+    value: &'static str,
+    otherwise: &'static str,
+}
+
+const START: Wanted = Wanted {
+    name: "share.auto.offset.reset",
+    value: "earliest",
+    otherwise: "begins at the end of its topics, and what is written before its first member joins is handed to nobody",
+};
+const ISOLATION: Wanted = Wanted {
+    name: "share.isolation.level",
+    value: "read_committed",
+    otherwise: "is handed records of transactions that were aborted",
+};
+
+impl Environment {
+    /// Groups with settings that they must not have, in words.
+    pub(in super::super) async fn group_problems(&self) -> Result<Vec<String>, Problem> {
+        let (wrong, name) = (self.wrong_settings().await?, self.topology.name());
+        let words =
+            |(group, wanted): (String, &Wanted)| format!("share group {group} {}; run: {name} apply", wanted.otherwise);
+        Ok(wrong.into_iter().map(words).collect())
+    }
+
+    /// Gives the groups their settings; with `dry_run` only says which would be given.
+    pub(in super::super) async fn apply_groups(&self, dry_run: bool) -> Result<Vec<Plan>, Problem> {
+        let mut plans = Vec::new();
+        for (group, Wanted { name, value, .. }) in self.wrong_settings().await? {
+            if !dry_run {
+                let connection = self.coordinator(&group).await.map_err(problem)?;
+                set_group_setting(&connection, &group, name, value).await.map_err(problem)?;
+            }
+            plans.push(Plan::SetGroup { group, setting: format!("{name}={value}") });
+        }
+        Ok(plans)
+    }
+
+    async fn wrong_settings(&self) -> Result<Vec<(String, &'static Wanted)>, Problem> {
+        let mut wrong = Vec::new();
+        for workers in self.topology.workers() {
+            let group = workers.group(&self.options.kafka.application_id);
+            let connection = self.coordinator(&group).await.map_err(problem)?;
+            for wanted in [&START, &ISOLATION] {
+                if wanted.name == START.name && !self.options.kafka.from_beginning {
+                    continue;
+                }
+                // Brokers without share groups know no such setting, and refuse the member in words of their own.
+                let found = group_setting(&connection, &group, wanted.name).await.map_err(problem)?;
+                if found.is_some_and(|found| found != wanted.value) {
+                    wrong.push((group.clone(), wanted));
+                }
+            }
+        }
+        Ok(wrong)
+    }
+
+    async fn coordinator(&self, group: &str) -> Result<Connection, WireError> {
+        let client = Client::new(self.options.kafka.wire("groups")?);
+        client.connection(client.coordinator(CoordinatorKind::Group, group).await?).await
+    }
+}
+
+fn problem(error: WireError) -> Problem {
+    match error {
+        WireError::Property { .. } => FatalError::Config(format!("kafka.properties: {error}")).into(),
+        WireError::Authentication { .. } | WireError::NotAuthorised { .. } => {
+            FatalError::Authorisation(error.to_string()).into()
+        }
+        error if error.is_retriable() => {
+            Problem::Away(Retriable { dependency: Dependency::Kafka, reason: error.to_string() })
+        }
+        error => FatalError::Environment(error.to_string()).into(),
+    }
+}
