@@ -15,6 +15,7 @@ mod experiments;
 mod faults;
 mod fetch;
 mod produce;
+mod queue;
 mod runtime;
 mod share;
 mod support;

@@ -1,0 +1,6 @@
+//! The task queue on real brokers, with handlers over HTTP.
+
+mod handlers;
+mod kills;
+mod lives;
+mod support;

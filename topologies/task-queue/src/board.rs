@@ -1,0 +1,300 @@
+//! What is known of each task, and what may happen to it next.
+//!
+//! ```text
+//!             ┌────────── another attempt, after its back-off ───────┐
+//!             ▼                                                      │
+//!  submit ─▶ DELAYED ─ its time comes ─▶ READY ─ outcome ─▶ FAILED? ─┴─▶ DONE, FAILED
+//!    └────▶ WAITING ─ it is first of its order key ─▶ …                 CANCELLED, EXPIRED from anywhere; DUPLICATE at once
+//! ```
+//!
+//! All of it is state of one task of the topology, changed in the transaction that reads the cause and writes the effects. So
+//! an attempt is handed out once, and a task ends once: an outcome of any other attempt than the one under way is void, be it
+//! late, or told twice by handlers of whom one had lost the record to the other.
+
+use std::sync::Arc;
+
+use headrace::error::{RecordError, Stage};
+use headrace::processor::{Context, Fault};
+use headrace::record::{Headers, Record, Timestamp};
+use headrace::store::{Bounds, Store, StoreIndex};
+
+use crate::order::{head, place};
+use crate::rules::Rules;
+use crate::tasks::{Action, Command, Entry, Outcome, OutcomeKind, ReadyTask, State, Task, TaskResult};
+use crate::timers::{self, Due};
+
+/// What leaves.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// An attempt may begin.
+    Ready(ReadyTask),
+    /// A task has ended.
+    Ended(TaskResult),
+}
+
+/// A processor's context here.
+pub type Out<'a> = Context<'a, String, Event>;
+
+/// Where the next place of an order is kept: no lane's places begin like this.
+const NEXT_PLACE: &[u8] = b"next";
+/// Timers that are looked at in one go: all of it is one transaction.
+const AT_ONCE: usize = 1_000;
+
+/// The state of all tasks of a partition.
+#[derive(Clone)]
+pub struct Board {
+    /// By id.
+    pub tasks: Store<String, Entry>,
+    /// The order within order keys: [`place`] to id.
+    pub places: Store<Vec<u8>, String>,
+    /// [`timers`].
+    pub timers: Store<Vec<u8>, Vec<u8>>,
+    /// Unique key to the id that has it.
+    pub unique: Store<String, String>,
+    /// What holds for all.
+    pub rules: Arc<Rules>,
+}
+
+impl Board {
+    /// The stores.
+    pub fn stores(&self) -> Vec<StoreIndex> {
+        vec![self.tasks.index(), self.places.index(), self.timers.index(), self.unique.index()]
+    }
+
+    /// A task was submitted.
+    ///
+    /// # Errors
+    /// It can't be one, or a store failed.
+    pub fn submit(&self, task: &Task, out: &mut Out<'_>) -> Result<(), Fault> {
+        self.rules.check(task, out.now())?;
+        if out.store(&self.tasks).read(&task.id)?.is_some() {
+            return Ok(());
+        }
+        let mut entry = Entry {
+            task: task.clone(),
+            state: State::Waiting,
+            attempt: 0,
+            attempts_before: 0,
+            due: None,
+            place: None,
+            since: out.now().0,
+            error: None,
+            result: None,
+            progress: None,
+        };
+        if let Some(unique) = &task.unique_key {
+            if let Some(first) = out.store(&self.unique).read(unique)? {
+                return self.end(entry, State::Duplicate, Some(first), out);
+            }
+            out.store(&self.unique).write(unique, Some(&task.id))?;
+        }
+        if let Some(deadline) = task.deadline {
+            if deadline <= out.now().0 {
+                return self.end(entry, State::Expired, None, out);
+            }
+            self.set_timer(deadline, Due::Expire, &task.id, out)?;
+        }
+        self.line_up(&mut entry, out)?;
+        self.begin_if_first(entry, out)
+    }
+
+    /// A handler has spoken of an attempt.
+    ///
+    /// # Errors
+    /// A store failed.
+    pub fn hear(&self, outcome: &Outcome, out: &mut Out<'_>) -> Result<(), Fault> {
+        let Some(mut entry) = out.store(&self.tasks).read(&outcome.id)? else { return Ok(()) };
+        if entry.state != State::Ready || entry.attempt != outcome.attempt {
+            return Ok(());
+        }
+        entry.progress = outcome.progress.or(entry.progress);
+        entry.error.clone_from(&outcome.error);
+        match outcome.kind {
+            OutcomeKind::Progress => self.write(&entry, out),
+            OutcomeKind::Done => {
+                entry.result.clone_from(&outcome.result);
+                self.end(entry, State::Done, None, out)
+            }
+            OutcomeKind::Failed if entry.tried() < self.rules.attempts(&entry.task) => {
+                let due = out.now().0.saturating_add(self.rules.backoff(&entry.task.id, entry.tried()));
+                self.delay(entry, due, out)
+            }
+            OutcomeKind::Failed | OutcomeKind::Refused => self.end(entry, State::Failed, None, out),
+        }
+    }
+
+    /// Somebody wants something of a task.
+    ///
+    /// # Errors
+    /// A store failed.
+    pub fn obey(&self, command: &Command, out: &mut Out<'_>) -> Result<(), Fault> {
+        let Some(mut entry) = out.store(&self.tasks).read(&command.id)? else { return Ok(()) };
+        match command.action {
+            Action::Cancel if !entry.state.is_end() => self.end(entry, State::Cancelled, None, out),
+            Action::Retry if entry.state == State::Failed => {
+                self.drop_timer(self.forgotten_at(&entry), Due::Forget, &command.id, out)?;
+                (entry.attempts_before, entry.error, entry.task.deadline) = (entry.attempt, None, None);
+                self.line_up(&mut entry, out)?;
+                self.begin_if_first(entry, out)
+            }
+            Action::Cancel | Action::Retry => Ok(()),
+        }
+    }
+
+    /// Does what is due by now; what is left is for the next tick.
+    ///
+    /// # Errors
+    /// A store failed.
+    pub fn tick(&self, out: &mut Out<'_>) -> Result<(), Fault> {
+        let end = timers::after(out.now());
+        let mut due = Vec::new();
+        for timer in out.store(&self.timers).range(Bounds::between(&[], &end))?.take(AT_ONCE) {
+            due.push(timer?.0);
+        }
+        for key in due {
+            out.store(&self.timers).write(&key, None)?;
+            let Some((at, what, id)) = timers::decode(&key) else { continue };
+            let Some(entry) = out.store(&self.tasks).read(&id.to_owned())? else { continue };
+            match what {
+                Due::Begin if entry.state == State::Delayed && entry.due == Some(at.0) => self.ready(entry, out)?,
+                Due::Expire if !entry.state.is_end() => self.end(entry, State::Expired, None, out)?,
+                Due::Forget if entry.state.is_end() => self.forget(&entry, out)?,
+                Due::Begin | Due::Expire | Due::Forget => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a task of an order key its place.
+    fn line_up(&self, entry: &mut Entry, out: &mut Out<'_>) -> Result<(), Fault> {
+        let Some(order_key) = &entry.task.order_key else { return Ok(()) };
+        let next = NEXT_PLACE.to_vec();
+        let last = out.store(&self.places).read(&next)?;
+        let number = last.map_or(Ok(0), |last| last.parse::<i64>()).map_err(|error| {
+            RecordError::new(Stage::Process, "place", format!("the next place of an order is no number: {error}"))
+        })?;
+        out.store(&self.places).write(&next, Some(&(number + 1).to_string()))?;
+        out.store(&self.places).write(&place(order_key, number), Some(&entry.task.id))?;
+        entry.place = Some(number);
+        Ok(())
+    }
+
+    fn begin_if_first(&self, mut entry: Entry, out: &mut Out<'_>) -> Result<(), Fault> {
+        let first = match &entry.task.order_key {
+            Some(order_key) => self.first(order_key, out)?,
+            None => None,
+        };
+        if first.is_some_and(|first| first != entry.task.id) {
+            (entry.state, entry.since) = (State::Waiting, out.now().0);
+            return self.write(&entry, out);
+        }
+        self.begin(entry, out)
+    }
+
+    /// The task of an order key that may begin.
+    fn first(&self, order_key: &str, out: &mut Out<'_>) -> Result<Option<String>, Fault> {
+        let head = head(order_key);
+        let mut places = out.store(&self.places);
+        let mut of_key = places.prefix(&head)?;
+        Ok(of_key.next().transpose()?.map(|(_, id)| id))
+    }
+
+    fn begin(&self, entry: Entry, out: &mut Out<'_>) -> Result<(), Fault> {
+        match entry.task.not_before.filter(|at| *at > out.now().0) {
+            Some(at) => self.delay(entry, at, out),
+            None => self.ready(entry, out),
+        }
+    }
+
+    fn delay(&self, mut entry: Entry, due: i64, out: &mut Out<'_>) -> Result<(), Fault> {
+        self.set_timer(due, Due::Begin, &entry.task.id, out)?;
+        (entry.state, entry.due, entry.since) = (State::Delayed, Some(due), out.now().0);
+        self.write(&entry, out)
+    }
+
+    fn ready(&self, mut entry: Entry, out: &mut Out<'_>) -> Result<(), Fault> {
+        (entry.state, entry.due, entry.since) = (State::Ready, None, out.now().0);
+        (entry.attempt, entry.progress) = (entry.attempt + 1, None);
+        self.write(&entry, out)?;
+        let lane = entry.task.lane().to_owned();
+        self.give(&entry, Event::Ready(ReadyTask { task: entry.task.clone(), attempt: entry.attempt, lane }), out);
+        Ok(())
+    }
+
+    /// The task's only end. `other`: the one whose duplicate it is.
+    fn end(&self, mut entry: Entry, state: State, other: Option<String>, out: &mut Out<'_>) -> Result<(), Fault> {
+        let (id, now) = (entry.task.id.clone(), out.now());
+        if let Some(due) = entry.due.take() {
+            self.drop_timer(due, Due::Begin, &id, out)?;
+        }
+        if let Some(deadline) = entry.task.deadline {
+            self.drop_timer(deadline, Due::Expire, &id, out)?;
+        }
+        (entry.state, entry.since) = (state, now.0);
+        if state != State::Failed {
+            // A failed one may be wanted again.
+            entry.task.payload = Vec::new();
+        }
+        self.set_timer(self.forgotten_at(&entry), Due::Forget, &id, out)?;
+        let place = entry.place.take();
+        self.write(&entry, out)?;
+        let Entry { ref task, ref result, ref error, attempt, .. } = entry;
+        let ended = TaskResult {
+            id,
+            queue: task.queue.clone(),
+            state,
+            result: result.clone(),
+            error: error.clone().filter(|_| state == State::Failed),
+            attempts: attempt,
+            ended: now.0,
+            duplicate_of: other,
+            trace: task.trace.clone(),
+        };
+        self.give(&entry, Event::Ended(ended), out);
+        match (&entry.task.order_key, place) {
+            (Some(order_key), Some(place)) => self.make_way(order_key, place, out),
+            _ => Ok(()),
+        }
+    }
+
+    /// The next one of an order key begins, if the place was the first one's.
+    fn make_way(&self, order_key: &str, number: i64, out: &mut Out<'_>) -> Result<(), Fault> {
+        out.store(&self.places).write(&place(order_key, number), None)?;
+        let Some(first) = self.first(order_key, out)? else { return Ok(()) };
+        match out.store(&self.tasks).read(&first)? {
+            Some(entry) if entry.state == State::Waiting => self.begin(entry, out),
+            _ => Ok(()),
+        }
+    }
+
+    fn forget(&self, entry: &Entry, out: &mut Out<'_>) -> Result<(), Fault> {
+        out.store(&self.tasks).write(&entry.task.id, None)?;
+        let Some(unique) = &entry.task.unique_key else { return Ok(()) };
+        if out.store(&self.unique).read(unique)?.as_ref() == Some(&entry.task.id) {
+            out.store(&self.unique).write(unique, None)?;
+        }
+        Ok(())
+    }
+
+    fn forgotten_at(&self, entry: &Entry) -> i64 {
+        entry.since.saturating_add(self.rules.remember)
+    }
+
+    fn write(&self, entry: &Entry, out: &mut Out<'_>) -> Result<(), Fault> {
+        out.store(&self.tasks).write(&entry.task.id, Some(entry))
+    }
+
+    fn set_timer(&self, at: i64, due: Due, id: &str, out: &mut Out<'_>) -> Result<(), Fault> {
+        out.store(&self.timers).write(&timers::encode(at, due, id), Some(&Vec::new()))
+    }
+
+    fn drop_timer(&self, at: i64, due: Due, id: &str, out: &mut Out<'_>) -> Result<(), Fault> {
+        out.store(&self.timers).write(&timers::encode(at, due, id), None)
+    }
+
+    fn give(&self, entry: &Entry, event: Event, out: &mut Out<'_>) {
+        let Timestamp(now) = out.now();
+        let (key, timestamp, headers) = (entry.task.id.clone(), Timestamp(now), Headers::new());
+        out.forward(&Record { key, value: event, timestamp, headers });
+    }
+}
