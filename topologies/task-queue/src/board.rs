@@ -18,7 +18,7 @@ use headrace::processor::{Context, Fault};
 use headrace::record::{Headers, Record, Timestamp};
 use headrace::store::{Bounds, Store, StoreIndex};
 
-use crate::order::{head, place};
+use crate::order::{self, head, place, places};
 use crate::rules::Rules;
 use crate::tasks::{Action, Command, Entry, Outcome, OutcomeKind, ReadyTask, State, Task, TaskResult};
 use crate::timers::{self, Due};
@@ -35,8 +35,12 @@ pub enum Event {
 /// A processor's context here.
 pub type Out<'a> = Context<'a, String, Event>;
 
-/// Where the next place of an order is kept: no lane's places begin like this.
+/// Where the number of the next place is kept: no order key's places begin like this.
 const NEXT_PLACE: &[u8] = b"next";
+/// Where it is kept that no timer before this time is left: far behind the last one that is ever due.
+const DONE_UNTIL: &[u8] = b"done-until";
+/// What that may be behind, in milliseconds, before it is moved for its own sake.
+const BEHIND: i64 = 60_000;
 /// Timers that are looked at in one go: all of it is one transaction.
 const AT_ONCE: usize = 1_000;
 
@@ -45,7 +49,7 @@ const AT_ONCE: usize = 1_000;
 pub struct Board {
     /// By id.
     pub tasks: Store<String, Entry>,
-    /// The order within order keys: [`place`] to id.
+    /// The order within order keys: [`place`] to id, [`head`] to the number of the first one.
     pub places: Store<Vec<u8>, String>,
     /// [`timers`].
     pub timers: Store<Vec<u8>, Vec<u8>>,
@@ -143,60 +147,69 @@ impl Board {
 
     /// Does what is due by now; what is left is for the next tick.
     ///
+    /// What has been done leaves tombstones behind, which a scan from the beginning would have to pass at each tick. So it begins
+    /// where the last one ended. No timer is ever set before the time at which it is set: only a clock that was set back has to
+    /// begin anew.
+    ///
     /// # Errors
     /// A store failed.
     pub fn tick(&self, out: &mut Out<'_>) -> Result<(), Fault> {
-        let end = timers::after(out.now());
+        let (now, end) = (out.now(), timers::after(out.now()));
+        let until = out.store(&self.timers).read(&DONE_UNTIL.to_vec())?;
+        let until = until.and_then(|bytes| Some(i64::from_be_bytes(bytes.try_into().ok()?)));
+        let begin = until.filter(|until| *until <= now.0).unwrap_or(0);
         let mut due = Vec::new();
-        for timer in out.store(&self.timers).range(Bounds::between(&[], &end))?.take(AT_ONCE) {
+        for timer in out.store(&self.timers).range(Bounds::between(&begin.to_be_bytes(), &end))?.take(AT_ONCE) {
             due.push(timer?.0);
         }
-        for key in due {
-            out.store(&self.timers).write(&key, None)?;
-            let Some((at, what, id)) = timers::decode(&key) else { continue };
-            let Some(entry) = out.store(&self.tasks).read(&id.to_owned())? else { continue };
-            match what {
-                Due::Begin if entry.state == State::Delayed && entry.due == Some(at.0) => self.ready(entry, out)?,
-                Due::Expire if !entry.state.is_end() => self.end(entry, State::Expired, None, out)?,
-                Due::Forget if entry.state.is_end() => self.forget(&entry, out)?,
-                Due::Begin | Due::Expire | Due::Forget => {}
-            }
+        let last = due.last().filter(|_| due.len() == AT_ONCE).and_then(|key| timers::decode(key));
+        let done = last.map_or(now.0, |(at, ..)| at.0);
+        if !due.is_empty() || done.saturating_sub(begin) > BEHIND {
+            out.store(&self.timers).write(&DONE_UNTIL.to_vec(), Some(&done.to_be_bytes().to_vec()))?;
         }
-        Ok(())
+        due.iter().try_for_each(|key| self.fire(key, out))
     }
 
-    /// Gives a task of an order key its place.
+    fn fire(&self, key: &Vec<u8>, out: &mut Out<'_>) -> Result<(), Fault> {
+        out.store(&self.timers).write(key, None)?;
+        let Some((at, what, id)) = timers::decode(key) else { return Ok(()) };
+        let Some(entry) = out.store(&self.tasks).read(&id.to_owned())? else { return Ok(()) };
+        match what {
+            Due::Begin if entry.state == State::Delayed && entry.due == Some(at.0) => self.ready(entry, out),
+            Due::Expire if !entry.state.is_end() => self.end(entry, State::Expired, None, out),
+            Due::Forget if entry.state.is_end() => self.forget(&entry, out),
+            Due::Begin | Due::Expire | Due::Forget => Ok(()),
+        }
+    }
+
+    /// Gives a task of an order key its place, the last one.
     fn line_up(&self, entry: &mut Entry, out: &mut Out<'_>) -> Result<(), Fault> {
         let Some(order_key) = &entry.task.order_key else { return Ok(()) };
-        let next = NEXT_PLACE.to_vec();
-        let last = out.store(&self.places).read(&next)?;
-        let number = last.map_or(Ok(0), |last| last.parse::<i64>()).map_err(|error| {
-            RecordError::new(Stage::Process, "place", format!("the next place of an order is no number: {error}"))
-        })?;
-        out.store(&self.places).write(&next, Some(&(number + 1).to_string()))?;
-        out.store(&self.places).write(&place(order_key, number), Some(&entry.task.id))?;
+        let number = self.number(NEXT_PLACE, out)?.unwrap_or(0);
+        let mut places = out.store(&self.places);
+        places.write(&NEXT_PLACE.to_vec(), Some(&(number + 1).to_string()))?;
+        places.write(&place(order_key, number), Some(&entry.task.id))?;
         entry.place = Some(number);
         Ok(())
     }
 
-    fn begin_if_first(&self, mut entry: Entry, out: &mut Out<'_>) -> Result<(), Fault> {
-        let first = match &entry.task.order_key {
-            Some(order_key) => self.first(order_key, out)?,
-            None => None,
-        };
-        if first.is_some_and(|first| first != entry.task.id) {
-            (entry.state, entry.since) = (State::Waiting, out.now().0);
-            return self.write(&entry, out);
-        }
-        self.begin(entry, out)
+    /// A number that is kept among the places.
+    fn number(&self, key: &[u8], out: &mut Out<'_>) -> Result<Option<i64>, Fault> {
+        let kept = out.store(&self.places).read(&key.to_vec())?;
+        let number = kept.map(|text| text.parse()).transpose();
+        Ok(number
+            .map_err(|error| RecordError::new(Stage::Process, "place", format!("a place is no number: {error}")))?)
     }
 
-    /// The task of an order key that may begin.
-    fn first(&self, order_key: &str, out: &mut Out<'_>) -> Result<Option<String>, Fault> {
-        let head = head(order_key);
-        let mut places = out.store(&self.places);
-        let mut of_key = places.prefix(&head)?;
-        Ok(of_key.next().transpose()?.map(|(_, id)| id))
+    fn begin_if_first(&self, mut entry: Entry, out: &mut Out<'_>) -> Result<(), Fault> {
+        if let (Some(order_key), Some(place)) = (&entry.task.order_key, entry.place) {
+            if self.number(&head(order_key), out)?.is_some() {
+                (entry.state, entry.since) = (State::Waiting, out.now().0);
+                return self.write(&entry, out);
+            }
+            out.store(&self.places).write(&head(order_key), Some(&place.to_string()))?;
+        }
+        self.begin(entry, out)
     }
 
     fn begin(&self, entry: Entry, out: &mut Out<'_>) -> Result<(), Fault> {
@@ -213,6 +226,11 @@ impl Board {
     }
 
     fn ready(&self, mut entry: Entry, out: &mut Out<'_>) -> Result<(), Fault> {
+        if let Err(error) = self.rules.check_queue(&entry.task) {
+            // It was configured when the task came.
+            entry.error = Some(error.reason);
+            return self.end(entry, State::Failed, None, out);
+        }
         (entry.state, entry.due, entry.since) = (State::Ready, None, out.now().0);
         (entry.attempt, entry.progress) = (entry.attempt + 1, None);
         self.write(&entry, out)?;
@@ -260,8 +278,18 @@ impl Board {
     /// The next one of an order key begins, if the place was the first one's.
     fn make_way(&self, order_key: &str, number: i64, out: &mut Out<'_>) -> Result<(), Fault> {
         out.store(&self.places).write(&place(order_key, number), None)?;
-        let Some(first) = self.first(order_key, out)? else { return Ok(()) };
-        match out.store(&self.tasks).read(&first)? {
+        if self.number(&head(order_key), out)? != Some(number) {
+            return Ok(());
+        }
+        // From here on, for those before are gone: their tombstones need not be passed.
+        let (from, to) = places(order_key, number);
+        let mut behind = out.store(&self.places);
+        let next = behind.range(Bounds::between(&from, &to))?.next().transpose()?;
+        let next = next.and_then(|(key, id)| Some((order::number(&key)?, id)));
+        let first = next.as_ref().map(|(number, _)| number.to_string());
+        out.store(&self.places).write(&head(order_key), first.as_ref())?;
+        let Some((_, id)) = next else { return Ok(()) };
+        match out.store(&self.tasks).read(&id)? {
             Some(entry) if entry.state == State::Waiting => self.begin(entry, out),
             _ => Ok(()),
         }

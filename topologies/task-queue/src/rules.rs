@@ -58,10 +58,7 @@ impl Rules {
                 _ => {}
             }
         }
-        if !self.queues.contains(&task.queue) {
-            let known = self.queues.iter().cloned().collect::<Vec<_>>().join(", ");
-            return refuse("unknown-queue", format!("the task's queue is none of queues.*, which has {known}"));
-        }
+        self.check_queue(task)?;
         if task.max_attempts.is_some_and(|attempts| attempts < 1) {
             return refuse("no-attempts", "max_attempts is below 1; leave it null for the queue's".to_owned());
         }
@@ -71,6 +68,19 @@ impl Rules {
             return refuse("long-delay", format!("not_before is {delay} ms away, tasks.longest-delay is {limit} ms"));
         }
         Ok(())
+    }
+
+    /// Whether the task's queue is there.
+    ///
+    /// # Errors
+    /// It is not; those that are are named.
+    pub fn check_queue(&self, task: &Task) -> Result<(), RecordError> {
+        if self.queues.contains(&task.queue) {
+            return Ok(());
+        }
+        let known = self.queues.iter().cloned().collect::<Vec<_>>().join(", ");
+        let reason = format!("the task's queue is none of queues.*, which has {known}");
+        Err(RecordError::new(Stage::Process, "unknown-queue", reason))
     }
 
     /// How often a task may be begun.
