@@ -1,5 +1,6 @@
 //! Answers rebalances: commit or abort first, then give up or take over (rule R-14), and the orderly end (rule R-16).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::clock::Instant;
@@ -52,9 +53,11 @@ impl StreamThread {
         self.note_membership();
         let assigned = self.consumer.assign(partitions);
         assigned.map_err(|error| Halt::Recover(AbortReason::Broker, error.to_string()))?;
+        let mut created = BTreeSet::new();
         for at in partitions {
             let id = self.task_of(at)?;
-            if !self.tasks.contains(id) {
+            // One that reads several topics is made once.
+            if !self.tasks.contains(id) && created.insert(id) {
                 self.options.telemetry.task_created(id);
             }
             if !self.unopened.contains(at) {
