@@ -10,7 +10,9 @@ mod options;
 mod run;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
+use axum::Router;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 use serde::de::DeserializeOwned;
@@ -25,11 +27,26 @@ use arguments::{Arguments, Command, ConfigCommand};
 /// Wrong usage or configuration (`EX_USAGE` of sysexits.h).
 const USAGE: u8 = 64;
 
+/// What a binary is made of by its configuration.
+pub struct Parts {
+    /// What it does with records.
+    pub topology: Topology,
+    /// What it does when it is asked, beside the pages that every binary has: routes behind `http.token`, and how long an answer
+    /// may take.
+    pub routes: Option<(Router, Duration)>,
+}
+
+impl From<Topology> for Parts {
+    fn from(topology: Topology) -> Self {
+        Parts { topology, routes: None }
+    }
+}
+
 /// Runs a topology's binary: reads the arguments and the configuration, builds the topology and does what is asked.
-pub fn main<C: DeserializeOwned>(
+pub fn main<C: DeserializeOwned, P: Into<Parts>>(
     name: &'static str,
     defaults: &'static str,
-    topology: impl Fn(&C) -> Result<Topology, FatalError>,
+    parts: impl Fn(&C) -> Result<P, FatalError>,
 ) -> ExitCode {
     let arguments = match Arguments::try_parse_from(arguments::with_name(name)) {
         Ok(arguments) => arguments,
@@ -40,7 +57,7 @@ pub fn main<C: DeserializeOwned>(
             return ExitCode::from(if asked { 0 } else { USAGE });
         }
     };
-    match execute(name, defaults, arguments, topology) {
+    match execute(name, defaults, arguments, parts) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("{name}: {error}");
@@ -49,17 +66,17 @@ pub fn main<C: DeserializeOwned>(
     }
 }
 
-fn execute<C: DeserializeOwned>(
+fn execute<C: DeserializeOwned, P: Into<Parts>>(
     name: &'static str,
     defaults: &'static str,
     arguments: Arguments,
-    topology: impl Fn(&C) -> Result<Topology, FatalError>,
+    parts: impl Fn(&C) -> Result<P, FatalError>,
 ) -> Result<ExitCode, FatalError> {
     let layers = Layers::new(defaults).file(arguments.config).environment(std::env::vars_os()).flags(arguments.set);
     let Loaded { runtime, topology: own, document } = layers.load::<C>()?;
-    let topology = topology(&own)?;
+    let Parts { topology, routes } = parts(&own)?.into();
     match arguments.command.unwrap_or(Command::Run) {
-        Command::Run => run::run(name, &runtime, topology),
+        Command::Run => run::run(name, &runtime, topology, routes),
         Command::Describe { format } => {
             print!("{}", topology.describe().render(format));
             Ok(ExitCode::SUCCESS)

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -26,7 +27,12 @@ pub(super) fn tokio() -> Result<Runtime, FatalError> {
     runtime.map_err(|error| FatalError::Other { context: "starting tokio".into(), source: error.into() })
 }
 
-pub(super) fn run(name: &'static str, config: &RuntimeConfig, topology: Topology) -> Result<ExitCode, FatalError> {
+pub(super) fn run(
+    name: &'static str,
+    config: &RuntimeConfig,
+    topology: Topology,
+    routes: Option<(Router, Duration)>,
+) -> Result<ExitCode, FatalError> {
     config.init_log()?;
     allocator::bound_arenas(config.processing.stream_threads);
     let telemetry = config.telemetry()?;
@@ -42,7 +48,10 @@ pub(super) fn run(name: &'static str, config: &RuntimeConfig, topology: Topology
         let server = HttpServer::bind(config.http.listen, site, telemetry.clone()).await?;
         tracing::info!(target: "headrace", address = %server.address(), "status page at http://{}/", server.address());
         let queries = Queries::new(&topology, &options, config.http.advertised(server.address()))?;
-        let server = server.waiting(queries.routes(), Queries::LONGEST, config.http.state_bearer());
+        let mut server = server.waiting(queries.routes(), Queries::LONGEST, config.http.state_bearer());
+        if let Some((routes, longest)) = routes {
+            server = server.changing(routes, longest, config.http.bearer());
+        }
         options.queries = Some(queries);
         let pages = CancellationToken::new();
         let serving = tokio::spawn(server.run(pages.clone()));

@@ -71,6 +71,12 @@ pub trait Worker: Send + Sync + 'static {
         attempt: &Attempt,
     ) -> impl Future<Output = Given<Self::KeyOut, Self::ValueOut>> + Send;
 
+    /// Waits until there is somebody for another record; one is fetched for each such future that ends, and none in stock.
+    /// `None`: there always is.
+    fn admit(&self) -> Option<BoxFuture<'static, ()>> {
+        None
+    }
+
     /// What is given in place of a dead letter when a record is to be set aside: it was [refused](Failed::ForGood), it is out of
     /// attempts, or no worker has come to an end with it. Then the record is accepted. `None` leaves it to the dead letters.
     fn give_up(
@@ -99,6 +105,10 @@ impl<W: Worker> Worker for Arc<W> {
         W::run(self, record, attempt)
     }
 
+    fn admit(&self) -> Option<BoxFuture<'static, ()>> {
+        W::admit(self)
+    }
+
     fn give_up(
         &self,
         record: &Record<W::KeyIn, W::ValueIn>,
@@ -120,6 +130,9 @@ pub trait WorkerEntry: Send + Sync {
         record: &RawRecord<'_>,
         attempt: Attempt,
     ) -> Result<BoxFuture<'static, Result<Effects, Failed>>, DecodeError>;
+
+    /// See [`Worker::admit`].
+    fn admit(&self) -> Option<BoxFuture<'static, ()>>;
 
     /// What is given in place of its dead letter, if anything is.
     fn give_up(&self, record: &RawRecord<'_>, attempt: &Attempt, error: &RecordError) -> Option<Effects>;
@@ -182,6 +195,10 @@ impl<W: Worker> WorkerEntry for WorkerNode<W> {
             let given = self.worker.run(&record, &attempt).await?;
             self.give(&given)
         }))
+    }
+
+    fn admit(&self) -> Option<BoxFuture<'static, ()>> {
+        self.worker.admit()
     }
 
     fn give_up(&self, raw: &RawRecord<'_>, attempt: &Attempt, error: &RecordError) -> Option<Effects> {

@@ -75,10 +75,10 @@ impl ShareConsumer {
         self.window
     }
 
-    /// From now on so many records are held at most, at least one and no more than [`window`](Self::window). What is held
-    /// beyond that stays.
+    /// From now on so many records are held at most, no more than [`window`](Self::window); with 0 nothing is fetched. What is
+    /// held beyond that stays.
     pub fn set_window(&self, records: usize) {
-        self.desk.set_window(records.clamp(1, self.window));
+        self.desk.set_window(records.min(self.window));
     }
 
     /// The next record; waits for it. None after a [`drain`](Self::drain), once nothing more comes.

@@ -1,8 +1,10 @@
 //! Works on what consumers are handed, so many records at a time.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -33,9 +35,21 @@ const CLOSING: Duration = Duration::from_secs(30);
 /// # async fn resize(_: &headrace::share::Delivery) {}
 /// # Ok(()) }
 /// ```
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub struct Pool {
     concurrency: usize,
+    admit: Option<Admit>,
+}
+
+/// Waits until another record may be begun.
+type Admit = Arc<dyn Fn() -> Admitted + Send + Sync>;
+type Admitted = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gated = self.admit.is_some();
+        f.debug_struct("Pool").field("concurrency", &self.concurrency).field("gated", &gated).finish()
+    }
 }
 
 /// One of the consumers.
@@ -54,7 +68,14 @@ struct Supply {
 impl Pool {
     /// So many at the same time, at least one.
     pub fn new(concurrency: usize) -> Self {
-        Pool { concurrency: concurrency.max(1) }
+        Pool { concurrency: concurrency.max(1), admit: None }
+    }
+
+    /// Begins, and fetches, only what is asked for: a record for each future of `admit` that ends. None is had in stock.
+    #[must_use]
+    pub fn admitting(mut self, admit: impl Fn() -> Admitted + Send + Sync + 'static) -> Self {
+        self.admit = Some(Arc::new(admit));
+        self
     }
 
     /// Works until `stop` is done; then ends what has been begun, and what has been fetched besides, and leaves the group.
@@ -97,17 +118,24 @@ impl Pool {
             consumers.into_iter().map(|(consumer, _)| self.supply(consumer, Instant::now())).collect();
         let (mut running, mut whose) = (JoinSet::new(), HashMap::<Id, usize>::new());
         let (mut stop, mut stopped) = (pin!(stop), false);
+        let mut gate = Gate { admit: self.admit.clone(), waiting: None, admitted: 0 };
         loop {
-            while running.len() < self.concurrency
+            while gate.has_room(self.concurrency - running.len())
                 && let Some((at, delivery)) = next(&mut supplies, &mut turns)
             {
+                gate.admitted = gate.admitted.saturating_sub(1);
                 whose.insert(running.spawn(task(delivery)).id(), at);
+            }
+            if stopped && self.admit.is_some() {
+                // Nobody has asked for these; dropped, they are released.
+                supplies.iter_mut().for_each(|supply| supply.next = None);
             }
             if running.is_empty() && supplies.iter().all(|supply| supply.dry) {
                 break;
             }
-            let (now, free) = (Instant::now(), self.concurrency - running.len());
-            supplies.iter_mut().filter(|_| !stopped).for_each(|supply| supply.widen(free, now));
+            let (now, free) = (Instant::now(), gate.room(self.concurrency - running.len()));
+            let in_stock = self.admit.is_none();
+            supplies.iter_mut().filter(|_| !stopped).for_each(|supply| supply.widen(free, in_stock, now));
             let change = supplies.iter().filter_map(|supply| supply.pace.changes()).min().filter(|_| !stopped);
             tokio::select! {
                 biased;
@@ -124,6 +152,7 @@ impl Pool {
                         tracing::error!(target: "headrace::share", %error, "a task has ended before its time; its record is released");
                     }
                 }
+                () = gate.wait(), if !stopped && running.len() + gate.admitted < self.concurrency => {}
                 arrived = arrive(&mut supplies) => arrived?,
                 () = until(change), if change.is_some() => {}
             }
@@ -134,7 +163,7 @@ impl Pool {
         Ok(())
     }
 
-    fn supply(self, consumer: ShareConsumer, now: Instant) -> Supply {
+    fn supply(&self, consumer: ShareConsumer, now: Instant) -> Supply {
         let most = consumer.window().max(self.concurrency) - self.concurrency;
         Supply { consumer, most, pace: Pace::new(now), running: 0, next: None, dry: false }
     }
@@ -142,13 +171,39 @@ impl Pool {
 
 impl Supply {
     /// Has it hold what is worked on, what could be begun now, and what is worth having in stock.
-    fn widen(&mut self, free: usize, now: Instant) {
-        self.consumer.set_window(self.running + free + self.pace.stock(self.most, now));
+    fn widen(&mut self, free: usize, in_stock: bool, now: Instant) {
+        let stock = self.pace.stock(self.most, now);
+        self.consumer.set_window(self.running + free + if in_stock { stock } else { 0 });
     }
 
     fn ended(&mut self) {
         self.running -= 1;
         self.pace.ended();
+    }
+}
+
+/// How many records may be begun beyond those that are worked on.
+struct Gate {
+    admit: Option<Admit>,
+    waiting: Option<Admitted>,
+    admitted: usize,
+}
+
+impl Gate {
+    fn room(&self, free: usize) -> usize {
+        if self.admit.is_some() { self.admitted.min(free) } else { free }
+    }
+
+    fn has_room(&self, free: usize) -> bool {
+        self.room(free) > 0
+    }
+
+    /// Waits until one more is admitted; for ever where that is nobody's to say.
+    async fn wait(&mut self) {
+        let Some(admit) = &self.admit else { return std::future::pending().await };
+        self.waiting.get_or_insert_with(|| admit()).await;
+        self.waiting = None;
+        self.admitted += 1;
     }
 }
 

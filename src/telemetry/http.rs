@@ -120,7 +120,7 @@ pub struct HttpServer {
     address: SocketAddr,
     router: Router,
     /// Routes that may take longer, and for how long.
-    patient: Option<(Router, Duration)>,
+    patient: Vec<(Router, Duration)>,
     limits: Limits,
 }
 
@@ -143,7 +143,13 @@ impl HttpServer {
         let listener = TcpListener::bind(listen).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         tracing::info!(event = "http-listening", %address, "status page on http://{address}/");
-        Ok(HttpServer { listener, address, router: router(Shared { site, telemetry }), patient: None, limits: LIMITS })
+        Ok(HttpServer {
+            listener,
+            address,
+            router: router(Shared { site, telemetry }),
+            patient: Vec::new(),
+            limits: LIMITS,
+        })
     }
 
     /// Where it listens.
@@ -165,15 +171,15 @@ impl HttpServer {
             Some(_) => routes.route_layer(middleware::from_fn_with_state(Arc::new(token), guard_reads)),
             None => routes,
         };
-        self.patient = Some((routes, longest));
+        self.patient.push((routes, longest));
         self
     }
 
-    /// Adds routes that change something: without a token they are refused, with one they need it.
+    /// Adds routes that change something, each answer within `longest`: without a token they are refused, with one they need it.
     #[must_use]
-    pub fn changing(mut self, routes: Router, token: Option<Bearer>) -> Self {
+    pub fn changing(mut self, routes: Router, longest: Duration, token: Option<Bearer>) -> Self {
         let guarded = routes.route_layer(middleware::from_fn_with_state(Arc::new(token), guard));
-        self.router = self.router.merge(guarded);
+        self.patient.push((guarded, longest));
         self
     }
 
@@ -184,7 +190,7 @@ impl HttpServer {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), FatalError> {
         let limits = self.limits;
         let mut router = bounded(self.router, limits);
-        if let Some((patient, request_time)) = self.patient {
+        for (patient, request_time) in self.patient {
             router = router.merge(bounded(patient, Limits { request_time, ..limits }));
         }
         let room = Arc::new(Semaphore::new(limits.connections));

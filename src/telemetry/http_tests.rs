@@ -55,6 +55,8 @@ impl Running {
     }
 }
 
+const LONGEST: Duration = Duration::from_secs(10);
+
 fn json_of(answer: &str) -> serde_json::Value {
     serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
 }
@@ -133,9 +135,9 @@ async fn routes_that_change_something_need_the_token() {
             "POST /pause HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\nAuthorization: {token}\r\n\r\n"
         )
     };
-    let open = start(|server| server.changing(routes(), None)).await;
+    let open = start(|server| server.changing(routes(), LONGEST, None)).await;
     assert!(open.raw(&request("Bearer x")).await.starts_with("HTTP/1.1 403"));
-    let guarded = start(|server| server.changing(routes(), Some(Bearer::new("canary")))).await;
+    let guarded = start(|server| server.changing(routes(), LONGEST, Some(Bearer::new("canary")))).await;
     assert!(guarded.raw(&request("Bearer canary")).await.ends_with("paused"));
     for wrong in ["Bearer canarz", "Bearer canar", "Bearer canaryy", "Bearer ", "canary"] {
         let answer = guarded.raw(&request(wrong)).await;

@@ -65,7 +65,7 @@ impl Workers {
             let patience = options.shutdown_deadline * 9 / 10;
             all.spawn(async move {
                 let serve = |delivery| Arc::clone(&shop).serve(delivery);
-                let pool = Pool::new(concurrency).run_weighted(consumers, stop.cancelled(), serve);
+                let pool = pool(concurrency, &shop).run_weighted(consumers, stop.cancelled(), serve);
                 let overdue = async {
                     stop.cancelled().await;
                     tokio::time::sleep(patience).await;
@@ -100,6 +100,18 @@ impl Workers {
             }
         }
         first_error
+    }
+}
+
+/// One that begins only what is asked for, where the worker says when that is.
+fn pool(concurrency: usize, shop: &Arc<Shop>) -> Pool {
+    let pool = Pool::new(concurrency);
+    match shop.entry.admit() {
+        None => pool,
+        Some(_) => {
+            let entry = Arc::clone(&shop.entry);
+            pool.admitting(move || entry.admit().unwrap_or_else(|| Box::pin(std::future::ready(()))))
+        }
     }
 }
 

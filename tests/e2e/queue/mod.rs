@@ -3,4 +3,5 @@
 mod handlers;
 mod kills;
 mod lives;
+mod pulling;
 mod support;

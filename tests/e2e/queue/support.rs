@@ -15,11 +15,16 @@ use crate::support::{App, Spec, Topics, bed, eventually};
 
 const PARTITIONS: u32 = 3;
 
+/// What handlers that ask have to show.
+pub(super) const TOKEN: &str = "canary";
+
 /// A queue under test.
 pub(super) struct Queue {
     pub(super) handlers: Handlers,
     bed: Arc<Testbed>,
     pub(super) id: String,
+    /// How its handlers come to their tasks, as TOML.
+    handled: String,
     topics: Topics,
     tasks: Avro<Task>,
     commands: Avro<Command>,
@@ -41,15 +46,38 @@ pub(super) fn now() -> i64 {
 }
 
 impl Queue {
+    /// Its handlers are called.
     pub(super) fn new(id: &str) -> Self {
+        let handlers = Handlers::start();
+        let handled = format!("push = \"http://{}/\"", handlers.address);
+        Queue::handled(id, handlers, handled)
+    }
+
+    /// Its handlers ask, and may say nothing for so long.
+    pub(super) fn pulled(id: &str, lease: Duration) -> Self {
+        Queue::handled(id, Handlers::start(), format!("pull = true\ntimeout = \"{}s\"", lease.as_secs()))
+    }
+
+    fn handled(id: &str, handlers: Handlers, handled: String) -> Self {
         let bed = bed();
         let topics = Topics::new(bed.kafka().unwrap().bootstrap_servers());
         let registry = Registry::new(bed.registry().unwrap().url(), None, Duration::from_secs(10)).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (tasks, commands, results) = (avro(), avro(), avro());
-        let (handlers, schemas) = (Handlers::start(), Arc::default());
-        let queue =
-            Queue { handlers, bed, id: id.to_owned(), topics, tasks, commands, results, schemas, registry, runtime };
+        let schemas = Arc::default();
+        let queue = Queue {
+            handlers,
+            bed,
+            id: id.to_owned(),
+            handled,
+            topics,
+            tasks,
+            commands,
+            results,
+            schemas,
+            registry,
+            runtime,
+        };
         queue.app("one").apply();
         queue.tasks.bind(&queue.writes::<Task>("tasks"));
         queue.commands.bind(&queue.writes::<Command>("commands"));
@@ -73,12 +101,18 @@ impl Queue {
     pub(super) fn app(&self, instance: &str) -> App {
         let topics = ["tasks", "commands", "ready", "outcomes", "results", "dead-letters"];
         let topics: String = topics.iter().map(|name| format!("{name} = \"{}\"\n", self.topic(name))).collect();
-        let push = format!("push = \"http://{}/\"", self.handlers.address);
+        let handled = &self.handled;
+        let token = self.bed.dirs().unwrap().root().join(format!("{}-token", self.id));
+        std::fs::write(&token, TOKEN).unwrap();
         let sections = format!(
-            "[topics]\n{topics}[queues.default]\n{push}\nconcurrency = 16\n[tasks]\nbackoff = \"200ms\"\n\
+            "[topics]\n{topics}[queues.default]\n{handled}\nconcurrency = 16\n[tasks]\nbackoff = \"200ms\"\n\
              longest-backoff = \"1s\"\n[internal-topics]\npartitions = {PARTITIONS}\n"
         );
-        let set = vec![format!("instance-id={instance}"), format!("application-id={}", self.id)];
+        let set = vec![
+            format!("instance-id={instance}"),
+            format!("application-id={}", self.id),
+            format!("http.token-file={}", token.display()),
+        ];
         // Of its own: configuration, state and address.
         let id = format!("{}-{instance}", self.id);
         App::prepare(&self.bed, Spec { binary: "task-queue", id, sections, set })

@@ -102,6 +102,11 @@ impl App {
         }
     }
 
+    /// Where it answers.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.http)
+    }
+
     /// Status and body of a page.
     pub(crate) fn get(&self, path: &str) -> Result<(u16, String), String> {
         http_get(&format!("http://{}{path}", self.http)).map_err(|error| error.to_string())

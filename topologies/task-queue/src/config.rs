@@ -40,15 +40,17 @@ impl Config {
 pub struct Queue {
     /// Who is called with each task; empty: nobody is, here.
     pub push: String,
-    /// How long a call may take.
+    /// Whether handlers ask for its tasks here.
+    pub pull: bool,
+    /// How long a call may take, and how long a handler that has asked may say nothing.
     pub timeout: Span,
-    /// Calls at the same time, in each instance.
+    /// Calls, or leases, at the same time in each instance.
     pub concurrency: usize,
 }
 
 impl Default for Queue {
     fn default() -> Self {
-        Queue { push: String::new(), timeout: Span::new(Duration::from_secs(30)), concurrency: 64 }
+        Queue { push: String::new(), pull: false, timeout: Span::new(Duration::from_secs(30)), concurrency: 64 }
     }
 }
 
@@ -60,6 +62,8 @@ pub struct Topics {
     pub tasks: String,
     /// What is to happen to tasks.
     pub commands: String,
+    /// What is wanted of queues; compacted.
+    pub queues: String,
     /// Tasks that may be begun: the beginning of the topics' names.
     pub ready: String,
     /// What handlers say of their attempts.

@@ -10,16 +10,21 @@
 
 pub mod board;
 pub mod config;
+pub mod desk;
 pub mod input;
 pub mod order;
+pub mod pull;
 pub mod push;
 pub mod rules;
 pub mod schedule;
 pub mod tasks;
 pub mod timers;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use headrace::cli::Parts;
 use headrace::codec::{avro, raw, text};
 use headrace::dead_letter::Policy;
 use headrace::error::FatalError;
@@ -28,7 +33,9 @@ use headrace::topology::Topology;
 
 use board::Board;
 use config::{Config, Queue};
+use desk::Desk;
 use input::{ByLane, Input, InputCodec};
+use pull::Pull;
 use push::Push;
 use rules::Rules;
 use schedule::{Ended, ReadyOf, Schedule};
@@ -45,6 +52,27 @@ const DELIVERIES: u32 = 3;
 /// # Errors
 /// The configuration does not make a topology; touches no network.
 pub fn topology(config: &Config) -> Result<Topology, FatalError> {
+    build(config, &desks(config))
+}
+
+/// The dataflow, with what handlers ask.
+///
+/// # Errors
+/// As [`topology`].
+pub fn parts(config: &Config) -> Result<Parts, FatalError> {
+    let desks = desks(config);
+    let topology = build(config, &desks)?;
+    // An answer to who waits for work comes a moment after the wait.
+    let longest = pull::LONGEST_WAIT + Duration::from_secs(5);
+    Ok(Parts { topology, routes: (!desks.is_empty()).then(|| (pull::routes(Arc::new(desks)), longest)) })
+}
+
+fn desks(config: &Config) -> BTreeMap<String, Desk> {
+    let pulled = config.queues().into_iter().filter(|(_, queue)| queue.pull);
+    pulled.map(|(name, queue)| (name, Desk::new(queue.timeout.duration()))).collect()
+}
+
+fn build(config: &Config, desks: &BTreeMap<String, Desk>) -> Result<Topology, FatalError> {
     let (topics, mut builder) = (&config.topics, Topology::builder("task-queue"));
 
     let inputs = vec![topics.tasks.clone(), topics.commands.clone(), topics.outcomes.clone()];
@@ -74,11 +102,20 @@ pub fn topology(config: &Config) -> Result<Topology, FatalError> {
     }
     let ended = builder.process("ends", events, Ended);
     builder.sink("results", ended, &topics.results, text(), avro::<TaskResult>());
-    for (queue, settings) in queues.iter().filter(|(_, settings)| !settings.push.is_empty()) {
+    for (queue, settings) in &queues {
         let ready = Priority::ALL.map(|priority| (topics.ready(queue, priority), priority.weight()));
-        let codec = (text(), avro::<ReadyTask>());
-        let handlers = builder.workers_by_weight(queue, &ready, codec, settings.concurrency, push(queue, settings)?);
-        builder.sink(&format!("{queue}-outcomes"), handlers, &topics.outcomes, text(), avro::<Outcome>());
+        let (codec, at_once) = ((text(), avro::<ReadyTask>()), settings.concurrency);
+        let handled = match (desks.get(queue), settings.push.is_empty()) {
+            (None, true) => continue,
+            (None, false) => builder.workers_by_weight(queue, &ready, codec, at_once, push(queue, settings)?),
+            (Some(desk), true) => builder.workers_by_weight(queue, &ready, codec, at_once, Pull(desk.clone())),
+            (Some(_), false) => {
+                return Err(FatalError::Config(format!(
+                    "queues.{queue}: has both push and pull; a queue's handlers are called, or they ask"
+                )));
+            }
+        };
+        builder.sink(&format!("{queue}-outcomes"), handled, &topics.outcomes, text(), avro::<Outcome>());
     }
     builder.dead_letters(&topics.dead_letters, Policy::after_attempts(DELIVERIES));
 

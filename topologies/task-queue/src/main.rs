@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use task_queue::config::Config;
-use task_queue::{DEFAULTS, topology};
+use task_queue::{DEFAULTS, parts};
 
 fn main() -> ExitCode {
-    headrace::cli::main("task-queue", DEFAULTS, |config: &Config| topology(config))
+    headrace::cli::main("task-queue", DEFAULTS, |config: &Config| parts(config))
 }
