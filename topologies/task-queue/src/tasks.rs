@@ -188,6 +188,21 @@ impl AvroSchema for Command {
     const SCHEMA: &'static str = include_str!("../../../schemas/task-queue.commands-value.avsc");
 }
 
+/// What is wanted of a queue.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueState {
+    /// Whether nothing is begun; what has been begun goes on.
+    pub paused: bool,
+    /// When this was said, in milliseconds since the epoch.
+    pub since: i64,
+    /// Why, for people.
+    pub reason: Option<String>,
+}
+
+impl AvroSchema for QueueState {
+    const SCHEMA: &'static str = include_str!("../../../schemas/task-queue.queues-value.avsc");
+}
+
 /// A task and how far it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
