@@ -16,6 +16,7 @@
 mod context;
 mod effects;
 mod external;
+mod lookups;
 mod node;
 mod punctuator;
 mod table;
@@ -24,10 +25,11 @@ mod worker;
 pub use context::{Context, Fault, GlobalAccess, NextTicks, Scope, StoreAccess, TableAccess};
 pub use effects::{Effects, Mark, Output, Request, TopicIndex};
 pub use external::{BoxFuture, Connect, ExternalSink, Failure, Reply, Requests, SinkIndex, Target};
+pub use lookups::{LoadSchema, Lookups};
 pub use node::{Bound, ExternalNode, ProcessNode, Receive, SinkNode, SourceEntry, SourceNode};
 pub use punctuator::{Clock, LastTick, Punctuator, Schedule, Tick};
 pub use table::TableNode;
-pub use worker::{Attempt, Failed, Given, Worker, WorkerEntry, WorkerNode};
+pub use worker::{Around, Attempt, Failed, Given, Job, Worker, WorkerEntry, WorkerNode};
 
 use crate::error::{RecordError, Stage};
 use crate::record::Record;

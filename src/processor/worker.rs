@@ -10,6 +10,7 @@
 //! produced before its record is accepted, so nothing is lost, and after a crash, or when a lock was lost, it is given once
 //! more: processing is at least once. What must be known once is remembered by its key behind the sink.
 
+use std::fmt;
 use std::future::Future;
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +24,7 @@ use crate::store::TaskState;
 use super::context::{Fault, Scope};
 use super::effects::Effects;
 use super::external::BoxFuture;
+use super::lookups::Lookups;
 use super::node::Bound;
 
 /// Which delivery of a record this is.
@@ -32,6 +34,36 @@ pub struct Attempt {
     pub number: u16,
     /// Where the record is.
     pub at: Position,
+}
+
+/// Work on one record, and what is at hand for it.
+pub struct Job<K, V> {
+    /// Which delivery it is.
+    pub attempt: Attempt,
+    /// The topology's global tables.
+    pub lookups: Lookups,
+    tell: Tell<K, V>,
+}
+
+type Tell<K, V> = Arc<dyn Fn(Vec<Record<K, V>>) -> Posted + Send + Sync>;
+/// Done when the brokers have it.
+type Posted = BoxFuture<'static, Result<(), Failed>>;
+
+impl<K, V> Job<K, V> {
+    /// Gives something before the end, how far it is for instance; returns when the brokers have it. Whether the work comes to
+    /// an end is open then: the same may be given again by another attempt.
+    ///
+    /// # Errors
+    /// A record can't be encoded, is too large for its topic, or the process stops.
+    pub async fn tell(&self, records: Vec<Record<K, V>>) -> Result<(), Failed> {
+        (self.tell)(records).await
+    }
+}
+
+impl<K, V> fmt::Debug for Job<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Job").field("attempt", &self.attempt).finish_non_exhaustive()
+    }
 }
 
 /// Why a worker gives nothing.
@@ -68,8 +100,15 @@ pub trait Worker: Send + Sync + 'static {
     fn run(
         &self,
         record: &Record<Self::KeyIn, Self::ValueIn>,
-        attempt: &Attempt,
+        job: &Job<Self::KeyOut, Self::ValueOut>,
     ) -> impl Future<Output = Given<Self::KeyOut, Self::ValueOut>> + Send;
+
+    /// Waits until records may be begun at all; asked before each of them. Until then none is begun and none is fetched, and
+    /// what has been begun goes on.
+    fn hold(&self, lookups: &Lookups) -> BoxFuture<'static, ()> {
+        _ = lookups;
+        Box::pin(std::future::ready(()))
+    }
 
     /// Waits until there is somebody for another record; one is fetched for each such future that ends, and none in stock.
     /// `None`: there always is.
@@ -100,9 +139,13 @@ impl<W: Worker> Worker for Arc<W> {
     fn run(
         &self,
         record: &Record<W::KeyIn, W::ValueIn>,
-        attempt: &Attempt,
+        job: &Job<W::KeyOut, W::ValueOut>,
     ) -> impl Future<Output = Given<W::KeyOut, W::ValueOut>> + Send {
-        W::run(self, record, attempt)
+        W::run(self, record, job)
+    }
+
+    fn hold(&self, lookups: &Lookups) -> BoxFuture<'static, ()> {
+        W::hold(self, lookups)
     }
 
     fn admit(&self) -> Option<BoxFuture<'static, ()>> {
@@ -119,6 +162,15 @@ impl<W: Worker> Worker for Arc<W> {
     }
 }
 
+/// What stands around a node of workers.
+#[derive(Clone)]
+pub struct Around {
+    /// The topology's global tables.
+    pub lookups: Lookups,
+    /// Produces what is given before the end.
+    pub post: Arc<dyn Fn(Effects) -> BoxFuture<'static, Result<(), Failed>> + Send + Sync>,
+}
+
 /// A node of workers seen from the share consumer: bytes in, records to produce out.
 pub trait WorkerEntry: Send + Sync {
     /// Decodes a record; the future works on it.
@@ -129,7 +181,11 @@ pub trait WorkerEntry: Send + Sync {
         self: Arc<Self>,
         record: &RawRecord<'_>,
         attempt: Attempt,
+        around: &Around,
     ) -> Result<BoxFuture<'static, Result<Effects, Failed>>, DecodeError>;
+
+    /// See [`Worker::hold`].
+    fn hold(&self, lookups: &Lookups) -> BoxFuture<'static, ()>;
 
     /// See [`Worker::admit`].
     fn admit(&self) -> Option<BoxFuture<'static, ()>>;
@@ -189,12 +245,25 @@ impl<W: Worker> WorkerEntry for WorkerNode<W> {
         self: Arc<Self>,
         raw: &RawRecord<'_>,
         attempt: Attempt,
+        around: &Around,
     ) -> Result<BoxFuture<'static, Result<Effects, Failed>>, DecodeError> {
         let record = self.decode(raw)?;
+        let Around { lookups, post } = around.clone();
+        let node = Arc::clone(&self);
+        let tell = Arc::new(move |records: Vec<Record<W::KeyOut, W::ValueOut>>| -> Posted {
+            match node.give(&records) {
+                Ok(effects) => post(effects),
+                Err(error) => Box::pin(std::future::ready(Err(error))),
+            }
+        });
         Ok(Box::pin(async move {
-            let given = self.worker.run(&record, &attempt).await?;
+            let given = self.worker.run(&record, &Job { attempt, lookups, tell }).await?;
             self.give(&given)
         }))
+    }
+
+    fn hold(&self, lookups: &Lookups) -> BoxFuture<'static, ()> {
+        self.worker.hold(lookups)
     }
 
     fn admit(&self) -> Option<BoxFuture<'static, ()>> {

@@ -289,7 +289,9 @@ impl Environment {
         let mut wanted: Vec<TopicWanted> = self.repartition_topics(&planned);
         let own: Vec<String> = wanted.iter().map(|topic| topic.name.clone()).collect();
         for topic in self.topology.made_topics().into_iter().filter(|topic| !own.contains(topic)) {
-            wanted.push(TopicWanted { name: topic.clone(), partitions, replication, config: Vec::new() });
+            let compacted = self.topology.is_compacted(topic).then(|| (POLICY.to_owned(), "compact".to_owned()));
+            let config = compacted.into_iter().collect();
+            wanted.push(TopicWanted { name: topic.clone(), partitions, replication, config });
         }
         for store in self.topology.stores().iter().filter(|store| store.spec.changelog) {
             let partitions = self.partitions_of(&planned, store.sub_topology).unwrap_or(partitions);

@@ -12,7 +12,10 @@ use crate::telemetry::Telemetry;
 
 use super::options::Options;
 
-/// Loads schemas for one stream thread.
+/// Between two looks whether the registry has answered.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Loads schemas for one stream thread, or for workers.
 pub(super) struct SchemaLoader {
     registry: Option<Arc<Registry>>,
     schemas: Arc<Schemas>,
@@ -60,6 +63,14 @@ impl SchemaLoader {
     /// Whether the id has been answered: known, or known to be unknown.
     pub(super) fn is_settled(&self, id: SchemaId) -> bool {
         !matches!(self.schemas.lookup(id), Lookup::NotLoaded)
+    }
+
+    /// Loads a schema, and waits for the answer.
+    pub(super) async fn settled(&self, id: SchemaId) {
+        self.load(id);
+        while !self.is_settled(id) {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Waits a moment for the answer.

@@ -28,6 +28,7 @@ mod delivery;
 mod driver;
 mod engine;
 mod error;
+mod gate;
 mod grant;
 mod ledger;
 mod membership;
@@ -44,5 +45,6 @@ pub use delivery::{Delivery, Lease, Settling};
 pub use error::{Lost, NotSettled, ShareError};
 pub use pool::Pool;
 pub use settings::ShareSettings;
+pub use turns::Turns;
 
 pub use crate::wire::share::AcquireMode;

@@ -13,6 +13,7 @@ use tokio::task::{Id, JoinSet};
 use super::consumer::ShareConsumer;
 use super::delivery::Delivery;
 use super::error::ShareError;
+use super::gate::Gate;
 use super::pace::Pace;
 use super::turns::Turns;
 
@@ -38,12 +39,13 @@ const CLOSING: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct Pool {
     concurrency: usize,
-    admit: Option<Admit>,
+    pub(super) admit: Option<Ask>,
+    pub(super) hold: Option<Ask>,
 }
 
-/// Waits until another record may be begun.
-type Admit = Arc<dyn Fn() -> Admitted + Send + Sync>;
-type Admitted = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Waits until a record may be begun.
+pub(super) type Ask = Arc<dyn Fn() -> Asked + Send + Sync>;
+pub(super) type Asked = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -68,13 +70,21 @@ struct Supply {
 impl Pool {
     /// So many at the same time, at least one.
     pub fn new(concurrency: usize) -> Self {
-        Pool { concurrency: concurrency.max(1), admit: None }
+        Pool { concurrency: concurrency.max(1), admit: None, hold: None }
     }
 
     /// Begins, and fetches, only what is asked for: a record for each future of `admit` that ends. None is had in stock.
     #[must_use]
-    pub fn admitting(mut self, admit: impl Fn() -> Admitted + Send + Sync + 'static) -> Self {
+    pub fn admitting(mut self, admit: impl Fn() -> Asked + Send + Sync + 'static) -> Self {
         self.admit = Some(Arc::new(admit));
+        self
+    }
+
+    /// Begins, and fetches, nothing while a future of `hold` waits; one is asked for before each record is begun. What has been
+    /// fetched by then is kept, and renewed: given back it would count as delivered.
+    #[must_use]
+    pub fn holding(mut self, hold: impl Fn() -> Asked + Send + Sync + 'static) -> Self {
+        self.hold = Some(Arc::new(hold));
         self
     }
 
@@ -118,23 +128,25 @@ impl Pool {
             consumers.into_iter().map(|(consumer, _)| self.supply(consumer, Instant::now())).collect();
         let (mut running, mut whose) = (JoinSet::new(), HashMap::<Id, usize>::new());
         let (mut stop, mut stopped) = (pin!(stop), false);
-        let mut gate = Gate { admit: self.admit.clone(), waiting: None, admitted: 0 };
+        let mut gate = Gate::new(&self);
         loop {
-            while gate.has_room(self.concurrency - running.len())
+            while supplies.iter().any(|supply| supply.next.is_some())
+                && gate.room(self.concurrency - running.len()) > 0
                 && let Some((at, delivery)) = next(&mut supplies, &mut turns)
             {
-                gate.admitted = gate.admitted.saturating_sub(1);
+                gate.pass();
                 whose.insert(running.spawn(task(delivery)).id(), at);
             }
-            if stopped && self.admit.is_some() {
-                // Nobody has asked for these; dropped, they are released.
+            if stopped && gate.keeps_out() {
+                // Nobody is to begin with these any more; dropped, they are released.
                 supplies.iter_mut().for_each(|supply| supply.next = None);
             }
             if running.is_empty() && supplies.iter().all(|supply| supply.dry) {
                 break;
             }
-            let (now, free) = (Instant::now(), gate.room(self.concurrency - running.len()));
-            let in_stock = self.admit.is_none();
+            let (now, places) = (Instant::now(), self.concurrency - running.len());
+            let free = gate.wishes(places);
+            let in_stock = self.admit.is_none() && !gate.is_held();
             supplies.iter_mut().filter(|_| !stopped).for_each(|supply| supply.widen(free, in_stock, now));
             let change = supplies.iter().filter_map(|supply| supply.pace.changes()).min().filter(|_| !stopped);
             tokio::select! {
@@ -152,7 +164,7 @@ impl Pool {
                         tracing::error!(target: "headrace::share", %error, "a task has ended before its time; its record is released");
                     }
                 }
-                () = gate.wait(), if !stopped && running.len() + gate.admitted < self.concurrency => {}
+                () = gate.widens(places), if !stopped => {}
                 arrived = arrive(&mut supplies) => arrived?,
                 () = until(change), if change.is_some() => {}
             }
@@ -179,31 +191,6 @@ impl Supply {
     fn ended(&mut self) {
         self.running -= 1;
         self.pace.ended();
-    }
-}
-
-/// How many records may be begun beyond those that are worked on.
-struct Gate {
-    admit: Option<Admit>,
-    waiting: Option<Admitted>,
-    admitted: usize,
-}
-
-impl Gate {
-    fn room(&self, free: usize) -> usize {
-        if self.admit.is_some() { self.admitted.min(free) } else { free }
-    }
-
-    fn has_room(&self, free: usize) -> bool {
-        self.room(free) > 0
-    }
-
-    /// Waits until one more is admitted; for ever where that is nobody's to say.
-    async fn wait(&mut self) {
-        let Some(admit) = &self.admit else { return std::future::pending().await };
-        self.waiting.get_or_insert_with(|| admit()).await;
-        self.waiting = None;
-        self.admitted += 1;
     }
 }
 

@@ -5,17 +5,29 @@
 //! row; and whoever takes part waits for no more turns than the sum of the weights divided by its own, rounded up.
 
 /// The parties and their credit.
-#[derive(Debug)]
-pub(super) struct Turns(Vec<(i64, i64)>);
+#[derive(Debug, Clone)]
+pub struct Turns(Vec<(i64, i64)>);
 
 impl Turns {
     /// One of weight 0 has 1.
-    pub(super) fn new(weights: impl Iterator<Item = u32>) -> Self {
-        Turns(weights.map(|weight| (i64::from(weight.max(1)), 0)).collect())
+    pub fn new(weights: impl IntoIterator<Item = u32>) -> Self {
+        Turns(weights.into_iter().map(|weight| (i64::from(weight.max(1)), 0)).collect())
+    }
+
+    /// Goes on with what the parties had left.
+    #[must_use]
+    pub fn with_credit(mut self, credit: &[i64]) -> Self {
+        self.0.iter_mut().zip(credit).for_each(|((_, own), credit)| *own = *credit);
+        self
+    }
+
+    /// What the parties have left.
+    pub fn credit(&self) -> Vec<i64> {
+        self.0.iter().map(|(_, credit)| *credit).collect()
     }
 
     /// The next one among those that take part; none if nobody does.
-    pub(super) fn next(&mut self, takes_part: impl Fn(usize) -> bool) -> Option<usize> {
+    pub fn next(&mut self, takes_part: impl Fn(usize) -> bool) -> Option<usize> {
         let (mut all, mut first): (i64, Option<usize>) = (0, None);
         for at in 0..self.0.len() {
             if !takes_part(at) {
@@ -46,16 +58,19 @@ mod tests {
 
     #[test]
     fn each_has_turns_by_its_weight_and_they_are_spread() {
-        let mut all = Turns::new([5, 2, 1].into_iter());
+        let mut all = Turns::new([5, 2, 1]);
         assert_eq!(turns(&mut all, 16, |_| true), "abaacabaabaacaba");
+        assert_eq!(turns(&mut all, 3, |_| true), "aba");
+        let mut again = Turns::new([5, 2, 1]).with_credit(&all.credit());
+        assert_eq!(turns(&mut again, 5, |_| true), "acaba", "as if nothing had been between");
     }
 
     #[test]
     fn what_one_leaves_goes_to_the_others_and_is_not_made_up_for() {
-        let mut all = Turns::new([5, 2, 1].into_iter());
+        let mut all = Turns::new([5, 2, 1]);
         assert_eq!(turns(&mut all, 6, |at| at > 0), "bcbbcb");
         assert_eq!(turns(&mut all, 8, |_| true), "abaacaba");
         assert_eq!(turns(&mut all, 2, |_| false), "--");
-        assert_eq!(turns(&mut Turns::new([0].into_iter()), 2, |_| true), "aa");
+        assert_eq!(turns(&mut Turns::new([0]), 2, |_| true), "aa");
     }
 }

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rocksdb::WriteBatch;
 
+use super::changes::{Changes, Listeners};
 use super::error::{ReadError, StoreError};
 use super::handle::{Entries, Store};
 use super::lock::TaskLock;
@@ -28,6 +29,7 @@ pub type Written = (Vec<u8>, Option<Vec<u8>>);
 pub struct GlobalState {
     base: Tables,
     positions: Mutex<BTreeMap<TopicPartition, Offset>>,
+    listeners: Listeners,
     /// Declared last: released after the database is closed.
     _lock: Option<TaskLock>,
 }
@@ -41,7 +43,12 @@ enum Tables {
 impl Default for GlobalState {
     /// Without a directory: in memory, for the test driver, and where there are none.
     fn default() -> Self {
-        GlobalState { base: Tables::Memory(RwLock::default()), positions: Mutex::default(), _lock: None }
+        GlobalState {
+            base: Tables::Memory(RwLock::default()),
+            positions: Mutex::default(),
+            listeners: Listeners::default(),
+            _lock: None,
+        }
     }
 }
 
@@ -56,7 +63,12 @@ impl GlobalState {
     pub(super) fn on_disk(rocks: Rocks, positions: BTreeMap<TopicPartition, Offset>, lock: TaskLock) -> Self {
         let rocks = Arc::new(rocks);
         rocks.join();
-        GlobalState { base: Tables::Rocks(rocks), positions: Mutex::new(positions), _lock: Some(lock) }
+        GlobalState {
+            base: Tables::Rocks(rocks),
+            positions: Mutex::new(positions),
+            listeners: Listeners::default(),
+            _lock: Some(lock),
+        }
     }
 
     /// The offset after what a table has of a partition; `None` if it has nothing of it.
@@ -91,7 +103,13 @@ impl GlobalState {
             }
         }
         self.positions.lock().unwrap_or_else(PoisonError::into_inner).extend(next.iter().cloned());
+        self.listeners.tell(table, writes.iter().map(|(key, _)| key.as_slice()));
         Ok(())
+    }
+
+    /// Tells of each write to a key from now on.
+    pub fn changes(&self, table: &str, key: &[u8]) -> Changes {
+        self.listeners.listen(table, key)
     }
 
     /// Empties a table, and forgets its positions: what it has is of no use.
@@ -121,6 +139,7 @@ impl GlobalState {
             }
         }
         known.retain(|at, _| &*at.topic != topic);
+        self.listeners.tell_all(table);
         Ok(())
     }
 
@@ -200,6 +219,16 @@ impl<K: 'static, V: 'static> GlobalTable<K, V> {
         self.0.key_codec().encode(key, scratch)?;
         let decode = |value: Option<&[u8]>| value.map(|value| self.0.value_codec().decode(Some(value))).transpose();
         Ok(state.read_with(self.0.name(), scratch, decode)??)
+    }
+
+    /// Tells of each write to a key from now on.
+    ///
+    /// # Errors
+    /// The key has no bytes.
+    pub fn changes(&self, state: &GlobalState, key: &K) -> Result<Changes, ReadError> {
+        let mut bytes = Vec::new();
+        self.0.key_codec().encode(key, &mut bytes)?;
+        Ok(state.changes(self.0.name(), &bytes))
     }
 
     /// The entries within bounds of the keys' *bytes*, in their order, as they are when the scan begins.

@@ -12,6 +12,7 @@
 //! The changelog topic is the truth and the directory a copy of it up to the offset in `__meta`; the copy is wiped only
 //! when it is proven unusable (rules ).
 
+mod changes;
 mod directory;
 mod error;
 mod global;
@@ -35,6 +36,7 @@ mod tests;
 mod view;
 mod writer;
 
+pub use changes::Changes;
 pub use directory::StateDirectory;
 pub use error::{Format, ReadError, StoreError};
 pub use global::{GlobalState, GlobalTable, Written};

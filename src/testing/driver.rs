@@ -43,9 +43,9 @@ impl Driven {
 /// Drives a topology without a broker.
 pub struct TopologyDriver {
     pub(super) topology: Topology,
-    schemas: Arc<Schemas>,
+    pub(super) schemas: Arc<Schemas>,
     tasks: BTreeMap<TaskId, Task>,
-    globals: Arc<GlobalState>,
+    pub(super) globals: Arc<GlobalState>,
     offsets: BTreeMap<(String, i32), i64>,
     outputs: Vec<Driven>,
     requests: Vec<(String, Vec<u8>)>,

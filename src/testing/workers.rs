@@ -1,8 +1,12 @@
 //! Workers without a share group: one record, one attempt.
 
+use std::future::ready;
+use std::mem;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use crate::error::{RecordError, Stage};
 use crate::position::{Offset, Partition, Position};
-use crate::processor::{Attempt, Failed};
+use crate::processor::{Around, Attempt, BoxFuture, Effects, Failed, LoadSchema, Lookups};
 use crate::record::{Headers, RawRecord};
 
 use super::driver::TopologyDriver;
@@ -32,14 +36,31 @@ impl TopologyDriver {
         let (partition, offset) = (Partition(0), Offset(0));
         let raw = RawRecord { topic, partition, offset, timestamp, key, value, headers };
         let attempt = Attempt { number: attempt, at: Position { topic: topic.into(), partition, offset } };
+        let told: Arc<Mutex<Vec<Effects>>> = Arc::default();
         let work = spec
             .instantiate()
-            .begin(&raw, attempt)
+            .begin(&raw, attempt, &self.around(&told))
             .map_err(|error| Failed::ForGood(RecordError::new(Stage::Deserialize, error.class(), error.to_string())))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let effects = runtime.unwrap_or_else(|error| panic!("no runtime: {error}")).block_on(work)?;
-        self.keep(&effects);
+        let given = runtime.unwrap_or_else(|error| panic!("no runtime: {error}")).block_on(work);
+        let told = mem::take(&mut *told.lock().unwrap_or_else(PoisonError::into_inner));
+        told.iter().for_each(|effects| self.keep(effects));
+        self.keep(&given?);
         Ok(())
+    }
+
+    /// A schema that the driver does not know is one that the registry does not know.
+    fn around(&self, told: &Arc<Mutex<Vec<Effects>>>) -> Around {
+        let (schemas, told) = (Arc::clone(&self.schemas), Arc::clone(told));
+        let load: LoadSchema = Arc::new(move |id| {
+            schemas.mark_unknown(id);
+            Box::pin(ready(()))
+        });
+        let post = Arc::new(move |effects| -> BoxFuture<'static, Result<(), Failed>> {
+            told.lock().unwrap_or_else(PoisonError::into_inner).push(effects);
+            Box::pin(ready(Ok(())))
+        });
+        Around { lookups: Lookups::new(Arc::clone(&self.globals), load), post }
     }
 }
 
@@ -47,7 +68,7 @@ impl TopologyDriver {
 mod tests {
     use super::*;
     use crate::codec::text;
-    use crate::processor::{Given, Worker};
+    use crate::processor::{Given, Job, Worker};
     use crate::record::Record;
     use crate::topology::Topology;
 
@@ -59,14 +80,15 @@ mod tests {
         type KeyOut = String;
         type ValueOut = String;
 
-        async fn run(&self, job: &Record<String, String>, attempt: &Attempt) -> Given<String, String> {
+        async fn run(&self, record: &Record<String, String>, job: &Job<String, String>) -> Given<String, String> {
             tokio::task::yield_now().await;
             let number: u32 =
-                job.value.parse().map_err(|_| RecordError::new(Stage::Process, "no-number", "no number"))?;
-            if attempt.number < 2 {
+                record.value.parse().map_err(|_| RecordError::new(Stage::Process, "no-number", "no number"))?;
+            job.tell(vec![record.map(record.key.clone(), format!("attempt {}", job.attempt.number))]).await?;
+            if job.attempt.number < 2 {
                 return Err(Failed::Again("not at once".to_owned()));
             }
-            Ok(vec![job.map(job.key.clone(), (number * 2).to_string())])
+            Ok(vec![record.map(record.key.clone(), (number * 2).to_string())])
         }
     }
 
@@ -77,17 +99,18 @@ mod tests {
         TopologyDriver::new(builder.build().unwrap()).unwrap()
     }
 
+    fn taken(driver: &mut TopologyDriver) -> Vec<String> {
+        let text = |bytes: Option<Vec<u8>>| String::from_utf8(bytes.unwrap_or_default()).unwrap();
+        driver.take("doubles").into_iter().map(|taken| format!("{}: {}", text(taken.key), text(taken.value))).collect()
+    }
+
     #[test]
     fn what_a_worker_gives_comes_out_of_its_sinks_and_what_it_refuses_does_not() {
         let (mut driver, none) = (driver(), Headers::new());
         assert!(matches!(driver.work("double", 1, Some(b"k"), Some(b"21"), &none), Err(Failed::Again(_))));
-        assert!(driver.take("doubles").is_empty());
+        assert_eq!(taken(&mut driver), ["k: attempt 1"], "what is told is told");
         driver.work("double", 2, Some(b"k"), Some(b"21"), &none).unwrap();
-        let given = driver.take("doubles");
-        assert_eq!(
-            (given.len(), given[0].key.as_deref(), given[0].value.as_deref()),
-            (1, Some(&b"k"[..]), Some(&b"42"[..]))
-        );
+        assert_eq!(taken(&mut driver), ["k: attempt 2", "k: 42"]);
         let refused = driver.work("double", 2, Some(b"k"), Some(b"x"), &none);
         assert!(matches!(refused, Err(Failed::ForGood(error)) if error.class == "no-number"));
         let refused = driver.work("double", 2, Some(b"k"), None, &none);

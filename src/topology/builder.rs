@@ -66,6 +66,7 @@ pub struct Builder {
     pub(super) sink_topics: Vec<String>,
     /// Topics that are read and that the application makes all the same.
     pub(super) own_topics: Vec<String>,
+    pub(super) compacted: Vec<String>,
     /// Each with the node that it comes from and the one that reads it.
     pub(super) globals: Vec<GlobalDeclaration>,
     pub(super) repartitions: Vec<(Repartition, usize, usize)>,
@@ -91,6 +92,7 @@ impl Builder {
             schedules: Vec::new(),
             sink_topics: Vec::new(),
             own_topics: Vec::new(),
+            compacted: Vec::new(),
             globals: Vec::new(),
             repartitions: Vec::new(),
             workers: Vec::new(),
@@ -142,6 +144,12 @@ impl Builder {
     /// partitions as the other topics that are read.
     pub fn own_topic(&mut self, topic: &str) {
         self.own_topics.push(topic.to_owned());
+    }
+
+    /// The same of a topic of which the newest record by key counts: `apply` has it compacted. What is a global table is so anyway.
+    pub fn own_compacted_topic(&mut self, topic: &str) {
+        self.own_topic(topic);
+        self.compacted.push(topic.to_owned());
     }
 
     /// Declares a state store; the handle goes into the processors that use it.
@@ -298,6 +306,7 @@ impl Builder {
             schedules: Arc::new(schedules),
             sink_topics: Arc::new(self.sink_topics),
             own_topics: Arc::new(self.own_topics),
+            compacted: Arc::new(self.compacted),
             globals: Arc::new(self.globals),
             repartitions: Arc::new(self.repartitions.into_iter().map(|(own, ..)| own).collect()),
             workers: Arc::new(self.workers.into_iter().map(|(_, spec)| spec).collect()),

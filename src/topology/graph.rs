@@ -128,6 +128,7 @@ pub struct Topology {
     pub(super) schedules: Arc<Vec<(u32, Arc<Schedule>)>>,
     pub(super) sink_topics: Arc<Vec<String>>,
     pub(super) own_topics: Arc<Vec<String>>,
+    pub(super) compacted: Arc<Vec<String>>,
     pub(super) repartitions: Arc<Vec<Repartition>>,
     pub(super) globals: Arc<Vec<GlobalDeclaration>>,
     pub(super) workers: Arc<Vec<WorkersSpec>>,
@@ -200,6 +201,11 @@ impl Topology {
         let mut made: Vec<&String> = self.sink_topics.iter().collect();
         self.own_topics.iter().filter(|own| !self.sink_topics.contains(own)).for_each(|own| made.push(own));
         made
+    }
+
+    /// Whether of a topic that the application makes the newest record by key counts.
+    pub fn is_compacted(&self, topic: &str) -> bool {
+        self.compacted.iter().any(|own| own == topic) || self.globals.iter().any(|table| *table.topic == *topic)
     }
 
     /// All external sinks.

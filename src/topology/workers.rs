@@ -124,7 +124,7 @@ impl Topology {
 mod tests {
     use super::*;
     use crate::codec::text;
-    use crate::processor::{Attempt, Context, Fault, Given, Processor};
+    use crate::processor::{Context, Fault, Given, Job, Processor};
     use crate::record::Record;
     use crate::store::StoreIndex;
     use crate::topology::Format;
@@ -139,8 +139,8 @@ mod tests {
         type KeyOut = String;
         type ValueOut = String;
 
-        async fn run(&self, job: &Strings, _: &Attempt) -> Given<String, String> {
-            Ok(vec![job.clone()])
+        async fn run(&self, record: &Strings, _: &Job<String, String>) -> Given<String, String> {
+            Ok(vec![record.clone()])
         }
     }
 

@@ -16,21 +16,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::codec::{DecodeError, SchemaId};
+use crate::codec::DecodeError;
 use crate::dead_letter::{DeadLetter, Origin, Policy, Provenance};
 use crate::error::{RecordError, Stage};
-use crate::processor::{Attempt, Effects, Failed, TopicIndex, WorkerEntry};
+use crate::processor::{Around, Attempt, Effects, Failed, TopicIndex, WorkerEntry};
 use crate::record::RawRecord;
 use crate::share::Delivery;
 use crate::telemetry::{JobEnd, Telemetry};
 
 use super::super::schema_loader::SchemaLoader;
 use super::outbox::{Outbox, Undelivered};
-
-/// Between two looks whether the registry has answered.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// What all jobs of a node have in common.
 pub(super) struct Shop {
@@ -39,10 +36,11 @@ pub(super) struct Shop {
     pub(super) name: String,
     pub(super) application: String,
     pub(super) outbox: Outbox,
+    pub(super) around: Around,
     pub(super) dead_letters: Option<(TopicIndex, Policy)>,
     /// Largest record that the dead-letter topic takes, in bytes.
     pub(super) max_record_bytes: usize,
-    pub(super) schemas: SchemaLoader,
+    pub(super) schemas: Arc<SchemaLoader>,
     pub(super) telemetry: Telemetry,
 }
 
@@ -98,9 +96,9 @@ impl Shop {
 
     async fn run(&self, raw: &RawRecord<'_>, attempt: &Attempt) -> Result<Effects, Failed> {
         let work = loop {
-            match Arc::clone(&self.entry).begin(raw, attempt.clone()) {
+            match Arc::clone(&self.entry).begin(raw, attempt.clone(), &self.around) {
                 Ok(work) => break work,
-                Err(DecodeError::SchemaNotLoaded(id)) => self.load(id).await,
+                Err(DecodeError::SchemaNotLoaded(id)) => self.schemas.settled(id).await,
                 Err(error) => {
                     let refused = RecordError::new(Stage::Deserialize, error.class(), error.to_string());
                     return Err(Failed::ForGood(refused));
@@ -108,13 +106,6 @@ impl Shop {
             }
         };
         caught(work).await.unwrap_or_else(|| Err(Failed::Again("the worker panicked".to_owned())))
-    }
-
-    async fn load(&self, id: SchemaId) {
-        self.schemas.load(id);
-        while !self.schemas.is_settled(id) {
-            tokio::time::sleep(LOOK).await;
-        }
     }
 
     /// What the worker gives instead, or its dead letter, first; then nobody has it again.

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::FatalError;
-use crate::processor::TopicIndex;
+use crate::processor::{Around, BoxFuture, Failed, LoadSchema, Lookups, TopicIndex};
 use crate::share::{Pool, ShareConsumer, ShareError, ShareSettings};
 use crate::topology::{Topology, WorkersSpec};
 use crate::wire::WireError;
@@ -45,16 +45,7 @@ impl Workers {
         for (number, spec) in topology.workers().iter().enumerate() {
             let number = options.stream_threads + number;
             let (outbox, failure) = Outbox::start(topology, options, number, stop.clone())?;
-            let shop = Arc::new(Shop {
-                entry: spec.instantiate(),
-                name: spec.name.clone(),
-                application: options.kafka.application_id.clone(),
-                outbox,
-                dead_letters: topology.dead_letters().map(|(topic, policy)| (TopicIndex(topic), policy.clone())),
-                max_record_bytes: options.kafka.max_record_bytes,
-                schemas: SchemaLoader::new(options, Handle::current()),
-                telemetry: options.telemetry.clone(),
-            });
+            let shop = Arc::new(shop(topology, spec, options, outbox));
             let consumers: Vec<_> = spec
                 .topics
                 .iter()
@@ -103,9 +94,35 @@ impl Workers {
     }
 }
 
-/// One that begins only what is asked for, where the worker says when that is.
+fn shop(topology: &Topology, spec: &WorkersSpec, options: &Options, outbox: Outbox) -> Shop {
+    let schemas = Arc::new(SchemaLoader::new(options, Handle::current()));
+    let loader = Arc::clone(&schemas);
+    let load: LoadSchema = Arc::new(move |id| {
+        let loader = Arc::clone(&loader);
+        Box::pin(async move { loader.settled(id).await })
+    });
+    let posts = outbox.clone();
+    let post = Arc::new(move |effects| -> BoxFuture<'static, Result<(), Failed>> {
+        let outbox = posts.clone();
+        Box::pin(async move { outbox.deliver(effects).await.map_err(Failed::from) })
+    });
+    Shop {
+        entry: spec.instantiate(),
+        name: spec.name.clone(),
+        application: options.kafka.application_id.clone(),
+        outbox,
+        around: Around { lookups: Lookups::new(Arc::clone(&options.globals), load), post },
+        dead_letters: topology.dead_letters().map(|(topic, policy)| (TopicIndex(topic), policy.clone())),
+        max_record_bytes: options.kafka.max_record_bytes,
+        schemas,
+        telemetry: options.telemetry.clone(),
+    }
+}
+
+/// One that begins what the worker lets it begin.
 fn pool(concurrency: usize, shop: &Arc<Shop>) -> Pool {
-    let pool = Pool::new(concurrency);
+    let held = Arc::clone(shop);
+    let pool = Pool::new(concurrency).holding(move || held.entry.hold(&held.around.lookups));
     match shop.entry.admit() {
         None => pool,
         Some(_) => {

@@ -16,9 +16,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
-use crate::error::{Dependency, FatalError};
+use crate::error::{Dependency, FatalError, RecordError, Stage};
 use crate::kafka::{Outgoing, ProduceError, TooLarge, TransactionalProducer};
-use crate::processor::Effects;
+use crate::processor::{Effects, Failed};
 use crate::topology::Topology;
 
 use super::super::halt::Halt;
@@ -41,6 +41,17 @@ pub(super) enum Undelivered {
     TooLarge(TooLarge),
     /// The process stops.
     Stopped,
+}
+
+impl From<Undelivered> for Failed {
+    fn from(undelivered: Undelivered) -> Self {
+        match undelivered {
+            Undelivered::TooLarge(refused) => {
+                RecordError::new(Stage::Produce, "output-too-large", refused.to_string()).into()
+            }
+            Undelivered::Stopped => Failed::Again("the process stops".to_owned()),
+        }
+    }
 }
 
 struct Parcel {

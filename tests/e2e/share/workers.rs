@@ -11,7 +11,7 @@ use chaos::application;
 use headrace::codec::text;
 use headrace::dead_letter::{Policy, names};
 use headrace::error::{FatalError, RecordError, Stage};
-use headrace::processor::{Attempt, Failed, Given, Worker};
+use headrace::processor::{Failed, Given, Job, Worker};
 use headrace::record::Record;
 use headrace::runtime::{App, Environment, Options};
 use headrace::topology::Topology;
@@ -43,19 +43,19 @@ impl Worker for Arithmetic {
     type KeyOut = String;
     type ValueOut = String;
 
-    async fn run(&self, job: &Record<String, String>, attempt: &Attempt) -> Given<String, String> {
+    async fn run(&self, record: &Record<String, String>, job: &Job<String, String>) -> Given<String, String> {
         self.begun.fetch_add(1, Ordering::SeqCst);
-        let number: u32 = job.value.parse().map_err(|_| RecordError::new(Stage::Process, "no-number", "no number"))?;
+        let number: u32 = record.value.parse().map_err(|_| RecordError::new(Stage::Process, "no-number", "no number"))?;
         match number {
-            100 if attempt.number < 2 => return Err(Failed::Again("not at once".to_owned())),
+            100 if job.attempt.number < 2 => return Err(Failed::Again("not at once".to_owned())),
             101 => return Err(Failed::Again("never".to_owned())),
             102 => return Err(RecordError::new(Stage::Process, "too-odd", "for good").into()),
             103 => panic!("as a worker may do"),
-            104 => return Ok(vec![job.map(job.key.clone(), "x".repeat(TOO_LARGE))]),
+            104 => return Ok(vec![record.map(record.key.clone(), "x".repeat(TOO_LARGE))]),
             900.. => self.gate.notified().await,
             _ => {}
         }
-        let twice = |text: String| job.map(job.key.clone(), text);
+        let twice = |text: String| record.map(record.key.clone(), text);
         Ok(vec![twice(format!("{number}")), twice(format!("{number} again"))])
     }
 }
