@@ -20,14 +20,20 @@ use headrace::store::{Bounds, Store, StoreIndex};
 
 use crate::order::{self, head, place, places};
 use crate::rules::Rules;
-use crate::tasks::{Action, Command, Entry, Outcome, OutcomeKind, ReadyTask, State, Task, TaskResult};
-use crate::timers::{self, Due};
+use crate::tasks::{Action, Command, Entry, Outcome, OutcomeKind, Over, ReadyTask, State, Stop, Task, TaskResult};
+use crate::timers::{Due, Timer, Timers};
 
 /// What leaves.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// An attempt may begin.
     Ready(ReadyTask),
+    /// An attempt is not with the handlers any more, whatever they make of it.
+    Over(Over),
+    /// Attempts up to this one are not wanted any more; without one nothing need be known of the task.
+    Stop(Option<Stop>),
+    /// An attempt was not handed out, and this stands for what its handler would have said; keyed by its lane.
+    Refused(Outcome),
     /// A task has ended.
     Ended(TaskResult),
 }
@@ -37,13 +43,6 @@ pub type Out<'a> = Context<'a, String, Event>;
 
 /// Where the number of the next place is kept: no order key's places begin like this.
 const NEXT_PLACE: &[u8] = b"next";
-/// Where it is kept that no timer before this time is left: far behind the last one that is ever due.
-const DONE_UNTIL: &[u8] = b"done-until";
-/// What that may be behind, in milliseconds, before it is moved for its own sake.
-const BEHIND: i64 = 60_000;
-/// Timers that are looked at in one go: all of it is one transaction.
-const AT_ONCE: usize = 1_000;
-
 /// The state of all tasks of a partition.
 #[derive(Clone)]
 pub struct Board {
@@ -51,8 +50,8 @@ pub struct Board {
     pub tasks: Store<String, Entry>,
     /// The order within order keys: [`place`] to id, [`head`] to the number of the first one.
     pub places: Store<Vec<u8>, String>,
-    /// [`timers`].
-    pub timers: Store<Vec<u8>, Vec<u8>>,
+    /// What is to happen when.
+    pub timers: Timers,
     /// Unique key to the id that has it.
     pub unique: Store<String, String>,
     /// What holds for all.
@@ -62,7 +61,7 @@ pub struct Board {
 impl Board {
     /// The stores.
     pub fn stores(&self) -> Vec<StoreIndex> {
-        vec![self.tasks.index(), self.places.index(), self.timers.index(), self.unique.index()]
+        vec![self.tasks.index(), self.places.index(), self.timers.0.index(), self.unique.index()]
     }
 
     /// A task was submitted.
@@ -96,7 +95,7 @@ impl Board {
             if deadline <= out.now().0 {
                 return self.end(entry, State::Expired, None, out);
             }
-            self.set_timer(deadline, Due::Expire, &task.id, out)?;
+            self.timers.set(deadline, Due::Expire, &task.id, out)?;
         }
         self.line_up(&mut entry, out)?;
         self.begin_if_first(entry, out)
@@ -136,7 +135,7 @@ impl Board {
         match command.action {
             Action::Cancel if !entry.state.is_end() => self.end(entry, State::Cancelled, None, out),
             Action::Retry if entry.state == State::Failed => {
-                self.drop_timer(self.forgotten_at(&entry), Due::Forget, &command.id, out)?;
+                self.timers.cancel(self.forgotten_at(&entry), Due::Forget, &command.id, out)?;
                 (entry.attempts_before, entry.error, entry.task.deadline) = (entry.attempt, None, None);
                 self.line_up(&mut entry, out)?;
                 self.begin_if_first(entry, out)
@@ -147,35 +146,16 @@ impl Board {
 
     /// Does what is due by now; what is left is for the next tick.
     ///
-    /// What has been done leaves tombstones behind, which a scan from the beginning would have to pass at each tick. So it begins
-    /// where the last one ended. No timer is ever set before the time at which it is set: only a clock that was set back has to
-    /// begin anew.
-    ///
     /// # Errors
     /// A store failed.
     pub fn tick(&self, out: &mut Out<'_>) -> Result<(), Fault> {
-        let (now, end) = (out.now(), timers::after(out.now()));
-        let until = out.store(&self.timers).read(&DONE_UNTIL.to_vec())?;
-        let until = until.and_then(|bytes| Some(i64::from_be_bytes(bytes.try_into().ok()?)));
-        let begin = until.filter(|until| *until <= now.0).unwrap_or(0);
-        let mut due = Vec::new();
-        for timer in out.store(&self.timers).range(Bounds::between(&begin.to_be_bytes(), &end))?.take(AT_ONCE) {
-            due.push(timer?.0);
-        }
-        let last = due.last().filter(|_| due.len() == AT_ONCE).and_then(|key| timers::decode(key));
-        let done = last.map_or(now.0, |(at, ..)| at.0);
-        if !due.is_empty() || done.saturating_sub(begin) > BEHIND {
-            out.store(&self.timers).write(&DONE_UNTIL.to_vec(), Some(&done.to_be_bytes().to_vec()))?;
-        }
-        due.iter().try_for_each(|key| self.fire(key, out))
+        self.timers.take(out)?.into_iter().try_for_each(|timer| self.fire(timer, out))
     }
 
-    fn fire(&self, key: &Vec<u8>, out: &mut Out<'_>) -> Result<(), Fault> {
-        out.store(&self.timers).write(key, None)?;
-        let Some((at, what, id)) = timers::decode(key) else { return Ok(()) };
-        let Some(entry) = out.store(&self.tasks).read(&id.to_owned())? else { return Ok(()) };
-        match what {
-            Due::Begin if entry.state == State::Delayed && entry.due == Some(at.0) => self.ready(entry, out),
+    fn fire(&self, Timer { at, due, id }: Timer, out: &mut Out<'_>) -> Result<(), Fault> {
+        let Some(entry) = out.store(&self.tasks).read(&id)? else { return Ok(()) };
+        match due {
+            Due::Begin if entry.state == State::Delayed && entry.due == Some(at) => self.ready(entry, out),
             Due::Expire if !entry.state.is_end() => self.end(entry, State::Expired, None, out),
             Due::Forget if entry.state.is_end() => self.forget(&entry, out),
             Due::Begin | Due::Expire | Due::Forget => Ok(()),
@@ -220,7 +200,8 @@ impl Board {
     }
 
     fn delay(&self, mut entry: Entry, due: i64, out: &mut Out<'_>) -> Result<(), Fault> {
-        self.set_timer(due, Due::Begin, &entry.task.id, out)?;
+        self.take_back(&entry, out);
+        self.timers.set(due, Due::Begin, &entry.task.id, out)?;
         (entry.state, entry.due, entry.since) = (State::Delayed, Some(due), out.now().0);
         self.write(&entry, out)
     }
@@ -242,18 +223,22 @@ impl Board {
     /// The task's only end. `other`: the one whose duplicate it is.
     fn end(&self, mut entry: Entry, state: State, other: Option<String>, out: &mut Out<'_>) -> Result<(), Fault> {
         let (id, now) = (entry.task.id.clone(), out.now());
+        self.take_back(&entry, out);
+        if entry.state == State::Ready && matches!(state, State::Cancelled | State::Expired) {
+            self.give(&entry, Event::Stop(Some(Stop { attempt: entry.attempt })), out);
+        }
         if let Some(due) = entry.due.take() {
-            self.drop_timer(due, Due::Begin, &id, out)?;
+            self.timers.cancel(due, Due::Begin, &id, out)?;
         }
         if let Some(deadline) = entry.task.deadline {
-            self.drop_timer(deadline, Due::Expire, &id, out)?;
+            self.timers.cancel(deadline, Due::Expire, &id, out)?;
         }
         (entry.state, entry.since) = (state, now.0);
         if state != State::Failed {
             // A failed one may be wanted again.
             entry.task.payload = Vec::new();
         }
-        self.set_timer(self.forgotten_at(&entry), Due::Forget, &id, out)?;
+        self.timers.set(self.forgotten_at(&entry), Due::Forget, &id, out)?;
         let place = entry.place.take();
         self.write(&entry, out)?;
         let Entry { ref task, ref result, ref error, attempt, .. } = entry;
@@ -272,6 +257,14 @@ impl Board {
         match (&entry.task.order_key, place) {
             (Some(order_key), Some(place)) => self.make_way(order_key, place, out),
             _ => Ok(()),
+        }
+    }
+
+    /// Says that the attempt under way, if one is, is no more.
+    fn take_back(&self, entry: &Entry, out: &mut Out<'_>) {
+        if entry.state == State::Ready {
+            let (id, attempt) = (entry.task.id.clone(), entry.attempt);
+            self.give(entry, Event::Over(Over { id, attempt, queue: entry.task.queue.clone() }), out);
         }
     }
 
@@ -297,6 +290,9 @@ impl Board {
 
     fn forget(&self, entry: &Entry, out: &mut Out<'_>) -> Result<(), Fault> {
         out.store(&self.tasks).write(&entry.task.id, None)?;
+        if matches!(entry.state, State::Cancelled | State::Expired) && entry.attempt > 0 {
+            self.give(entry, Event::Stop(None), out);
+        }
         let Some(unique) = &entry.task.unique_key else { return Ok(()) };
         if out.store(&self.unique).read(unique)?.as_ref() == Some(&entry.task.id) {
             out.store(&self.unique).write(unique, None)?;
@@ -310,14 +306,6 @@ impl Board {
 
     fn write(&self, entry: &Entry, out: &mut Out<'_>) -> Result<(), Fault> {
         out.store(&self.tasks).write(&entry.task.id, Some(entry))
-    }
-
-    fn set_timer(&self, at: i64, due: Due, id: &str, out: &mut Out<'_>) -> Result<(), Fault> {
-        out.store(&self.timers).write(&timers::encode(at, due, id), Some(&Vec::new()))
-    }
-
-    fn drop_timer(&self, at: i64, due: Due, id: &str, out: &mut Out<'_>) -> Result<(), Fault> {
-        out.store(&self.timers).write(&timers::encode(at, due, id), None)
     }
 
     fn give(&self, entry: &Entry, event: Event, out: &mut Out<'_>) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use headrace::config::Span;
 use serde::Deserialize;
 
+use crate::limits::{Limits, Rate};
 use crate::tasks::Priority;
 
 /// This topology's sections; those that every binary shares are apart.
@@ -46,11 +47,29 @@ pub struct Queue {
     pub timeout: Span,
     /// Calls, or leases, at the same time in each instance.
     pub concurrency: usize,
+    /// How many attempts begin in a time, over all instances.
+    pub rate: Option<Rate>,
+    /// How many are with handlers at the same time, over all instances.
+    pub running: Option<u32>,
+}
+
+impl Queue {
+    /// What holds for it over all instances.
+    pub fn limits(&self) -> Limits {
+        Limits { rate: self.rate, running: self.running.map(i64::from) }
+    }
 }
 
 impl Default for Queue {
     fn default() -> Self {
-        Queue { push: String::new(), pull: false, timeout: Span::new(Duration::from_secs(30)), concurrency: 64 }
+        Queue {
+            push: String::new(),
+            pull: false,
+            timeout: Span::new(Duration::from_secs(30)),
+            concurrency: 64,
+            rate: None,
+            running: None,
+        }
     }
 }
 
@@ -64,6 +83,10 @@ pub struct Topics {
     pub commands: String,
     /// What is wanted of queues; compacted.
     pub queues: String,
+    /// Attempts that nobody wants any more; compacted.
+    pub stops: String,
+    /// Tasks that come again and again; compacted.
+    pub crons: String,
     /// Tasks that may be begun: the beginning of the topics' names.
     pub ready: String,
     /// What handlers say of their attempts.

@@ -1,8 +1,9 @@
-//! Handlers that ask: each takes an attempt when it has time for one, by HTTP.
+//! Handlers that ask: each takes an attempt when it has time for one, by HTTP. Handlers that are called speak by the same routes of
+//! what they have in hands.
 //!
 //! ```text
 //!  POST /queues/{queue}/lease?wait=20s      200 {"lease", "id", "kind", "attempt", "payload", …}, or 204: nothing to do
-//!  POST /leases/{lease}/working             204: goes on; 410: it has run out, somebody else has the task
+//!  POST /leases/{lease}/working?progress=.4 204: goes on; 410: it has run out, or the task was cancelled
 //!  POST /leases/{lease}/done                202; the body is the result
 //!  POST /leases/{lease}/failed?final=true   202; the body says why; final: no other attempt can help
 //! ```
@@ -21,18 +22,36 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use headrace::config::Span;
 use headrace::error::RecordError;
-use headrace::processor::{Attempt, BoxFuture, Failed, Given, Worker};
+use headrace::processor::{Attempt, BoxFuture, Failed, Given, Lookups, Worker};
 use headrace::record::Record;
 use serde::{Deserialize, Serialize};
 
-use crate::desk::{Desk, Lease, Silence, Word};
+use crate::desk::{Desk, Taken};
+use crate::handlers::{Handlers, Work, given_up};
+use crate::leases::Word;
 use crate::tasks::{Outcome, OutcomeKind, ReadyTask};
 
 /// The longest wait for an attempt.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Hands attempts to whoever asks at a desk.
-pub struct Pull(pub Desk);
+#[derive(Debug)]
+pub struct Pull {
+    /// Where they ask.
+    pub desk: Desk,
+    /// Who asks.
+    pub handlers: Handlers,
+}
+
+impl Pull {
+    async fn work(&self, record: &Record<String, ReadyTask>, job: &Work) -> Result<Outcome, Failed> {
+        let mut lease = self.handlers.leases.begin();
+        if !self.desk.offer(&lease.token, Arc::new(record.value.clone()), self.handlers.silence).await {
+            return Err(Failed::Again("nobody asks for it here".to_owned()));
+        }
+        self.handlers.last_word(record, job, &mut lease).await
+    }
+}
 
 impl Worker for Pull {
     type KeyIn = String;
@@ -40,20 +59,16 @@ impl Worker for Pull {
     type KeyOut = String;
     type ValueOut = Outcome;
 
-    async fn run(&self, record: &Record<String, ReadyTask>, _: &Attempt) -> Given<String, Outcome> {
-        let job = &record.value;
-        let (kind, result, error) = match self.0.offer(Arc::new(job.clone())).await {
-            Ok(Word::Ended { kind, result, error }) => (kind, result, error),
-            Err(Silence::NotTaken) => return Err(Failed::Again("nobody asks for it here".to_owned())),
-            Ok(Word::Working) | Err(Silence::RunOut) => {
-                (OutcomeKind::Failed, None, Some(format!("its handler has said nothing for {:?}", self.0.lease)))
-            }
-        };
-        Ok(vec![record.map(job.lane.clone(), outcome(job, kind, result, error))])
+    async fn run(&self, record: &Record<String, ReadyTask>, job: &Work) -> Given<String, Outcome> {
+        self.handlers.attend(record, job, self.work(record, job)).await
+    }
+
+    fn hold(&self, lookups: &Lookups) -> BoxFuture<'static, ()> {
+        self.handlers.wishes.resumed(&self.handlers.queue, lookups)
     }
 
     fn admit(&self) -> Option<BoxFuture<'static, ()>> {
-        let desk = self.0.clone();
+        let desk = self.desk.clone();
         Some(Box::pin(async move { desk.wanted().await }))
     }
 
@@ -63,28 +78,30 @@ impl Worker for Pull {
         _: &Attempt,
         error: &RecordError,
     ) -> Option<Vec<Record<String, Outcome>>> {
-        let job = &record.value;
-        let outcome = outcome(job, OutcomeKind::Failed, None, Some(error.reason.clone()));
-        Some(vec![record.map(job.lane.clone(), outcome)])
+        Some(vec![given_up(record, error)])
     }
 }
 
-fn outcome(job: &ReadyTask, kind: OutcomeKind, result: Option<Vec<u8>>, error: Option<String>) -> Outcome {
-    let (id, attempt) = (job.task.id.clone(), job.attempt);
-    Outcome { id, attempt, kind, result, error, progress: None, worker: None }
+/// Who may be spoken with here, by queue.
+#[derive(Debug, Clone)]
+pub struct Counter {
+    /// Where attempts are asked for, if they are.
+    pub desk: Option<Desk>,
+    /// Who has them.
+    pub handlers: Handlers,
 }
 
-/// The desks by queue.
-pub type Desks = Arc<BTreeMap<String, Desk>>;
+/// All of them, by queue.
+pub type Counters = Arc<BTreeMap<String, Counter>>;
 
-/// The routes of all desks.
-pub fn routes(desks: Desks) -> Router {
+/// What handlers can ask for and say.
+pub fn routes(counters: Counters) -> Router {
     Router::new()
         .route("/queues/{queue}/lease", post(lease))
         .route("/leases/{lease}/working", post(working))
         .route("/leases/{lease}/done", post(done))
         .route("/leases/{lease}/failed", post(failed))
-        .with_state(desks)
+        .with_state(counters)
 }
 
 /// An attempt as a handler sees it.
@@ -112,6 +129,12 @@ struct Wait {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Going {
+    progress: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Final {
     #[serde(default, rename = "final")]
     is_final: bool,
@@ -121,9 +144,11 @@ fn refused(status: StatusCode, text: String) -> Response {
     (status, text + "\n").into_response()
 }
 
-async fn lease(State(desks): State<Desks>, Path(queue): Path<String>, Query(wait): Query<Wait>) -> Response {
-    let Some(desk) = desks.get(&queue) else {
-        let known = desks.keys().cloned().collect::<Vec<_>>().join(", ");
+async fn lease(State(counters): State<Counters>, Path(queue): Path<String>, Query(wait): Query<Wait>) -> Response {
+    let asked = counters.get(&queue).and_then(|counter| Some((counter.desk.as_ref()?, counter.handlers.silence)));
+    let Some((desk, silence)) = asked else {
+        let known = counters.iter().filter(|(_, counter)| counter.desk.is_some()).map(|(name, _)| name.as_str());
+        let known = known.collect::<Vec<_>>().join(", ");
         return refused(StatusCode::NOT_FOUND, format!("no queue {queue} is pulled here; there are: {known}"));
     };
     let patience = match wait.wait.map(|wait| wait.parse::<Span>()).transpose() {
@@ -132,15 +157,15 @@ async fn lease(State(desks): State<Desks>, Path(queue): Path<String>, Query(wait
     };
     match desk.ask(patience).await {
         None => StatusCode::NO_CONTENT.into_response(),
-        Some(Lease { token, job }) => {
-            let task = &job.task;
+        Some(Taken { token, ready }) => {
+            let task = &ready.task;
             let shown = Shown {
                 lease: &format!("{queue}.{token}"),
-                lease_ms: u64::try_from(desk.lease.as_millis()).unwrap_or(u64::MAX),
+                lease_ms: u64::try_from(silence.as_millis()).unwrap_or(u64::MAX),
                 id: &task.id,
                 queue: &task.queue,
                 kind: &task.kind,
-                attempt: job.attempt,
+                attempt: ready.attempt,
                 deadline: task.deadline,
                 trace: task.trace.as_deref(),
                 payload: STANDARD.encode(&task.payload),
@@ -150,36 +175,44 @@ async fn lease(State(desks): State<Desks>, Path(queue): Path<String>, Query(wait
     }
 }
 
-async fn working(State(desks): State<Desks>, Path(lease): Path<String>) -> Response {
-    said(&desks, &lease, Word::Working, StatusCode::NO_CONTENT).await
+async fn working(
+    State(counters): State<Counters>,
+    Path(lease): Path<String>,
+    Query(going): Query<Going>,
+) -> Response {
+    if let Some(progress) = going.progress.filter(|progress| !(0.0..=1.0).contains(progress)) {
+        return refused(StatusCode::BAD_REQUEST, format!("progress: {progress} is not between 0 and 1"));
+    }
+    said(&counters, &lease, Word::Working { progress: going.progress }, StatusCode::NO_CONTENT).await
 }
 
-async fn done(State(desks): State<Desks>, Path(lease): Path<String>, result: Bytes) -> Response {
+async fn done(State(counters): State<Counters>, Path(lease): Path<String>, result: Bytes) -> Response {
     let word = Word::Ended { kind: OutcomeKind::Done, result: Some(result.to_vec()), error: None };
-    said(&desks, &lease, word, StatusCode::ACCEPTED).await
+    said(&counters, &lease, word, StatusCode::ACCEPTED).await
 }
 
 async fn failed(
-    State(desks): State<Desks>,
+    State(counters): State<Counters>,
     Path(lease): Path<String>,
     Query(how): Query<Final>,
     reason: String,
 ) -> Response {
     let kind = if how.is_final { OutcomeKind::Refused } else { OutcomeKind::Failed };
     let word = Word::Ended { kind, result: None, error: Some(reason).filter(|reason| !reason.is_empty()) };
-    said(&desks, &lease, word, StatusCode::ACCEPTED).await
+    said(&counters, &lease, word, StatusCode::ACCEPTED).await
 }
 
-async fn said(desks: &Desks, lease: &str, word: Word, well: StatusCode) -> Response {
-    let desk = lease.rsplit_once('.').and_then(|(queue, token)| Some((desks.get(queue)?, token)));
-    let heard = match desk {
-        Some((desk, token)) => desk.say(token, word).await,
+async fn said(counters: &Counters, lease: &str, word: Word, well: StatusCode) -> Response {
+    let named = lease.rsplit_once('.').and_then(|(queue, token)| Some((counters.get(queue)?, token)));
+    let heard = match named {
+        Some((counter, token)) => counter.handlers.leases.say(token, word).await,
         None => false,
     };
     match heard {
         true => well.into_response(),
         false => {
-            refused(StatusCode::GONE, "the lease is over, or was never here; somebody else has the task".to_owned())
+            let reason = "the lease is over, or was never here: the task has ended, or somebody else has it; stop working on it";
+            refused(StatusCode::GONE, reason.to_owned())
         }
     }
 }

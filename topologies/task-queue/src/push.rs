@@ -7,17 +7,19 @@
 //! | any other | refused: none can |
 //!
 //! The payload is the body. What else is known of the task is in headers: `task-id`, `task-queue`, `task-kind`, `task-attempt`,
-//! `task-deadline`, and `traceparent`. The same attempt may be posted twice, if this process is killed in between; a handler with
-//! an effect outside tells them apart by `task-id` (`idempotency-key` is the same, for those that know it).
-
-use std::time::Duration;
+//! `task-deadline`, `traceparent`, and `task-lease`: by its name the handler may say at this instance that it is still at it, and how
+//! much is done. A call that is heard of may take longer than the time-out; one whose task is cancelled is cut off.
+//!
+//! The same attempt may be posted twice, if this process is killed in between; a handler with an effect outside tells them apart
+//! by `task-id` (`idempotency-key` is the same, for those that know it).
 
 use headrace::error::RecordError;
-use headrace::processor::{Attempt, Given, Worker};
+use headrace::processor::{Attempt, BoxFuture, Failed, Given, Lookups, Worker};
 use headrace::record::Record;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, StatusCode, Url};
 
+use crate::handlers::{Handlers, Work, given_up};
 use crate::tasks::{Outcome, OutcomeKind, ReadyTask};
 
 /// The longest result that is kept, in bytes; it goes through topics and a store.
@@ -30,9 +32,7 @@ const LONGEST_REASON: usize = 1 << 10;
 pub struct Push {
     client: Client,
     url: Url,
-    timeout: Duration,
-    /// Who this is, in outcomes.
-    worker: String,
+    handlers: Handlers,
 }
 
 impl Push {
@@ -40,17 +40,26 @@ impl Push {
     ///
     /// # Errors
     /// TLS can't be set up.
-    pub fn new(url: Url, timeout: Duration, worker: &str) -> reqwest::Result<Self> {
+    pub fn new(url: Url, handlers: Handlers) -> reqwest::Result<Self> {
         let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
-        Ok(Push { client, url, timeout, worker: worker.to_owned() })
+        Ok(Push { client, url, handlers })
     }
 
-    async fn call(&self, job: &ReadyTask) -> Result<(StatusCode, Vec<u8>), String> {
-        let request = self.client.post(self.url.clone()).headers(headers(job)).timeout(self.timeout);
-        let said = |error: reqwest::Error| {
-            if error.is_timeout() { format!("no answer within {:?}", self.timeout) } else { chain(&error) }
-        };
-        let mut answer = request.body(job.task.payload.clone()).send().await.map_err(said)?;
+    async fn call(&self, ready: &ReadyTask, lease: &str) -> Outcome {
+        match self.answer(ready, lease).await {
+            Ok((status, body)) if status.is_success() => ready.outcome(OutcomeKind::Done, Some(body), None),
+            Ok((status, body)) => {
+                let kind = if may_pass(status) { OutcomeKind::Failed } else { OutcomeKind::Refused };
+                ready.outcome(kind, None, Some(reason(status, &body)))
+            }
+            Err(reason) => ready.outcome(OutcomeKind::Failed, None, Some(reason)),
+        }
+    }
+
+    async fn answer(&self, ready: &ReadyTask, lease: &str) -> Result<(StatusCode, Vec<u8>), String> {
+        let request = self.client.post(self.url.clone()).headers(headers(ready, lease));
+        let said = |error: reqwest::Error| chain(&error);
+        let mut answer = request.body(ready.task.payload.clone()).send().await.map_err(said)?;
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(said)? {
             body.extend_from_slice(&chunk);
@@ -61,9 +70,14 @@ impl Push {
         Ok((answer.status(), body))
     }
 
-    fn outcome(&self, job: &ReadyTask, kind: OutcomeKind, result: Option<Vec<u8>>, error: Option<String>) -> Outcome {
-        let (id, attempt, worker) = (job.task.id.clone(), job.attempt, Some(self.worker.clone()));
-        Outcome { id, attempt, kind, result, error, progress: None, worker }
+    /// The answer, or what the handler says by its lease before; the call is cut off when it says nothing for too long.
+    async fn work(&self, record: &Record<String, ReadyTask>, job: &Work) -> Result<Outcome, Failed> {
+        let mut lease = self.handlers.leases.begin();
+        let name = format!("{}.{}", self.handlers.queue, lease.token);
+        tokio::select! {
+            outcome = self.call(&record.value, &name) => Ok(outcome),
+            outcome = self.handlers.last_word(record, job, &mut lease) => outcome,
+        }
     }
 }
 
@@ -73,29 +87,21 @@ impl Worker for Push {
     type KeyOut = String;
     type ValueOut = Outcome;
 
-    async fn run(&self, record: &Record<String, ReadyTask>, _: &Attempt) -> Given<String, Outcome> {
-        let job = &record.value;
-        let outcome = match self.call(job).await {
-            Ok((status, body)) if status.is_success() => self.outcome(job, OutcomeKind::Done, Some(body), None),
-            Ok((status, body)) => {
-                let kind = if may_pass(status) { OutcomeKind::Failed } else { OutcomeKind::Refused };
-                self.outcome(job, kind, None, Some(reason(status, &body)))
-            }
-            Err(reason) => self.outcome(job, OutcomeKind::Failed, None, Some(reason)),
-        };
-        Ok(vec![record.map(job.lane.clone(), outcome)])
+    async fn run(&self, record: &Record<String, ReadyTask>, job: &Work) -> Given<String, Outcome> {
+        self.handlers.attend(record, job, self.work(record, job)).await
     }
 
-    /// The attempt has failed, whatever the handlers have made of it.
+    fn hold(&self, lookups: &Lookups) -> BoxFuture<'static, ()> {
+        self.handlers.wishes.resumed(&self.handlers.queue, lookups)
+    }
+
     fn give_up(
         &self,
         record: &Record<String, ReadyTask>,
         _: &Attempt,
         error: &RecordError,
     ) -> Option<Vec<Record<String, Outcome>>> {
-        let job = &record.value;
-        let outcome = self.outcome(job, OutcomeKind::Failed, None, Some(error.reason.clone()));
-        Some(vec![record.map(job.lane.clone(), outcome)])
+        Some(vec![given_up(record, error)])
     }
 }
 
@@ -105,7 +111,7 @@ fn may_pass(status: StatusCode) -> bool {
         || [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS].contains(&status)
 }
 
-fn headers(job: &ReadyTask) -> HeaderMap {
+fn headers(job: &ReadyTask, lease: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let mut push = |name: &'static str, value: &str| {
         // What is no header value (line breaks, other scripts) goes percent-encoded, as in RFC 8187.
@@ -120,6 +126,7 @@ fn headers(job: &ReadyTask) -> HeaderMap {
     push("task-queue", &task.queue);
     push("task-kind", &task.kind);
     push("task-attempt", &job.attempt.to_string());
+    push("task-lease", lease);
     if let Some(deadline) = task.deadline {
         push("task-deadline", &deadline.to_string());
     }

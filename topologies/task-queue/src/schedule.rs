@@ -9,7 +9,7 @@ use headrace::store::StoreIndex;
 
 use crate::board::{Board, Event, Out};
 use crate::input::Input;
-use crate::tasks::{Priority, ReadyTask, TaskResult};
+use crate::tasks::{Outcome, Priority, ReadyTask, Stop, TaskResult};
 
 /// See the module's documentation.
 #[derive(Clone)]
@@ -72,6 +72,50 @@ impl Processor for ReadyOf {
             && (&ready.task.queue, ready.task.priority) == (&self.queue, self.priority)
         {
             context.forward(&record.map(record.key.clone(), ready.clone()));
+        }
+        Ok(())
+    }
+}
+
+/// Lets pass what is not wanted any more.
+#[derive(Debug, Clone)]
+pub struct Stops;
+
+impl Processor for Stops {
+    type KeyIn = String;
+    type ValueIn = Event;
+    type KeyOut = String;
+    type ValueOut = Option<Stop>;
+
+    fn process(
+        &mut self,
+        record: &Record<String, Event>,
+        context: &mut Context<'_, String, Option<Stop>>,
+    ) -> Result<(), Fault> {
+        if let Event::Stop(stop) = &record.value {
+            context.forward(&record.map(record.key.clone(), stop.clone()));
+        }
+        Ok(())
+    }
+}
+
+/// Lets pass what stands for a handler's word, keyed by its lane.
+#[derive(Debug, Clone)]
+pub struct Refused;
+
+impl Processor for Refused {
+    type KeyIn = String;
+    type ValueIn = Event;
+    type KeyOut = String;
+    type ValueOut = Outcome;
+
+    fn process(
+        &mut self,
+        record: &Record<String, Event>,
+        context: &mut Context<'_, String, Outcome>,
+    ) -> Result<(), Fault> {
+        if let Event::Refused(outcome) = &record.value {
+            context.forward(&record.map(record.key.clone(), outcome.clone()));
         }
         Ok(())
     }

@@ -104,6 +104,14 @@ pub struct Outcome {
     pub worker: Option<String>,
 }
 
+impl ReadyTask {
+    /// What is said of it.
+    pub fn outcome(&self, kind: OutcomeKind, result: Option<Vec<u8>>, error: Option<String>) -> Outcome {
+        let (id, attempt) = (self.task.id.clone(), self.attempt);
+        Outcome { id, attempt, kind, result, error, progress: None, worker: None }
+    }
+}
+
 impl AvroSchema for Outcome {
     const SCHEMA: &'static str = include_str!("../../../schemas/task-queue.outcomes-value.avsc");
 }
@@ -186,6 +194,28 @@ pub struct Command {
 
 impl AvroSchema for Command {
     const SCHEMA: &'static str = include_str!("../../../schemas/task-queue.commands-value.avsc");
+}
+
+/// An attempt that is not with the handlers any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Over {
+    /// The task.
+    pub id: String,
+    /// The attempt.
+    pub attempt: i32,
+    /// The task's queue.
+    pub queue: String,
+}
+
+/// Attempts of a task that nobody wants any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    /// This one, and those before.
+    pub attempt: i32,
+}
+
+impl AvroSchema for Stop {
+    const SCHEMA: &'static str = include_str!("../../../schemas/task-queue.stops-value.avsc");
 }
 
 /// What is wanted of a queue.

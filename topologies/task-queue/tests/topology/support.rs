@@ -6,9 +6,12 @@ use headrace::codec::{Codec, avro};
 use headrace::config::{Layers, Loaded};
 use headrace::record::Headers;
 use headrace::task::Outcome as Processed;
-use headrace::testing::TopologyDriver;
+use headrace::testing::{Driven, TopologyDriver};
 use task_queue::config::Config;
-use task_queue::tasks::{Action, Command, Outcome, OutcomeKind, Priority, ReadyTask, Task, TaskResult};
+use task_queue::cron::Cron;
+use task_queue::tasks::{
+    Action, Command, Outcome, OutcomeKind, Priority, QueueState, ReadyTask, Stop, Task, TaskResult,
+};
 use task_queue::{DEFAULTS, topology};
 
 pub(crate) struct Queue {
@@ -19,6 +22,9 @@ pub(crate) struct Queue {
     commands: headrace::codec::Avro<Command>,
     ready: headrace::codec::Avro<ReadyTask>,
     results: headrace::codec::Avro<TaskResult>,
+    crons: headrace::codec::Avro<Cron>,
+    queues: headrace::codec::Avro<QueueState>,
+    stops: headrace::codec::Avro<Stop>,
 }
 
 /// A task that wants nothing special.
@@ -28,7 +34,13 @@ pub(crate) fn task(id: &str) -> Task {
 
 impl Queue {
     pub(crate) fn new() -> Self {
-        let Loaded { topology: config, .. } = Layers::new(DEFAULTS).load::<Config>().expect("defaults");
+        Queue::with(&[])
+    }
+
+    /// With these keys of the configuration.
+    pub(crate) fn with(set: &[&str]) -> Self {
+        let set = set.iter().map(|set| (*set).to_owned()).collect();
+        let Loaded { topology: config, .. } = Layers::new(DEFAULTS).flags(set).load::<Config>().expect("configuration");
         let mut driver = TopologyDriver::new(topology(&config).expect("topology")).expect("driver");
         let schemas = driver.schemas().clone();
         let queue = |driver| Queue {
@@ -39,6 +51,9 @@ impl Queue {
             commands: avro(),
             ready: avro(),
             results: avro(),
+            crons: avro(),
+            queues: avro(),
+            stops: avro(),
         };
         driver.assign(0).expect("tasks");
         let queue = queue(driver);
@@ -49,6 +64,9 @@ impl Queue {
         queue.tasks.bind(&bind(queue.tasks.writer_schema()));
         queue.outcomes.bind(&bind(queue.outcomes.writer_schema()));
         queue.commands.bind(&bind(queue.commands.writer_schema()));
+        queue.crons.bind(&bind(queue.crons.writer_schema()));
+        queue.queues.bind(&bind(queue.queues.writer_schema()));
+        queue.stops.bind(&bind(None));
         queue.ready.bind(&bind(None));
         queue.results.bind(&bind(None));
         queue
@@ -88,6 +106,39 @@ impl Queue {
         let command = Command { id: id.to_owned(), action };
         let (topic, codec) = (self.config.topics.commands.clone(), self.commands.clone());
         self.send(&topic, Some(lane), &codec, &command);
+    }
+
+    pub(crate) fn pause(&mut self, paused: bool) {
+        let state = QueueState { paused, since: self.now(), reason: None };
+        let (topic, codec) = (self.config.topics.queues.clone(), self.queues.clone());
+        self.send(&topic, Some("default"), &codec, &state);
+    }
+
+    /// Whether it was taken; else it is a dead letter.
+    pub(crate) fn plan(&mut self, name: &str, cron: Option<&Cron>) -> bool {
+        let topic = self.config.topics.crons.clone();
+        match cron {
+            Some(cron) => _ = self.send(&topic, Some(name), &self.crons.clone(), cron),
+            None => {
+                let sent = self.driver.send(&topic, 0, Some(name.as_bytes()), None, &Headers::new());
+                sent.expect("send");
+            }
+        }
+        self.driver.take(&self.config.topics.dead_letters.clone()).is_empty()
+    }
+
+    /// What was submitted by crons since the last look.
+    pub(crate) fn planned(&mut self) -> Vec<Task> {
+        let driven = self.driver.take(&self.config.topics.tasks.clone());
+        driven.iter().map(|record| record.value(&self.tasks).expect("a task")).collect()
+    }
+
+    /// What was stopped since the last look: task, and the attempt up to which; none: it need not be known any more.
+    pub(crate) fn stopped(&mut self) -> Vec<(String, Option<i32>)> {
+        let driven = self.driver.take(&self.config.topics.stops.clone());
+        let id = |record: &Driven| String::from_utf8(record.key.clone().expect("a key")).expect("text");
+        let attempt = |record: &Driven| record.value.is_some().then(|| record.value(&self.stops).expect("a stop").attempt);
+        driven.iter().map(|record| (id(record), attempt(record))).collect()
     }
 
     pub(crate) fn advance(&mut self, by: Duration) {
