@@ -9,6 +9,7 @@
 //! ```
 
 pub mod board;
+pub mod commands;
 pub mod config;
 pub mod desk;
 pub mod input;
