@@ -1,20 +1,32 @@
 //! The subcommands that every binary shares: `run`, `describe`, `validate`, `apply`, `config show`.
 //!
-//! A topology's `main` is one call of [`main`]; everything that a user can type is the same for all of them. Results go to
-//! stdout, logs to stderr. Exit codes: 0 done, 1 failed, 64 wrong usage or configuration,
+//! A topology's `main` is one call of [`main`]: what a user can type is the same for all of them. One that has commands of its own
+//! calls [`main_with`]; they stand beside the others, have the same flags, and are given a [`Console`]:
+//!
+//! ```text
+//!  arguments ─▶ Layers ─▶ configuration ─▶ parts ─▶ topology ─┬─▶ run, describe, validate, apply, config show
+//!                                                             └─▶ Console ─▶ the topology's own
+//!                                                                    ├─ Client, Submitter, TopicFollower: the brokers
+//!                                                                    └─ Values: bytes and values, by the registry's schemas
+//! ```
+//!
+//! Results go to stdout, logs to stderr. Exit codes: 0 done, 1 failed, 64 wrong usage or configuration,
 //! 70 a call of the Kafka client that never returns.
 
 mod allocator;
 mod arguments;
+mod console;
 mod options;
 mod run;
+mod values;
 
+use std::convert::Infallible;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use axum::Router;
-use clap::Parser as _;
 use clap::error::ErrorKind;
+use clap::{Parser as _, Subcommand};
 use serde::de::DeserializeOwned;
 
 use crate::config::{Layers, Loaded};
@@ -23,6 +35,9 @@ use crate::runtime::{Environment, Plan, Problem};
 use crate::topology::Topology;
 
 use arguments::{Arguments, Command, ConfigCommand};
+
+pub use console::Console;
+pub use values::Values;
 
 /// Wrong usage or configuration (`EX_USAGE` of sysexits.h).
 const USAGE: u8 = 64;
@@ -48,6 +63,17 @@ pub fn main<C: DeserializeOwned, P: Into<Parts>>(
     defaults: &'static str,
     parts: impl Fn(&C) -> Result<P, FatalError>,
 ) -> ExitCode {
+    main_with(name, defaults, parts, |never: Infallible, _| match never {})
+}
+
+/// The same, with commands of the topology's own beside the common ones: `own` does them. Configuration and topology are valid by
+/// then; nobody was asked for anything yet.
+pub fn main_with<C: DeserializeOwned, P: Into<Parts>, O: Subcommand>(
+    name: &'static str,
+    defaults: &'static str,
+    parts: impl Fn(&C) -> Result<P, FatalError>,
+    own: impl Fn(O, &Console<C>) -> Result<ExitCode, FatalError>,
+) -> ExitCode {
     let arguments = match Arguments::try_parse_from(arguments::with_name(name)) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -57,7 +83,7 @@ pub fn main<C: DeserializeOwned, P: Into<Parts>>(
             return ExitCode::from(if asked { 0 } else { USAGE });
         }
     };
-    match execute(name, defaults, arguments, parts) {
+    match execute(name, defaults, arguments, parts, own) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("{name}: {error}");
@@ -66,15 +92,16 @@ pub fn main<C: DeserializeOwned, P: Into<Parts>>(
     }
 }
 
-fn execute<C: DeserializeOwned, P: Into<Parts>>(
+fn execute<C: DeserializeOwned, P: Into<Parts>, O: Subcommand>(
     name: &'static str,
     defaults: &'static str,
-    arguments: Arguments,
+    arguments: Arguments<O>,
     parts: impl Fn(&C) -> Result<P, FatalError>,
+    own: impl Fn(O, &Console<C>) -> Result<ExitCode, FatalError>,
 ) -> Result<ExitCode, FatalError> {
     let layers = Layers::new(defaults).file(arguments.config).environment(std::env::vars_os()).flags(arguments.set);
-    let Loaded { runtime, topology: own, document } = layers.load::<C>()?;
-    let Parts { topology, routes } = parts(&own)?.into();
+    let Loaded { runtime, topology: config, document } = layers.load::<C>()?;
+    let Parts { topology, routes } = parts(&config)?.into();
     match arguments.command.unwrap_or(Command::Run) {
         Command::Run => run::run(name, &runtime, topology, routes),
         Command::Describe { format } => {
@@ -97,6 +124,10 @@ fn execute<C: DeserializeOwned, P: Into<Parts>>(
             let environment = environment(&runtime, topology)?;
             report(&block_on(environment.apply(dry_run))?, dry_run);
             Ok(ExitCode::SUCCESS)
+        }
+        Command::Own(command) => {
+            runtime.init_log()?;
+            own(command, &Console::new(name, config, runtime, topology)?)
         }
     }
 }

@@ -71,7 +71,7 @@ pub(super) fn from_config(
     })
 }
 
-fn kafka(config: &RuntimeConfig, topology: &Topology) -> Settings {
+pub(super) fn kafka(config: &RuntimeConfig, topology: &Topology) -> Settings {
     let kafka = &config.kafka;
     let mut properties: Vec<(String, String)> = kafka.connection_properties().into_iter().collect();
     properties.extend(kafka.properties.0.clone());
@@ -106,7 +106,7 @@ fn kafka(config: &RuntimeConfig, topology: &Topology) -> Settings {
     }
 }
 
-fn registry(config: &RuntimeConfig, topology: &Topology) -> Result<Option<Arc<Registry>>, FatalError> {
+pub(super) fn registry(config: &RuntimeConfig, topology: &Topology) -> Result<Option<Arc<Registry>>, FatalError> {
     let registry = &config.schema_registry;
     if registry.url.is_empty() && topology.codecs().iter().all(|codec| codec.schema.is_none()) {
         return Ok(None);

@@ -2,7 +2,8 @@
 //!
 //! One client per topic, because rdkafka's event of a partition's end names its number and not its topic.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -97,6 +98,49 @@ impl TopicFollower {
             list.add_partition_offset(&at.topic, at.partition.0, KafkaOffset::Offset(next.0))?;
         }
         Ok(self.client.assign(&list)?)
+    }
+
+    /// Where a committed reader can begin and end in each partition.
+    ///
+    /// # Errors
+    /// The cluster is away.
+    pub fn all_bounds(&self) -> Result<Vec<(TopicPartition, Bounds)>, KafkaFailure> {
+        let partitions = self.partitions()?;
+        partitions.into_iter().map(|at| self.bounds(&at).map(|bounds| (at, bounds))).collect()
+    }
+
+    /// Shows all keys and values that a committed reader can see now, partition by partition in their order. `patience`: how
+    /// long that may take.
+    ///
+    /// # Errors
+    /// The cluster is away for longer, or refuses.
+    pub fn read_whole(
+        &self,
+        patience: Duration,
+        mut show: impl FnMut(&[u8], Option<&[u8]>),
+    ) -> Result<(), KafkaFailure> {
+        let (deadline, bounds) = (Instant::now() + patience, self.all_bounds()?);
+        let mut open: BTreeSet<Partition> = bounds.iter().map(|(at, _)| at.partition).collect();
+        let starts: Vec<_> = bounds.into_iter().map(|(at, bounds)| (at, bounds.start)).collect();
+        self.read(&starts)?;
+        let mut away = None;
+        while !open.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let reason = away.unwrap_or_else(|| format!("not read to its end within {patience:?}"));
+                return Err(KafkaFailure(format!("{}: {reason}", self.topic)));
+            }
+            match self.poll(left) {
+                Followed::Record { key, value, .. } => show(&key, value.as_deref()),
+                Followed::End(partition) => {
+                    open.remove(&partition);
+                }
+                Followed::Away(reason) => away = Some(reason),
+                Followed::Failed(reason) => return Err(KafkaFailure(format!("{}: {reason}", self.topic))),
+                Followed::Idle => {}
+            }
+        }
+        Ok(())
     }
 
     /// The next find, waiting at most `wait`.

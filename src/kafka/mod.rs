@@ -29,6 +29,7 @@ mod producer;
 mod purging;
 mod restoring;
 mod settings;
+mod submitter;
 mod takeover;
 mod transaction;
 
@@ -50,5 +51,6 @@ pub use producer::LibrdkafkaProducer;
 pub use purging::Purger;
 pub use restoring::{ChangelogFetcher, Found, Records};
 pub use settings::Settings;
+pub use submitter::Submitter;
 pub use takeover::end_transactions_of_others;
 pub use transaction::{Committed, Member, Outgoing, ProduceError, Slot, TooLarge, TransactionalProducer};

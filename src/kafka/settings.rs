@@ -200,6 +200,13 @@ impl Settings {
         config
     }
 
+    /// A client for the records of a command. A record has so long to come to its end.
+    pub(super) fn submitter(&self, patience: Duration) -> ClientConfig {
+        let mut config = self.producer("submitter");
+        config.set("message.timeout.ms", patience.as_millis().max(1000).to_string());
+        config
+    }
+
     /// A client for administration and look-ups.
     pub(super) fn admin(&self) -> ClientConfig {
         self.base("admin")

@@ -165,6 +165,8 @@ catalogue! {
         "Records that workers were handed, by outcome: done, given-up, released (to be tried again), set-aside, lost (the lock ran out)." NO_BUCKETS;
     jobs_running: Gauges<1> = "headrace_worker_running" ("") ["workers"]
         "Records that workers work on now." NO_BUCKETS;
+    job_deliveries: Counters<2> = "headrace_worker_deliveries_total" ("") ["workers", "delivery"]
+        "Records that workers began with, by which delivery it was: 1, 2, 3, 4, 5+." NO_BUCKETS;
     job: Histograms<1> = "headrace_worker_job_seconds" ("seconds") ["workers"]
         "Time from the start of work on a record to its end, its results' way to the brokers included." WAITS;
     job_delay: Histograms<1> = "headrace_worker_start_delay_seconds" ("seconds") ["workers"]

@@ -34,6 +34,17 @@ impl JobEnd {
     }
 }
 
+/// The label of a delivery. Few are beyond the brokers' own limit, which is five by default.
+fn which(delivery: u16) -> &'static str {
+    match delivery {
+        0 | 1 => "1",
+        2 => "2",
+        3 => "3",
+        4 => "4",
+        _ => "5+",
+    }
+}
+
 /// A job that is counted as running until this is dropped.
 #[derive(Debug)]
 pub struct Running(IntGauge);
@@ -45,8 +56,9 @@ impl Drop for Running {
 }
 
 impl Telemetry {
-    /// Work on a record begins, so long after it was fetched.
-    pub fn job_begun(&self, workers: &str, waited: Duration) -> Running {
+    /// Work on a record begins, so long after it was fetched. `delivery`: which of the record's deliveries this is, from 1.
+    pub fn job_begun(&self, workers: &str, delivery: u16, waited: Duration) -> Running {
+        self.metrics.job_deliveries.with([workers, which(delivery)]).inc();
         self.metrics.job_delay.with([workers]).observe(waited.as_secs_f64());
         let running = self.metrics.jobs_running.with([workers]);
         running.inc();
@@ -140,5 +152,15 @@ impl Telemetry {
                 "{workers} set {at} aside: {reason}"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deliveries_have_few_labels_however_many_there_are() {
+        assert_eq!([1, 2, 4, 5, 6, u16::MAX].map(which), ["1", "2", "4", "5+", "5+", "5+"]);
     }
 }

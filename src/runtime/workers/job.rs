@@ -48,7 +48,8 @@ impl Shop {
     /// Works on a record and acknowledges it.
     pub(super) async fn serve(self: Arc<Self>, delivery: Delivery) {
         let (begun, lease) = (Instant::now(), delivery.lease());
-        let _running = self.telemetry.job_begun(&self.name, begun.duration_since(delivery.fetched()));
+        let waited = begun.duration_since(delivery.fetched());
+        let _running = self.telemetry.job_begun(&self.name, delivery.delivery_count, waited);
         let end = tokio::select! {
             end = self.work(&delivery) => end,
             lost = lease.lost() => {

@@ -10,8 +10,9 @@ use bytes::Bytes;
 use kafka_protocol::messages::ApiKey;
 
 use super::flexible::{Read, Reader, Writer, decode};
+use super::offered;
 use super::part::LAG_VERSION;
-use crate::wire::{Address, Code, Outgoing, TopicId, WireError};
+use crate::wire::{Address, Code, Connection, Outgoing, TopicId, WireError};
 
 /// The smallest group of an answer: empty name, no topics, error without text, tags.
 const SMALLEST_GROUP: usize = 1 + 1 + 2 + 1 + 1;
@@ -86,6 +87,8 @@ pub struct PartLag {
     pub id: TopicId,
     /// The partition's number.
     pub partition: i32,
+    /// Grows with each change of the partition's leader (KIP-320); none while it is not known.
+    pub leader_epoch: Option<i32>,
     /// The share partition's start offset: all before it is done with. None while the group has not begun with it.
     pub start: Option<i64>,
     /// Records from there to the end that nobody has done yet, those that are acquired included (rule R18); none while
@@ -93,6 +96,22 @@ pub struct PartLag {
     pub lag: Option<i64>,
     /// Why it can't be told.
     pub error: Option<Code>,
+}
+
+/// Asks the group's coordinator, and waits for the answer.
+///
+/// # Errors
+/// [`WireError::Unsupported`] by a broker before 4.2, or an error of the connection.
+pub async fn share_lag(
+    connection: &Connection,
+    request: &ShareLagRequest,
+    patience: Duration,
+) -> Result<ShareLag, WireError> {
+    offered(connection)?;
+    let body = connection.send(request.outgoing(patience)).await?.await?;
+    let lag = request.decode(connection.address(), body)?;
+    connection.hold_back(lag.throttle);
+    Ok(lag)
 }
 
 fn answer(reader: &mut Reader, wanted: &str) -> Read<ShareLag> {
@@ -131,13 +150,12 @@ fn part(reader: &mut Reader, topic: &Arc<str>, id: TopicId) -> Read<PartLag> {
     let known = |number: i64| (number >= 0).then_some(number);
     let partition = reader.i32()?;
     let start = known(reader.i64()?);
-    // The leader's epoch.
-    reader.i32()?;
+    let leader_epoch = Some(reader.i32()?).filter(|epoch| *epoch >= 0);
     let lag = known(reader.i64()?);
     let error = Code::new(reader.i16()?);
     reader.skip_string()?;
     reader.tags()?;
-    Ok(PartLag { topic: Arc::clone(topic), id, partition, start, lag, error })
+    Ok(PartLag { topic: Arc::clone(topic), id, partition, leader_epoch, start, lag, error })
 }
 
 #[cfg(test)]

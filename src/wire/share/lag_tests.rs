@@ -25,10 +25,11 @@ fn a_request_is_what_kafka_writes() {
 
 #[test]
 fn r18_start_and_lag_are_read_and_minus_one_is_unknown() {
-    let part = |topic: &str, id, partition, (start, lag), error| PartLag {
+    let part = |topic: &str, id, (partition, leader_epoch), (start, lag), error| PartLag {
         topic: topic.into(),
         id,
         partition,
+        leader_epoch: Some(leader_epoch),
         start,
         lag,
         error: Code::new(error),
@@ -38,9 +39,9 @@ fn r18_start_and_lag_are_read_and_minus_one_is_unknown() {
         error: None,
         message: None,
         parts: vec![
-            part("jobs", golden::A, 0, (Some(1 << 35), Some(1_234_567)), 0),
-            part("jobs", golden::A, 1, (None, None), 0),
-            part("retries", golden::B, 7, (Some(0), None), 3),
+            part("jobs", golden::A, (0, 4), (Some(1 << 35), Some(1_234_567)), 0),
+            part("jobs", golden::A, (1, 0), (None, None), 0),
+            part("retries", golden::B, (7, 0), (Some(0), None), 3),
         ],
     };
     assert_eq!(decoded("workers", hex(golden::LAG_RESPONSE)).unwrap(), wanted);

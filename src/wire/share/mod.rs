@@ -19,6 +19,7 @@
 //! R6). Nothing here holds a request against those rules; the broker does.
 
 mod acknowledge;
+mod describe;
 mod fetch;
 mod flexible;
 #[cfg(test)]
@@ -32,12 +33,13 @@ mod settings;
 use kafka_protocol::messages::ApiKey;
 
 pub use acknowledge::{AcknowledgedPart, ShareAcknowledge, ShareAcknowledged};
+pub use describe::{ShareGroup, ShareMember, describe_group};
 pub use fetch::{AcquireMode, Acquired, FetchedPart, ShareFetch, ShareFetched};
 pub use heartbeat::{Assigned, Beat, Beaten, heartbeat};
-pub use lag::{PartLag, ShareLag, ShareLagRequest};
+pub use lag::{PartLag, ShareLag, ShareLagRequest, share_lag};
 pub use part::{AcknowledgedBatch, Acknowledgement, Endpoint, SharePart};
 pub use records::{Found, Tools, read};
-pub use settings::{group_setting, set_group_setting};
+pub use settings::{GroupSetting, group_setting, group_settings, set_group_setting};
 
 use super::{Connection, WireError};
 use part::SPOKEN;

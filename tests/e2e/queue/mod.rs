@@ -1,5 +1,6 @@
 //! The task queue on real brokers, with handlers over HTTP.
 
+mod commands;
 mod handlers;
 mod kills;
 mod lives;

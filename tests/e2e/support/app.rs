@@ -1,6 +1,7 @@
 //! A binary under test as a child process: its configuration, its start, its pages, its end.
 
 use std::fs::{File, OpenOptions};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -22,6 +23,15 @@ pub(crate) struct Spec {
     pub(crate) sections: String,
     /// `section.key=value`, above the file.
     pub(crate) set: Vec<String>,
+}
+
+/// What a command has printed, and how it has ended.
+#[derive(Debug)]
+pub(crate) struct Said {
+    /// None if a signal has ended it.
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) errors: String,
 }
 
 /// A process, which is killed when it is dropped. Its state directory and log stay until the testbed ends.
@@ -53,13 +63,30 @@ impl App {
         App { program: program(spec.binary), spec, directory, http, child: None, _bed: Arc::clone(bed) }
     }
 
-    fn command(&self, subcommand: &str) -> Command {
-        let log = OpenOptions::new().create(true).append(true).open(self.log()).unwrap();
+    /// Runs another of its commands to its end, with this on its stdin.
+    pub(crate) fn said(&self, arguments: &[&str], input: &str) -> Said {
+        let mut command = self.configured(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = spawn(command).unwrap();
+        // One that ends without reading is not interested.
+        _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Said { code: output.status.code(), out: text(output.stdout), errors: text(output.stderr) }
+    }
+
+    fn configured(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
-        command.arg(subcommand).arg("--config").arg(self.directory.join("config.toml"));
+        command.args(arguments).arg("--config").arg(self.directory.join("config.toml"));
         for setting in &self.spec.set {
             command.arg("--set").arg(setting);
         }
+        command
+    }
+
+    fn command(&self, subcommand: &str) -> Command {
+        let log = OpenOptions::new().create(true).append(true).open(self.log()).unwrap();
+        let mut command = self.configured(&[subcommand]);
         command.stdin(Stdio::null()).stdout(duplicate(&log)).stderr(log);
         command
     }

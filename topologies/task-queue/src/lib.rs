@@ -12,6 +12,7 @@
 //! ```
 
 pub mod board;
+pub mod commands;
 pub mod config;
 pub mod cron;
 pub mod desk;

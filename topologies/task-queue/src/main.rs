@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use task_queue::config::Config;
-use task_queue::{DEFAULTS, parts};
+use task_queue::{DEFAULTS, commands, parts};
 
 fn main() -> ExitCode {
-    headrace::cli::main("task-queue", DEFAULTS, |config: &Config| parts(config))
+    headrace::cli::main_with("task-queue", DEFAULTS, |config: &Config| parts(config), commands::run)
 }

@@ -139,6 +139,20 @@ pub enum State {
 }
 
 impl State {
+    /// Its name, as records have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Waiting => "WAITING",
+            State::Delayed => "DELAYED",
+            State::Ready => "READY",
+            State::Done => "DONE",
+            State::Failed => "FAILED",
+            State::Cancelled => "CANCELLED",
+            State::Expired => "EXPIRED",
+            State::Duplicate => "DUPLICATE",
+        }
+    }
+
     /// Whether nothing more happens to it.
     pub fn is_end(self) -> bool {
         !matches!(self, State::Waiting | State::Delayed | State::Ready)
