@@ -28,7 +28,7 @@ setup: ## install packages, toolchain and jars that are missing
 	@$(BIN)/testbed fetch
 
 .PHONY: demo
-demo: topology setup ## a shop under load, a kill -9, each row compared [TOPOLOGY= DEMO_SECONDS=60 DEMO_RATE=300]
+demo: topology setup ## a shop under load, a kill -9, each row compared; or TOPOLOGY=task-queue: each task with its result [DEMO_SECONDS=60 DEMO_RATE=]
 	@$(CARGO) build $(FLAGS) --bin demo --bin $(TOPOLOGY)
 	@$(BIN)/demo --topology $(TOPOLOGY) $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS)) $(if $(DEMO_RATE),--rate $(DEMO_RATE))
 
@@ -56,10 +56,22 @@ bench: setup ## a benchmark beside its peer and its limit: NAME= [RECORDS= WARM_
 	@$(CARGO) build $(FLAGS) --bin bench --bin stateful-count --bin stored-values --bin copy-loop --bin share-worker --bin cdc-invalidation
 	@$(BIN)/bench $(NAME)
 
+# Of the task queue there are runs of its own; all others are of the runtime, whatever the topology.
+ifeq ($(TOPOLOGY),task-queue)
+CHAOS := queue $(if $(TASKS),--tasks $(TASKS)) $(if $(KILLS),--kills $(KILLS)) $(if $(RESTARTS),--restarts $(RESTARTS))
+CHAOS_BINS := --bin task-queue
+else ifdef SEEDS
+CHAOS := seeds --seeds $(SEEDS)
+else ifdef SCHEDULES
+CHAOS := schedules --schedules $(SCHEDULES)
+else
+CHAOS := kills --kills $(or $(KILLS),100) $(if $(BROKERS),--brokers $(BROKERS)) $(if $(RATE),--rate $(RATE)) $(if $(STANDBYS),--standbys $(STANDBYS)) $(if $(ONLY_KILLS),--only-kills)
+endif
+
 .PHONY: chaos
-chaos: setup ## faults, then the verdict: KILLS=100, or SCHEDULES=200 of a bad network, or SEEDS=2000 simulated [SEED= RATE= BROKERS=3 STANDBYS=1 ONLY_KILLS=1]
-	@$(CARGO) build $(FLAGS) --bin chaos
-	@$(BIN)/chaos $(if $(SEEDS),seeds --seeds $(SEEDS),$(if $(SCHEDULES),schedules --schedules $(SCHEDULES),kills --kills $(or $(KILLS),100) $(if $(BROKERS),--brokers $(BROKERS)) $(if $(RATE),--rate $(RATE)) $(if $(STANDBYS),--standbys $(STANDBYS)) $(if $(ONLY_KILLS),--only-kills))) $(if $(SEED),--seed $(SEED))
+chaos: topology setup ## faults, then the verdict: KILLS=100, or SCHEDULES=200 of a bad network, or SEEDS=2000 simulated [SEED= RATE= BROKERS=3 STANDBYS=1 ONLY_KILLS=1]; TOPOLOGY=task-queue [TASKS=100000 KILLS= RESTARTS=10 SEED=]
+	@$(CARGO) build $(FLAGS) --bin chaos $(CHAOS_BINS)
+	@$(BIN)/chaos $(CHAOS) $(if $(SEED),--seed $(SEED))
 
 .PHONY: topology
 topology:

@@ -1,4 +1,5 @@
-//! `demo`: a shop database under load, captured by Debezium, kept in step in Redis by `cdc-invalidation`, and judged.
+//! `demo`: a shop database under load, captured by Debezium, kept in step in Redis by `cdc-invalidation`, and judged. With
+//! `--topology task-queue`: see [`tasks`].
 //!
 //! It exists so that one command shows the promise being kept on the reader's own machine, kill -9 included:
 //!
@@ -21,6 +22,7 @@ mod progress;
 mod sampler;
 mod scenario;
 mod stage;
+mod tasks;
 mod verdict;
 
 use std::process::ExitCode;
@@ -35,7 +37,9 @@ pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + S
 /// Exit code for a wrong command line, as in sysexits.h.
 const USAGE: u8 = 64;
 /// Topologies that have a demo.
-const TOPOLOGIES: [&str; 1] = ["cdc-invalidation"];
+const TOPOLOGIES: [&str; 2] = ["cdc-invalidation", "task-queue"];
+/// pgbench's transactions per second, if nothing is said.
+const RATE: u32 = 300;
 /// tokio's threads: the sampler and the database's connection.
 const TOKIO_THREADS: usize = 2;
 
@@ -49,9 +53,10 @@ struct Arguments {
     /// How long the load lasts; from 10 on. (`make demo` passes DEMO_SECONDS.)
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(10..=3600))]
     seconds: u64,
-    /// pgbench's transactions per second, each of about two and a half row changes. (`make demo` passes DEMO_RATE.)
-    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    rate: u32,
+    /// pgbench's transactions per second, 300 by default, each of about two and a half row changes; or tasks per second, by
+    /// default 50. (`make demo` passes DEMO_RATE.)
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: Option<u32>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -74,7 +79,7 @@ fn main() -> ExitCode {
         }
     };
     if !TOPOLOGIES.contains(&arguments.topology.as_str()) {
-        eprintln!("demo: no demo of {}; there is: {}", arguments.topology, TOPOLOGIES.join(", "));
+        eprintln!("demo: no demo of {}; there are: {}", arguments.topology, TOPOLOGIES.join(", "));
         return ExitCode::from(USAGE);
     }
     match run(&arguments) {
@@ -90,9 +95,12 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder.worker_threads(TOKIO_THREADS).enable_all().build()?;
     runtime.block_on(async { end_on_signals() })?;
-    match arguments.command.unwrap_or(Command::Run) {
-        Command::Run => scenario::run(&runtime, Duration::from_secs(arguments.seconds), arguments.rate),
-        Command::Up => scenario::up(&runtime),
+    let (seconds, rate) = (Duration::from_secs(arguments.seconds), arguments.rate);
+    match (arguments.command.unwrap_or(Command::Run), arguments.topology.as_str()) {
+        (Command::Run, "task-queue") => tasks::run(seconds, rate),
+        (Command::Up, "task-queue") => tasks::up(),
+        (Command::Run, _) => scenario::run(&runtime, seconds, rate.unwrap_or(RATE)),
+        (Command::Up, _) => scenario::up(&runtime),
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use testbed::{Cache, Dirs, Kafka};
+use testbed::{Cache, Dirs, Kafka, KafkaBuilder};
 
 use crate::Result;
 use crate::ground::Ground;
@@ -15,6 +15,19 @@ const NODES: u32 = 3;
 const IN_SYNC: &str = "2";
 /// For one question to the brokers.
 const LOOK: Duration = Duration::from_secs(10);
+
+/// With share groups whose locks and sessions may be short, and whose members are told at once what they are to read.
+pub fn share_groups(kafka: KafkaBuilder) -> KafkaBuilder {
+    let quick = [
+        ("group.min.session.timeout.ms", "1000"),
+        ("group.share.min.record.lock.duration.ms", "1000"),
+        ("group.share.min.session.timeout.ms", "1000"),
+        ("group.share.min.heartbeat.interval.ms", "500"),
+        ("group.share.heartbeat.interval.ms", "500"),
+        ("group.share.assignment.interval.ms", "0"),
+    ];
+    quick.into_iter().fold(kafka, |kafka, (name, value)| kafka.property(name, value))
+}
 
 /// Three brokers of one cluster, which end when it is dropped.
 pub struct Cluster {
@@ -29,9 +42,21 @@ impl Cluster {
     /// # Errors
     /// One does not start.
     pub fn start() -> Result<Cluster> {
+        Cluster::start_with(Kafka::builder()?)
+    }
+
+    /// The same, for [`share_groups`].
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_for_share_groups() -> Result<Cluster> {
+        Cluster::start_with(share_groups(Kafka::builder()?))
+    }
+
+    fn start_with(builder: KafkaBuilder) -> Result<Cluster> {
         let (cache, dirs) = (Cache::open()?, Dirs::new()?);
         let names = ["min.insync.replicas", "transaction.state.log.min.isr", "share.coordinator.state.topic.min.isr"];
-        let builder = Kafka::builder()?.property("group.min.session.timeout.ms", "1000");
+        let builder = builder.property("group.min.session.timeout.ms", "1000");
         let builder = names.iter().fold(builder, |builder, name| builder.property(name, IN_SYNC));
         Ok(Cluster { nodes: builder.start_cluster(&cache, &dirs, NODES)?, _dirs: dirs })
     }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Result;
 use crate::application::tokio;
 use crate::ground::Ground;
-use crate::naive;
+use crate::{naive, queue};
 
 /// Names of the variables begin with it.
 const PREFIX: &str = "HEADRACE_CHAOS_";
@@ -88,6 +88,9 @@ impl Role {
 
 /// Becomes what the environment asks for, and ends the process with it; without it, does nothing.
 pub fn become_one() {
+    if let Some(ended) = queue::naive::from_environment() {
+        exit(end(ended));
+    }
     match Role::from_environment() {
         Ok(None) => {}
         Ok(Some(role)) => exit(end(run(&role))),

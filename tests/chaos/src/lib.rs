@@ -22,6 +22,7 @@
 //! fault, disk, clock        what is done to them; a diary of it
 //! network/                  a proxy on the real protocol, and the dice that say what it does
 //! naive/                    the control arms
+//! queue/                    the proofs of the task queue, whose binary is what is killed
 //! simulation/               the loop over a model of Kafka and of time, a seed at a time
 //! check/                    the checker, pure: records in, findings out
 //! ground, event, topology   the topics and the dataflow of a run
@@ -50,6 +51,7 @@ pub mod ownership;
 pub mod pages;
 pub mod pause;
 pub mod positions;
+pub mod queue;
 pub mod raw;
 pub mod reader;
 pub mod recovery;

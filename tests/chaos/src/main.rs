@@ -1,5 +1,5 @@
-//! `chaos`: the long runs. `chaos kills --kills 100`, `chaos schedules --schedules 200` and `chaos seeds --seeds 2000`; `make chaos`
-//! calls them.
+//! `chaos`: the long runs. `chaos kills --kills 100`, `chaos schedules --schedules 200`, `chaos seeds --seeds 2000` and
+//! `chaos queue --tasks 100000`; `make chaos` calls them.
 //!
 //! Exit codes: 0 our arm is exact and the control arm is not; 1 otherwise; 64 wrong usage.
 
@@ -10,6 +10,7 @@ use chaos::check::Findings;
 use chaos::fault::{self, Fault};
 use chaos::instance::Program;
 use chaos::kills::{self, Wanted};
+use chaos::queue::{self, Whole};
 use chaos::schedules::{self, Network, Outcome, Runs};
 use chaos::simulation::{self, Arm};
 use chaos::verdict::Verdict;
@@ -57,6 +58,19 @@ enum Command {
         #[arg(long, value_delimiter = ',', conflicts_with_all = ["kills", "only_kills"])]
         plan: Vec<Fault>,
     },
+    /// The task queue: its binary killed under tasks of all kinds on three brokers, restarted with its hands full, and given
+    /// tasks of many locks' length.
+    Queue {
+        /// How many tasks.
+        #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(100..))]
+        tasks: u32,
+        /// How many kills of instances; by default one for each thousand tasks.
+        #[arg(long)]
+        kills: Option<u32>,
+        /// How many rolling restarts.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+        restarts: u32,
+    },
     /// Requests that are delayed, cut, lost, refused and reordered, by one seed after the other.
     Schedules {
         /// How many seeds.
@@ -98,6 +112,10 @@ fn main() -> ExitCode {
             };
             let wanted = Wanted { seed, plan, rate, standbys: standbys.into(), program: Program::default() };
             if brokers == "3" { on_a_cluster(&wanted) } else { on_one_broker(&wanted) }
+        }
+        Command::Queue { tasks, kills, restarts } => {
+            let seed = seed.unwrap_or_else(|| fastrand::u64(..u64::from(u32::MAX)));
+            queue::run(Whole { seed, tasks, kills, restarts })
         }
         Command::Schedules { schedules } => run_schedules(seed.unwrap_or(1), schedules),
         Command::Seeds { seeds, arm, twice: true } => run_twice(seed.unwrap_or(1), seeds, arm.unwrap_or(Arm::Ours)),

@@ -6,7 +6,8 @@
 
 use std::sync::{Arc, Mutex, Once, PoisonError};
 
-use testbed::{Kafka, KafkaBuilder, Testbed, TestbedBuilder};
+pub(crate) use chaos::brokers::share_groups;
+use testbed::{Kafka, Testbed, TestbedBuilder};
 
 use super::transactions;
 
@@ -15,6 +16,7 @@ type Shared = Mutex<Option<Arc<Testbed>>>;
 static BED: Shared = Mutex::new(None);
 static SECURED: Shared = Mutex::new(None);
 static SHARING: Shared = Mutex::new(None);
+static QUEUES: Shared = Mutex::new(None);
 
 /// The shared servers; the first call starts them, which takes about ten seconds.
 pub(crate) fn bed() -> Arc<Testbed> {
@@ -40,20 +42,13 @@ pub(crate) fn sharing() -> Arc<Testbed> {
     })
 }
 
+/// The same with a schema registry, for the task queue.
+pub(crate) fn queues() -> Arc<Testbed> {
+    shared(&QUEUES, || Testbed::builder().kafka_with(share_groups(Kafka::builder().unwrap())).registry())
+}
+
 /// Members that a group of the broker for share groups may have.
 pub(crate) const MEMBERS: &str = "5";
-
-/// With share groups whose locks and sessions may be short, and whose members are told at once what they are to read.
-pub(crate) fn share_groups(kafka: KafkaBuilder) -> KafkaBuilder {
-    let quick = [
-        ("group.share.min.record.lock.duration.ms", "1000"),
-        ("group.share.min.session.timeout.ms", "1000"),
-        ("group.share.min.heartbeat.interval.ms", "500"),
-        ("group.share.heartbeat.interval.ms", "500"),
-        ("group.share.assignment.interval.ms", "0"),
-    ];
-    quick.into_iter().fold(kafka, |kafka, (name, value)| kafka.property(name, value))
-}
 
 fn shared(bed: &Shared, builder: impl FnOnce() -> TestbedBuilder) -> Arc<Testbed> {
     let mut bed = bed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -69,7 +64,7 @@ fn shared(bed: &Shared, builder: impl FnOnce() -> TestbedBuilder) -> Arc<Testbed
 }
 
 extern "C" fn tear_down() {
-    for bed in [&BED, &SECURED, &SHARING] {
+    for bed in [&BED, &SECURED, &SHARING, &QUEUES] {
         let bed = bed.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(bed);
     }

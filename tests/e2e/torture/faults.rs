@@ -14,7 +14,7 @@ use crate::support::transactions;
 const RATE: u64 = 500;
 
 /// One at a time: on two cores, what is measured against time-outs would meet them.
-fn alone() -> MutexGuard<'static, ()> {
+pub(super) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }

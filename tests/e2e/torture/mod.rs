@@ -1,7 +1,8 @@
-//! Short forms of the long runs (`make chaos`): kills and other faults, and a network that tortures requests.
+//! Short forms of the long runs (`make chaos`): kills and other faults, a network that tortures requests, the task queue.
 
 mod faults;
 mod network;
+mod queue;
 
 use chaos::instance::Program;
 
