@@ -282,9 +282,9 @@ impl Builder {
         self.check_loose_ends();
         self.check_workers();
         self.check_sources();
-        self.check_cycles();
         let groups = self.group();
-        self.check_repartitions(&groups);
+        self.place_repartitions(&groups);
+        self.check_cycles(&groups);
         for (node, source) in &mut self.sources {
             source.sub_topology = groups[*node];
         }

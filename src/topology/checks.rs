@@ -4,7 +4,28 @@
 use std::collections::BTreeSet;
 
 use super::builder::Builder;
+use super::describe::NodeKind;
 use super::graph::{SourceSpec, StoreDeclaration};
+
+/// A way that records take from one sub-topology to another.
+#[derive(Debug, Clone)]
+pub(super) struct Edge {
+    /// The node that is told of, if they go round.
+    pub(super) node: String,
+    pub(super) from: u32,
+    pub(super) to: u32,
+    /// What is told then.
+    pub(super) reason: String,
+}
+
+/// Whether what goes this way comes back.
+fn goes_round(edges: &[Edge], edge: &Edge) -> bool {
+    let mut reached = vec![edge.to];
+    while let Some(next) = edges.iter().find(|next| reached.contains(&next.from) && !reached.contains(&next.to)) {
+        reached.push(next.to);
+    }
+    reached.contains(&edge.from)
+}
 
 impl Builder {
     pub(super) fn check_loose_ends(&mut self) {
@@ -28,17 +49,17 @@ impl Builder {
         }
     }
 
-    /// Those of topics that have their names from outside.
-    fn foreign_sources(&self) -> impl Iterator<Item = &SourceSpec> {
+    /// Those of topics that have their names from outside, with their nodes.
+    fn foreign_sources(&self) -> impl Iterator<Item = (usize, &SourceSpec)> {
         let is_own = |index: usize| self.repartitions.iter().any(|(own, ..)| own.source == index);
         let foreign = self.sources.iter().enumerate().filter(move |(index, _)| !is_own(*index));
-        foreign.map(|(_, (_, source))| source)
+        foreign.map(|(_, (node, source))| (*node, source))
     }
 
     /// A record is processed once: by the first source that matches its topic.
     pub(super) fn check_sources(&mut self) {
         let mut mistakes = Vec::new();
-        let sources: Vec<_> = self.foreign_sources().collect();
+        let sources: Vec<_> = self.foreign_sources().map(|(_, source)| source).collect();
         for (at, source) in sources.iter().enumerate() {
             for earlier in &sources[..at] {
                 let both = source.topics.names().find(|topic| earlier.topics.matches(topic));
@@ -52,17 +73,43 @@ impl Builder {
         mistakes.iter().for_each(|(source, reason)| self.mistake(source, reason));
     }
 
-    pub(super) fn check_cycles(&mut self) {
-        // Those between sub-topologies have names of their own, and are looked at when the groups are known.
-        let others = self.sink_topics.iter().enumerate().filter(|(index, _)| !self.is_repartition(*index));
-        let others: Vec<String> =
-            others.filter(|(_, topic)| !self.is_written_by_workers(topic)).map(|(_, topic)| topic.clone()).collect();
-        for topic in others {
-            let readers = self.foreign_sources().filter(|source| source.topics.matches(&topic));
-            let readers: Vec<_> = readers.map(|source| source.name.clone()).collect();
-            for reader in readers {
-                self.mistake(&reader, &format!("reads {topic}, which this topology writes: a cycle"));
+    /// What goes round would never end: no sub-topology may get its own records back, by whatever way. What workers give comes back
+    /// from a share group: it has left the task that it came from.
+    pub(super) fn check_cycles(&mut self, groups: &[u32]) {
+        let mut edges = self.edges_between();
+        let written = self.nodes.iter().enumerate().filter_map(|(node, sketch)| match &sketch.kind {
+            NodeKind::Sink { topic, .. } if !self.is_written_by_workers(topic) => Some((groups[node], topic)),
+            _ => None,
+        });
+        for (from, topic) in written {
+            let read = self.foreign_sources().filter(|(_, source)| source.topics.matches(topic));
+            let reason = format!("reads {topic}, which this topology writes: a cycle");
+            edges.extend(read.map(|(to, source)| Edge {
+                node: source.name.clone(),
+                from,
+                to: groups[to],
+                reason: reason.clone(),
+            }));
+        }
+        let mut mistakes: Vec<Edge> = Vec::new();
+        for edge in edges.iter().filter(|edge| goes_round(&edges, edge)) {
+            let is_told = mistakes.iter().any(|told| (&told.node, &told.reason) == (&edge.node, &edge.reason));
+            if !is_told {
+                mistakes.push(edge.clone());
             }
+        }
+        mistakes.iter().for_each(|edge| self.mistake(&edge.node, &edge.reason));
+        self.check_dead_letters();
+    }
+
+    /// Dead letters come from everywhere.
+    fn check_dead_letters(&mut self) {
+        let Some((topic, _)) = &self.dead_letters else { return };
+        let topic = self.sink_topics[*topic].clone();
+        let readers = self.foreign_sources().filter(|(_, source)| source.topics.matches(&topic));
+        let readers: Vec<_> = readers.map(|(_, source)| source.name.clone()).collect();
+        for reader in readers {
+            self.mistake(&reader, &format!("reads {topic}, which this topology writes: a cycle"));
         }
     }
 

@@ -17,6 +17,7 @@ use crate::processor::{SinkNode, TopicIndex};
 use crate::record::RawRecord;
 
 use super::builder::{Builder, Stream};
+use super::checks::Edge;
 use super::describe::{NodeKind, NodeSketch};
 use super::graph::{Subject, SubjectPart, Topology};
 use super::topics::Topics;
@@ -104,28 +105,22 @@ impl Builder {
         self.repartitions.iter().any(|(own, ..)| own.topic.0 == topic)
     }
 
-    /// What goes round would never end: no sub-topology may get its own records back, by whatever way.
-    pub(super) fn check_repartitions(&mut self, groups: &[u32]) {
+    /// Says which sub-topologies each of them is between.
+    pub(super) fn place_repartitions(&mut self, groups: &[u32]) {
         for (own, from, to) in &mut self.repartitions {
             // A handle of another builder is a mistake that is told already.
             own.from = groups.get(*from).copied().unwrap_or_default();
             own.to = groups[*to];
         }
-        let edges: Vec<(String, u32, u32)> =
-            self.repartitions.iter().map(|(own, ..)| (own.name.clone(), own.from, own.to)).collect();
-        for (name, from, to) in &edges {
-            let mut reached = vec![*to];
-            while let Some(next) = edges.iter().find(|(_, from, to)| reached.contains(from) && !reached.contains(to)) {
-                reached.push(next.2);
-            }
-            if reached.contains(from) {
-                self.mistake(
-                    name,
-                    "goes back to where it comes from: a cycle. Processors on both sides of it can't share a store or a table; \
-                     give each side its own",
-                );
-            }
-        }
+    }
+
+    /// The ways between sub-topologies that are repartition topics.
+    pub(super) fn edges_between(&self) -> Vec<Edge> {
+        let reason = "goes back to where it comes from: a cycle. Processors on both sides of it can't share a store or a table; \
+                      give each side its own";
+        let edge =
+            |own: &Repartition| Edge { node: own.name.clone(), from: own.from, to: own.to, reason: reason.to_owned() };
+        self.repartitions.iter().map(|(own, ..)| edge(own)).collect()
     }
 }
 

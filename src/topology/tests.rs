@@ -110,6 +110,25 @@ fn each_mistake_names_its_node_and_the_way_out() {
     assert!(text.starts_with("topology shop: pattern: is subscribed to an invalid pattern: ^("), "{text}");
 }
 
+/// As it is with a topic that others write, too.
+#[test]
+fn a_topic_that_is_written_and_read_is_a_cycle_only_if_records_come_back() {
+    let mut builder = Topology::builder("shop");
+    let late = source(&mut builder, "late", "late-topic");
+    builder.sink("to-orders", late, "orders-topic", raw(), raw());
+    let orders = source(&mut builder, "orders", "orders-topic");
+    builder.sink("out", orders, "out-topic", raw(), raw());
+    assert_eq!(builder.build().unwrap().sub_topologies(), 2);
+    let text = mistake(|builder, orders| {
+        builder.sink("to-late", orders, "late-topic", raw(), raw());
+        let late = source(builder, "late", "late-topic");
+        builder.sink("to-orders", late, "orders-topic", raw(), raw());
+    });
+    for reader in ["late: reads late-topic", "orders: reads orders-topic"] {
+        assert!(text.contains(&format!("{reader}, which this topology writes: a cycle")), "{text}");
+    }
+}
+
 #[test]
 fn a_dead_letter_topic_that_is_read_is_a_cycle() {
     let text = mistake(|builder, _| builder.dead_letters("orders-topic", Policy::after_attempts(1)));

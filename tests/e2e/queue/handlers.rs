@@ -20,9 +20,23 @@ pub(super) struct Call {
     pub(super) begun: Instant,
     /// Whether the handler came to its end; it does not, if the caller goes away.
     pub(super) ended: Option<Instant>,
+    /// Whether the caller went away before.
+    pub(super) is_cut: bool,
+    /// By what name it may be spoken of.
+    pub(super) lease: String,
 }
 
 type Calls = Arc<Mutex<Vec<Call>>>;
+
+/// Sees the end of a call, however it comes.
+struct Seen(Calls, usize);
+
+impl Drop for Seen {
+    fn drop(&mut self) {
+        let call = &mut self.0.lock().unwrap()[self.1];
+        call.is_cut = call.ended.is_none();
+    }
+}
 
 /// It ends when it is dropped.
 pub(super) struct Handlers {
@@ -69,9 +83,11 @@ async fn answer(State(calls): State<Calls>, headers: HeaderMap, body: Bytes) -> 
     let (id, attempt) = (text(&headers, "task-id"), text(&headers, "task-attempt").parse().unwrap());
     let at = {
         let mut calls = calls.lock().unwrap();
-        calls.push(Call { id, attempt, begun: Instant::now(), ended: None });
+        let lease = text(&headers, "task-lease");
+        calls.push(Call { id, attempt, begun: Instant::now(), ended: None, is_cut: false, lease });
         calls.len() - 1
     };
+    let _seen = Seen(Arc::clone(&calls), at);
     let kind = text(&headers, "task-kind");
     if let Some(millis) = kind.strip_prefix("sleep ") {
         work(Duration::from_millis(millis.parse().unwrap())).await;

@@ -5,4 +5,5 @@ mod handlers;
 mod kills;
 mod lives;
 mod pulling;
+mod steering;
 mod support;

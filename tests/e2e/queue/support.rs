@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use headrace::codec::registry::Registry;
 use headrace::codec::{Avro, AvroSchema, Binding, Codec as _, DecodeError, Schemas, avro};
-use task_queue::tasks::{Action, Command, Task, TaskResult};
+use task_queue::tasks::{Action, Command, QueueState, Task, TaskResult};
 use testbed::Testbed;
 
 use super::handlers::Handlers;
@@ -28,6 +28,7 @@ pub(super) struct Queue {
     topics: Topics,
     tasks: Avro<Task>,
     commands: Avro<Command>,
+    queues: Avro<QueueState>,
     results: Avro<TaskResult>,
     schemas: Arc<Schemas>,
     registry: Registry,
@@ -48,8 +49,13 @@ pub(super) fn now() -> i64 {
 impl Queue {
     /// Its handlers are called.
     pub(super) fn new(id: &str) -> Self {
+        Queue::with(id, "")
+    }
+
+    /// They are, and this is said of the queue besides, as TOML.
+    pub(super) fn with(id: &str, more: &str) -> Self {
         let handlers = Handlers::start();
-        let handled = format!("push = \"http://{}/\"", handlers.address);
+        let handled = format!("push = \"http://{}/\"\n{more}", handlers.address);
         Queue::handled(id, handlers, handled)
     }
 
@@ -63,7 +69,7 @@ impl Queue {
         let topics = Topics::new(bed.kafka().unwrap().bootstrap_servers());
         let registry = Registry::new(bed.registry().unwrap().url(), None, Duration::from_secs(10)).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let (tasks, commands, results) = (avro(), avro(), avro());
+        let (tasks, commands, queues, results) = (avro(), avro(), avro(), avro());
         let schemas = Arc::default();
         let queue = Queue {
             handlers,
@@ -73,6 +79,7 @@ impl Queue {
             topics,
             tasks,
             commands,
+            queues,
             results,
             schemas,
             registry,
@@ -81,6 +88,7 @@ impl Queue {
         queue.app("one").apply();
         queue.tasks.bind(&queue.writes::<Task>("tasks"));
         queue.commands.bind(&queue.writes::<Command>("commands"));
+        queue.queues.bind(&queue.writes::<QueueState>("queues"));
         queue.results.bind(&Binding { schemas: Arc::clone(&queue.schemas), writer: None });
         queue
     }
@@ -99,7 +107,7 @@ impl Queue {
 
     /// A process of it, which is not started.
     pub(super) fn app(&self, instance: &str) -> App {
-        let topics = ["tasks", "commands", "ready", "outcomes", "results", "dead-letters"];
+        let topics = ["tasks", "commands", "queues", "stops", "crons", "ready", "outcomes", "results", "dead-letters"];
         let topics: String = topics.iter().map(|name| format!("{name} = \"{}\"\n", self.topic(name))).collect();
         let handled = &self.handled;
         let token = self.bed.dirs().unwrap().root().join(format!("{}-token", self.id));
@@ -136,6 +144,15 @@ impl Queue {
         let key = Some(lane.as_bytes().to_vec());
         let record = Stored { partition: 0, offset: 0, key, value: Some(value), headers: Vec::new() };
         self.topics.produce(&self.topic("commands"), &record);
+    }
+
+    /// Says whether it is to stand still.
+    pub(super) fn pause(&self, paused: bool) {
+        let mut value = Vec::new();
+        self.queues.encode(&QueueState { paused, since: now(), reason: None }, &mut value).unwrap();
+        let key = Some(b"default".to_vec());
+        let record = Stored { partition: 0, offset: 0, key, value: Some(value), headers: Vec::new() };
+        self.topics.produce(&self.topic("queues"), &record);
     }
 
     /// The results of all tasks, each with how many there are of it.

@@ -45,7 +45,8 @@ impl Worker for Arithmetic {
 
     async fn run(&self, record: &Record<String, String>, job: &Job<String, String>) -> Given<String, String> {
         self.begun.fetch_add(1, Ordering::SeqCst);
-        let number: u32 = record.value.parse().map_err(|_| RecordError::new(Stage::Process, "no-number", "no number"))?;
+        let number: u32 =
+            record.value.parse().map_err(|_| RecordError::new(Stage::Process, "no-number", "no number"))?;
         match number {
             100 if job.attempt.number < 2 => return Err(Failed::Again("not at once".to_owned())),
             101 => return Err(Failed::Again("never".to_owned())),

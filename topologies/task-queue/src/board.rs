@@ -32,8 +32,6 @@ pub enum Event {
     Over(Over),
     /// Attempts up to this one are not wanted any more; without one nothing need be known of the task.
     Stop(Option<Stop>),
-    /// An attempt was not handed out, and this stands for what its handler would have said; keyed by its lane.
-    Refused(Outcome),
     /// A task has ended.
     Ended(TaskResult),
 }

@@ -271,7 +271,11 @@ mod tests {
         // On 2026-10-25 there are two; a daily task comes once.
         let overlap = times("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z", 2);
         assert!(overlap[0].starts_with("2026-10-25T") && overlap[1].starts_with("2026-10-26T"), "{overlap:?}");
-        assert_eq!(times("*/10 * * * * *", "UTC", "2026-11-20T00:00:05Z", 1), ["2026-11-20T00:00:10Z"], "seconds first");
+        assert_eq!(
+            times("*/10 * * * * *", "UTC", "2026-11-20T00:00:05Z", 1),
+            ["2026-11-20T00:00:10Z"],
+            "seconds first"
+        );
     }
 
     #[test]

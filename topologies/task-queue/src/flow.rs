@@ -21,7 +21,7 @@ use crate::limits::Limits;
 use crate::pull::{Counter, Pull};
 use crate::push::Push;
 use crate::rules::Rules;
-use crate::schedule::{Ended, ReadyOf, Refused, Schedule, Stops};
+use crate::schedule::{Ended, ReadyOf, Schedule, Stops};
 use crate::tasks::{Entry, Outcome, Priority, QueueState, ReadyTask, Stop, Task, TaskResult};
 use crate::timers::Timers;
 use crate::wishes::Wishes;
@@ -111,10 +111,7 @@ fn gate(config: &Config, builder: &mut Builder, events: Events, wishes: &Wishes,
         known: Arc::new(config.queues().into_keys().collect()),
         tick: config.tasks.tick.duration(),
     };
-    let passed = builder.process("gate", by_queue, gate);
-    let refused = builder.process("refused", passed, Refused);
-    builder.sink("refusals", refused, &config.topics.outcomes, text(), avro::<Outcome>());
-    passed
+    builder.process("gate", by_queue, gate)
 }
 
 /// A queue's attempts, by priority.

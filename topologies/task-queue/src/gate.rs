@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::board::Event;
 use crate::limits::Limits;
 use crate::order::head;
-use crate::tasks::{OutcomeKind, Over, Priority, QueueState, ReadyTask};
+use crate::tasks::{Over, Priority, QueueState, ReadyTask};
 
 /// Attempts that are handed out, or forgotten, in one go: all of it is one transaction.
 const AT_ONCE: usize = 1_000;
@@ -75,11 +75,15 @@ impl Processor for ByQueue {
     type KeyOut = String;
     type ValueOut = Told;
 
-    fn process(&mut self, record: &Record<String, Event>, context: &mut Context<'_, String, Told>) -> Result<(), Fault> {
+    fn process(
+        &mut self,
+        record: &Record<String, Event>,
+        context: &mut Context<'_, String, Told>,
+    ) -> Result<(), Fault> {
         let (queue, told) = match &record.value {
             Event::Ready(ready) => (&ready.task.queue, Told { ready: Some(ready.clone()), over: None }),
             Event::Over(over) => (&over.queue, Told { ready: None, over: Some(over.clone()) }),
-            Event::Stop(_) | Event::Ended(_) | Event::Refused(_) => return Ok(()),
+            Event::Stop(_) | Event::Ended(_) => return Ok(()),
         };
         if self.limits.contains_key(queue) {
             context.forward(&record.map(queue.clone(), told));
@@ -161,7 +165,8 @@ impl Gate {
 
     /// Hands out what may be handed out now.
     fn pump(&self, queue: &String, gate: &mut GateState, out: &mut Out<'_>) -> Result<(), Fault> {
-        if gate.waiting.iter().all(|waiting| *waiting == 0) {
+        // Who waits for a queue that is configured no more waits until it is again, or is cancelled.
+        if gate.waiting.iter().all(|waiting| *waiting == 0) || !self.known.contains(queue) {
             return Ok(());
         }
         if out.global(&self.queues).read(queue)?.is_some_and(|state| state.paused) {
@@ -185,7 +190,8 @@ impl Gate {
             out.store(&self.queued).write(&place, None)?;
             let attempt = ready.attempt.to_be_bytes().to_vec();
             out.store(&self.admitted).write(&known(queue, &ready.task.id), Some(&attempt))?;
-            self.hand_out(queue, ready, out);
+            let (key, value) = (ready.task.id.clone(), Event::Ready(ready));
+            out.forward(&Record { key, value, timestamp: out.now(), headers: Headers::new() });
         }
         gate.credit = turns.credit();
         Ok(())
@@ -205,17 +211,6 @@ impl Gate {
             gate.first[priority] = i64::from_be_bytes(*number);
         }
         Ok(first)
-    }
-
-    fn hand_out(&self, queue: &String, ready: ReadyTask, out: &mut Out<'_>) {
-        let (id, lane) = (ready.task.id.clone(), ready.lane.clone());
-        let (key, value) = if self.known.contains(queue) {
-            (id, Event::Ready(ready))
-        } else {
-            let reason = format!("the queue {queue} is not configured any more");
-            (lane, Event::Refused(ready.outcome(OutcomeKind::Refused, None, Some(reason))))
-        };
-        out.forward(&Record { key, value, timestamp: out.now(), headers: Headers::new() });
     }
 
     /// Forgets a gate that nobody needs: of a queue without limits, in which nobody waits.

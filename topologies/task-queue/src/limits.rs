@@ -107,7 +107,9 @@ mod tests {
 
     #[test]
     fn a_rate_is_kept_whatever_came_before_and_its_burst_is_a_tenth_of_a_second() {
-        for (rate, in_ten_seconds, burst) in [("100/s", 1_000, 10), ("60/m", 10, 1), ("36000/h", 100, 1), ("5/s", 50, 1)] {
+        for (rate, in_ten_seconds, burst) in
+            [("100/s", 1_000, 10), ("60/m", 10, 1), ("36000/h", 100, 1), ("5/s", 50, 1)]
+        {
             let (limits, mut due) = (of(rate), 0);
             let first = pass(limits, &mut due, (1_000_000, 1_010_000), 10);
             assert!((in_ten_seconds..=in_ten_seconds + burst).contains(&first), "{rate}: {first}");

@@ -175,11 +175,7 @@ async fn lease(State(counters): State<Counters>, Path(queue): Path<String>, Quer
     }
 }
 
-async fn working(
-    State(counters): State<Counters>,
-    Path(lease): Path<String>,
-    Query(going): Query<Going>,
-) -> Response {
+async fn working(State(counters): State<Counters>, Path(lease): Path<String>, Query(going): Query<Going>) -> Response {
     if let Some(progress) = going.progress.filter(|progress| !(0.0..=1.0).contains(progress)) {
         return refused(StatusCode::BAD_REQUEST, format!("progress: {progress} is not between 0 and 1"));
     }
@@ -211,7 +207,8 @@ async fn said(counters: &Counters, lease: &str, word: Word, well: StatusCode) ->
     match heard {
         true => well.into_response(),
         false => {
-            let reason = "the lease is over, or was never here: the task has ended, or somebody else has it; stop working on it";
+            let reason =
+                "the lease is over, or was never here: the task has ended, or somebody else has it; stop working on it";
             refused(StatusCode::GONE, reason.to_owned())
         }
     }

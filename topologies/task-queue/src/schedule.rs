@@ -9,7 +9,7 @@ use headrace::store::StoreIndex;
 
 use crate::board::{Board, Event, Out};
 use crate::input::Input;
-use crate::tasks::{Outcome, Priority, ReadyTask, Stop, TaskResult};
+use crate::tasks::{Priority, ReadyTask, Stop, TaskResult};
 
 /// See the module's documentation.
 #[derive(Clone)]
@@ -94,28 +94,6 @@ impl Processor for Stops {
     ) -> Result<(), Fault> {
         if let Event::Stop(stop) = &record.value {
             context.forward(&record.map(record.key.clone(), stop.clone()));
-        }
-        Ok(())
-    }
-}
-
-/// Lets pass what stands for a handler's word, keyed by its lane.
-#[derive(Debug, Clone)]
-pub struct Refused;
-
-impl Processor for Refused {
-    type KeyIn = String;
-    type ValueIn = Event;
-    type KeyOut = String;
-    type ValueOut = Outcome;
-
-    fn process(
-        &mut self,
-        record: &Record<String, Event>,
-        context: &mut Context<'_, String, Outcome>,
-    ) -> Result<(), Fault> {
-        if let Event::Refused(outcome) = &record.value {
-            context.forward(&record.map(record.key.clone(), outcome.clone()));
         }
         Ok(())
     }

@@ -136,7 +136,7 @@ impl Ground {
         std::fs::create_dir_all(directory)?;
         let token = directory.join("token");
         std::fs::write(&token, TOKEN)?;
-        let topics = ["tasks", "commands", "queues", "ready", "outcomes", "results", "dead-letters"];
+        let topics = ["tasks", "commands", "queues", "stops", "crons", "ready", "outcomes", "results", "dead-letters"];
         let topics: String = topics.iter().map(|name| format!("{name} = \"{}\"\n", self.topic(name))).collect();
         let queues: String = queues.iter().map(Queue::section).collect();
         let text = format!(

@@ -10,7 +10,14 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 fn every_minute() -> Cron {
     let (pattern, zone) = ("* * * * *".to_owned(), "UTC".to_owned());
-    Cron { pattern, zone, queue: "default".to_owned(), kind: "sweep".to_owned(), good_for: Some(30_000), ..Cron::default() }
+    Cron {
+        pattern,
+        zone,
+        queue: "default".to_owned(),
+        kind: "sweep".to_owned(),
+        good_for: Some(30_000),
+        ..Cron::default()
+    }
 }
 
 fn ids(queue: &mut Queue) -> Vec<String> {
@@ -25,7 +32,10 @@ fn each_time_comes_once_as_a_task_of_its_own() {
     assert!(queue.planned().is_empty());
     queue.advance(Duration::from_millis(1));
     let task = queue.planned().remove(0);
-    assert_eq!((task.id.as_str(), task.kind.as_str(), task.deadline), ("sweep@1970-01-01T00:01:00Z", "sweep", Some(90_000)));
+    assert_eq!(
+        (task.id.as_str(), task.kind.as_str(), task.deadline),
+        ("sweep@1970-01-01T00:01:00Z", "sweep", Some(90_000))
+    );
     assert!(queue.plan("sweep", Some(&every_minute())), "written again as it was");
     queue.advance(Duration::from_millis(10));
     assert!(queue.planned().is_empty());

@@ -29,7 +29,11 @@ fn no_more_run_than_may_and_each_end_of_an_attempt_makes_room_for_one() {
     queue.command("d", "d", Action::Cancel);
     assert!(queue.ready().is_empty(), "it had no place");
     queue.command("b", "b", Action::Cancel);
-    assert_eq!(ids(&queue.ready()), ["e"], "the place of one that was cancelled is free, and who was cancelled before has none");
+    assert_eq!(
+        ids(&queue.ready()),
+        ["e"],
+        "the place of one that was cancelled is free, and who was cancelled before has none"
+    );
     queue.say(&first[1], OutcomeKind::Done);
     assert!(queue.ready().is_empty(), "it has left its place before");
     queue.say(&third, OutcomeKind::Failed);
@@ -81,7 +85,8 @@ fn priorities_have_turns_by_their_weights_at_the_gate_and_none_is_starved() {
     // The first one was alone when it came.
     assert!((31..=33).contains(&counts[0]) && counts[1] == 8 && (1..=2).contains(&counts[2]), "{counts:?}");
     for priority in Priority::ALL {
-        let numbers: Vec<usize> = of(priority).iter().map(|task| task.id.split(' ').nth(1).unwrap().parse().unwrap()).collect();
+        let numbers: Vec<usize> =
+            of(priority).iter().map(|task| task.id.split(' ').nth(1).unwrap().parse().unwrap()).collect();
         assert!(numbers.is_sorted(), "of one priority in the order of submission: {numbers:?}");
     }
 }

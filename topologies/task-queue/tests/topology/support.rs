@@ -39,7 +39,7 @@ impl Queue {
 
     /// With these keys of the configuration.
     pub(crate) fn with(set: &[&str]) -> Self {
-        let set = set.iter().map(|set| (*set).to_owned()).collect();
+        let set: Vec<_> = set.iter().map(|set| (*set).to_owned()).collect();
         let Loaded { topology: config, .. } = Layers::new(DEFAULTS).flags(set).load::<Config>().expect("configuration");
         let mut driver = TopologyDriver::new(topology(&config).expect("topology")).expect("driver");
         let schemas = driver.schemas().clone();
@@ -137,7 +137,8 @@ impl Queue {
     pub(crate) fn stopped(&mut self) -> Vec<(String, Option<i32>)> {
         let driven = self.driver.take(&self.config.topics.stops.clone());
         let id = |record: &Driven| String::from_utf8(record.key.clone().expect("a key")).expect("text");
-        let attempt = |record: &Driven| record.value.is_some().then(|| record.value(&self.stops).expect("a stop").attempt);
+        let attempt =
+            |record: &Driven| record.value.is_some().then(|| record.value(&self.stops).expect("a stop").attempt);
         driven.iter().map(|record| (id(record), attempt(record))).collect()
     }
 
