@@ -104,12 +104,10 @@ fn queues_and_their_groups_are_shown_as_brokers_and_instances_have_them() {
     let missing = shell.refused(1, &["group", "describe", "default"]);
     assert!(missing.contains("share group shell-queues-default: not there"), "{missing}");
     let before = shell.said(&["queues"]);
-    assert!(
-        before.code == Some(0) && before.out.contains("default  running  ?     ?       ?    ?          ?"),
-        "{before:?}"
-    );
-    let unknown = |what: &str| before.errors.contains(&format!("not known: {what}"));
-    assert!(unknown("work of http://") && unknown("depth of default"), "{before:?}");
+    // Nobody has begun with topics that are empty; who works is not known, since nobody answers.
+    let row = "default  running  0     0       0    ?          ?";
+    assert!(before.code == Some(0) && before.out.contains(row), "{before:?}");
+    assert!(before.errors.contains("not known: work of http://"), "{before:?}");
 
     shell.app.start_again();
     shell.done(&["enqueue", "--queue=default", "--id=first", "--wait=60s"]);
@@ -127,10 +125,10 @@ fn queues_and_their_groups_are_shown_as_brokers_and_instances_have_them() {
     assert!(group.contains("shell-queues-one") && group.contains("shell-queues.ready-default-low [0,1,2]"), "{group}");
     let setting = |line: &str| line.contains("share.auto.offset.reset") && line.contains("earliest  the group");
     assert!(group.lines().any(setting), "{group}");
-    let low = |line: &&str| line.trim_start().starts_with("shell-queues.ready-default-low  ");
+    let of_low = |line: &&str| line.trim_start().starts_with("shell-queues.ready-default-low  ");
     let lag = |line: &str| line.split_whitespace().nth(3)?.parse::<i64>().ok();
-    let lags: Option<i64> = group.lines().filter(low).map(lag).sum();
-    assert_eq!((lags, group.lines().filter(low).count()), (Some(1), 3), "{group}");
+    let lags: i64 = group.lines().filter(of_low).filter_map(lag).sum();
+    assert_eq!((lags, group.lines().filter(of_low).count()), (1, 3), "{group}");
 
     assert!(shell.done(&["pause", "default", "--reason", "a deploy"]).starts_with("default is to pause"));
     let paused = shell.done(&["queues"]);
@@ -169,6 +167,7 @@ fn what_is_wrong_is_said_before_anything_is_written_and_the_exit_code_tells_why(
         &["queues", "--at=nowhere"],
         &["status"],
         &["cancel", ""],
+        &["cancel", "a", "--lane="],
     ] {
         assert!(!shell.refused(64, wrong).is_empty(), "{wrong:?}");
     }
@@ -186,6 +185,8 @@ fn what_is_wrong_is_said_before_anything_is_written_and_the_exit_code_tells_why(
         let error = shell.refused(1, &[away, &[broker.as_str()]].concat());
         assert!(error.contains("kafka is away: "), "{away:?}: {error}");
     }
+    let nothing = shell.said(&["queues", &broker]);
+    assert!(nothing.code == Some(1) && nothing.errors.contains("state of the queues: kafka is away"), "{nothing:?}");
     assert!(shell.refused(1, &["status", "a"]).contains("no answer from http://127.0.0.1:"));
     let lane = shell.refused(1, &["cancel", "a"]);
     assert!(lane.contains("no answer from") && lane.contains("--lane"), "{lane}");

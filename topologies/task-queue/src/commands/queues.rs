@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use clap::Args;
 use headrace::error::FatalError;
+use headrace::kafka::Bounds;
+use headrace::position::TopicPartition;
+use headrace::wire::share::PartLag;
 use serde_json::{Value, json};
 
 use super::instances::Instances;
@@ -45,7 +48,7 @@ impl Queues {
             print!("{}", report.table());
             report.unknown.iter().for_each(|reason| eprintln!("{}: not known: {reason}", console.name));
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(if report.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 }
 
@@ -98,6 +101,12 @@ impl Report {
         Report { queues: names.map(|name| (name, Queue::default())).collect(), unknown: Vec::new() }
     }
 
+    /// Whether nobody could be asked for anything.
+    fn is_empty(&self) -> bool {
+        let sums = |queue: &Queue| queue.depth.iter().chain([&queue.in_flight]).all(|sum| sum.known.is_none());
+        self.queues.values().all(|queue| queue.wanted.is_none() && sums(queue))
+    }
+
     fn wanted(&mut self, wanted: Result<Wanted, FatalError>) {
         let mut wanted = match wanted {
             Ok(wanted) => wanted,
@@ -119,14 +128,9 @@ impl Report {
         let client = console.client()?;
         for (name, queue) in &mut self.queues {
             let group = share::group_of(console, name);
+            // A group that is not there has begun with nothing.
             let parts = match console.block_on(share::lag(console, &client, &group)) {
-                Ok(Some(parts)) => parts,
-                Ok(None) => {
-                    self.unknown.push(format!(
-                        "depth of {name}: share group {group} is not there, so no instance has worked on it"
-                    ));
-                    continue;
-                }
+                Ok(parts) => parts.unwrap_or_default(),
                 Err(error) => {
                     self.unknown.push(format!("depth of {name}: {error}"));
                     continue;
@@ -134,9 +138,13 @@ impl Report {
             };
             for (priority, depth) in Priority::ALL.into_iter().zip(&mut queue.depth) {
                 let topic = console.config.topics.ready(name, priority);
-                *depth = Sum::of(parts.iter().filter(|part| *part.topic == *topic).map(|part| part.lag));
-                if depth.whole().is_none() {
-                    self.unknown.push(format!("depth of {topic}: share group {group} has not begun with all of it"));
+                match bounds(console, &topic) {
+                    Ok(bounds) => *depth = left(&topic, &bounds, &parts),
+                    Err(error) => self.unknown.push(format!("depth of {topic}: {error}")),
+                }
+                if depth.more {
+                    let reason = format!("share group {group} has not begun with all that is there");
+                    self.unknown.push(format!("depth of {topic}: {reason}"));
                 }
             }
         }
@@ -200,6 +208,20 @@ impl Report {
     }
 }
 
+/// Where the records of each of a topic's partitions begin and end.
+fn bounds(console: &Console, topic: &str) -> Result<Vec<(TopicPartition, Bounds)>, FatalError> {
+    console.partitions(topic)?;
+    console.follower(topic)?.all_bounds().map_err(|error| console.failed(topic, &error))
+}
+
+/// What is left of a topic: the group's lag, and nothing in a partition without records, with which a group never begins.
+fn left(topic: &str, bounds: &[(TopicPartition, Bounds)], parts: &[PartLag]) -> Sum {
+    Sum::of(bounds.iter().map(|(at, Bounds { start, end })| {
+        let part = parts.iter().find(|part| *part.topic == *topic && part.partition == at.partition.0);
+        part.and_then(|part| part.lag).or_else(|| (start == end).then_some(0))
+    }))
+}
+
 impl Queue {
     /// What an instance's metrics say of it; of an instance that has not answered nothing is known.
     fn add_work(&mut self, name: &str, page: Option<&str>) {
@@ -230,6 +252,9 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use headrace::position::{Offset, Partition};
+    use headrace::wire::TopicId;
+
     use super::*;
 
     const PAGE: &str = "\
@@ -247,11 +272,34 @@ headrace_worker_deliveries_total{delivery=\"2\",workers=\"mail\"} 1
         let mut report = report();
         report.wanted(Err(FatalError::Environment("kafka is away".to_owned())));
         report.queues.values_mut().for_each(|queue| queue.add_work("mail", None));
+        assert!(report.is_empty());
         assert_eq!(report.table().lines().nth(1), Some("default  ?      ?     ?       ?    ?          ?"));
         let json = report.json();
         assert_eq!(json["unknown"], json!(["state of the queues: kafka is away"]));
         assert_eq!(json["queues"][0]["depth"], json!({ "high": null, "normal": null, "low": null }));
         assert_eq!((&json["queues"][0]["in-flight"], &json["queues"][0]["paused"]), (&Value::Null, &Value::Null));
+    }
+
+    #[test]
+    fn a_partition_without_records_has_nothing_left_and_one_that_nobody_has_begun_with_is_not_known() {
+        let at = |partition| TopicPartition { topic: "ready".into(), partition: Partition(partition) };
+        let bounds = |ends: &[i64]| -> Vec<_> {
+            let bounds = ends.iter().map(|end| Bounds { start: Offset(0), end: Offset(*end) });
+            (0..).map(at).zip(bounds).collect()
+        };
+        let part = |topic: &str, partition, lag| PartLag {
+            topic: topic.into(),
+            id: TopicId::default(),
+            partition,
+            leader_epoch: None,
+            start: lag,
+            lag,
+            error: None,
+        };
+        let parts = [part("ready", 0, Some(3)), part("ready", 1, None), part("other", 2, Some(7))];
+        assert_eq!(left("ready", &bounds(&[9, 0, 0]), &parts).to_string(), "3");
+        assert_eq!(left("ready", &bounds(&[9, 1, 0]), &parts).to_string(), "3+?");
+        assert_eq!(left("ready", &bounds(&[4]), &[]).to_string(), "?");
     }
 
     #[test]

@@ -27,6 +27,9 @@ impl Steer {
             return Err(FatalError::Config("the task has no id; say which one".to_owned()));
         }
         let lane = match &self.lane {
+            Some(lane) if lane.is_empty() => {
+                return Err(FatalError::Config("--lane is empty; leave it out, and an instance is asked".to_owned()));
+            }
             Some(lane) => lane.clone(),
             None => self.look_up(console)?,
         };
