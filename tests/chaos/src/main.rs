@@ -67,8 +67,8 @@ enum Command {
         /// How many kills of instances; by default one for each thousand tasks.
         #[arg(long)]
         kills: Option<u32>,
-        /// How many rolling restarts.
-        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+        /// How many rolling restarts: at least as many as the broker's limit of deliveries, or the control arm could not fail.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(5..))]
         restarts: u32,
     },
     /// Requests that are delayed, cut, lost, refused and reordered, by one seed after the other.

@@ -18,6 +18,8 @@ const NAME: &str = "task-queue";
 const INSTANCES: [&str; 2] = ["one", "two"];
 /// Scripts that ask; what they do takes three seconds.
 const WORKERS: usize = 3;
+/// Time for the broker to make its internal topics.
+const APPLY_DEADLINE: Duration = Duration::from_secs(60);
 /// Time for a script to listen.
 const HANDLER_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -51,7 +53,10 @@ impl<'a> Stage<'a> {
             Application::new(NAME, configure(bed, &dir.join(name), name, address, handler)?, address)
         };
         let mut instances = INSTANCES.into_iter().zip(addresses).map(instance).collect::<Result<Vec<_>>>()?;
-        instances[0].apply()?;
+        // A broker that was made a moment ago has no coordinators yet.
+        wait::until("the topics and groups", APPLY_DEADLINE, || {
+            instances[0].apply().map_err(|error| error.to_string())
+        })?;
         instances.iter_mut().try_for_each(Application::start)?;
         let mut scripts = vec![Python::start("handler.py", &[handler.port().to_string()], &[], &dir)?];
         let asked = addresses.iter().map(|address| format!("http://{address}"));

@@ -65,6 +65,7 @@ impl World {
             ground.set_group(&ground.group("called"), *setting)?;
         }
         member.start()?;
+        member.wait_ready()?;
         let (submitter, follower) = (Submitter::new(&ground)?, Follower::start(&ground)?);
         // The numbers of the queue whose handlers are called.
         let jobs = (0..tasks).map(|number| Job { number: number / 2 * 4 + number % 2, fate: Fate::Slow });

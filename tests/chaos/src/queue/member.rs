@@ -56,13 +56,18 @@ impl Member {
         &self.http
     }
 
-    /// Makes the topics, and gives the groups their settings.
+    /// Makes the topics, and gives the groups their settings: again, if brokers that were started a moment ago are not ready
+    /// for all of it.
     ///
     /// # Errors
-    /// What the binary says.
+    /// What the binary says in the end.
     pub fn apply(&self) -> Result<()> {
-        let status = spawn(self.command("apply")?)?.wait()?;
-        if status.success() { Ok(()) } else { Err(format!("apply: {status}\n{}", self.tail()).into()) }
+        let once = || -> Result<()> {
+            let status = spawn(self.command("apply")?)?.wait()?;
+            if status.success() { Ok(()) } else { Err(format!("{status}\n{}", self.tail()).into()) }
+        };
+        wait::until("the topics and groups", PATIENCE, || once().map_err(|error| error.to_string()))?;
+        Ok(())
     }
 
     /// Starts it, without waiting for anything.
@@ -74,22 +79,24 @@ impl Member {
         Ok(())
     }
 
-    /// Waits until it says that it is ready.
+    /// Waits until it says that it is ready. One that ends before is started again, as a supervisor would: a broker may tell of
+    /// a group's settings only a while after it has taken them, and whoever looks too early refuses to start.
     ///
     /// # Errors
-    /// It is not, in time, or it has ended.
+    /// It is not, in time.
     pub fn wait_ready(&mut self) -> Result<()> {
         let url = format!("http://{}/readyz", self.http);
-        let ready = wait::until(&format!("{} to be ready", self.name), PATIENCE, || match self.ended() {
-            Ok(None) => match http_get(&url) {
-                Ok((200, _)) => Ok(Ok(())),
+        let ready = wait::until(&format!("{} to be ready", self.name), PATIENCE, || {
+            if let Some(status) = self.ended().map_err(|error| error.to_string())? {
+                self.start().map_err(|error| error.to_string())?;
+                return Err(format!("it has ended: {status}"));
+            }
+            match http_get(&url) {
+                Ok((200, _)) => Ok(()),
                 Ok((status, body)) => Err(format!("{status}: {body}")),
                 Err(error) => Err(error.to_string()),
-            },
-            Ok(Some(status)) => Ok(Err(format!("it has ended: {status}"))),
-            Err(error) => Ok(Err(error.to_string())),
+            }
         });
-        let ready = ready.map_err(|error| error.to_string()).and_then(|ready| ready);
         ready.map_err(|error| format!("{error}\n{}", self.tail()).into())
     }
 

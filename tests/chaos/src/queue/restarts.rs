@@ -80,6 +80,7 @@ pub fn run(servers: &str, registry: &str, restarts: u32) -> Result<Outcome> {
     ground.set_group(&ground.group("called"), ("share.delivery.count.limit", LIMIT))?;
     MEMBERS.iter().for_each(|gate| handlers.set_open(gate, false));
     members.iter_mut().try_for_each(Member::start)?;
+    members.iter_mut().try_for_each(Member::wait_ready)?;
     let (submitter, follower) = (Submitter::new(&ground)?, Follower::start(&ground)?);
     let of = restarts * TASKS_EACH;
     // The numbers of the queue whose handlers are called.

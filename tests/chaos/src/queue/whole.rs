@@ -63,7 +63,9 @@ fn tell(findings: &Findings) {
 
 /// Restarts and long tasks.
 fn one_broker(count: u32) -> Result<Shown> {
-    let bed = Testbed::builder().kafka_with(share_groups(Kafka::builder()?)).registry().start()?;
+    // It is never killed: it need not be given up soon, and on a busy machine must not be.
+    let kafka = share_groups(Kafka::builder()?).property("broker.session.timeout.ms", "60000");
+    let bed = Testbed::builder().kafka_with(kafka).registry().start()?;
     let (servers, registry) = (bed.kafka()?.bootstrap_servers(), bed.registry()?.url());
     println!("rolling restarts");
     let archived = restarts::control(servers, registry, count)?;
