@@ -9,12 +9,28 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use tokio::sync::watch;
+use std::task::{Poll, Waker};
 
 type Key = (Box<str>, Box<[u8]>);
-type Open = HashMap<Key, watch::Sender<()>>;
+type Open = HashMap<Key, Heard>;
+
+/// Who listens to a key.
+#[derive(Default)]
+struct Heard {
+    /// How often it was written since somebody listens.
+    writes: u64,
+    listeners: usize,
+    waiting: Vec<Waker>,
+}
+
+impl Heard {
+    fn tell(&mut self) {
+        self.writes += 1;
+        self.waiting.drain(..).for_each(Waker::wake);
+    }
+}
 
 /// All that is listened to. Clones are the same.
 #[derive(Clone, Default)]
@@ -27,25 +43,27 @@ impl Listeners {
 
     pub(super) fn listen(&self, table: &str, key: &[u8]) -> Changes {
         let key = (Box::from(table), Box::from(key));
-        let told = self.open().entry(key.clone()).or_insert_with(|| watch::channel(()).0).subscribe();
-        Changes { listeners: self.clone(), key, told }
+        let mut open = self.open();
+        let heard = open.entry(key.clone()).or_default();
+        heard.listeners += 1;
+        Changes { listeners: self.clone(), key, known: heard.writes }
     }
 
     pub(super) fn tell<'a>(&self, table: &str, keys: impl Iterator<Item = &'a [u8]>) {
-        let open = self.open();
+        let mut open = self.open();
         if open.is_empty() {
             return;
         }
         for key in keys {
-            if let Some(told) = open.get(&(Box::from(table), Box::from(key))) {
-                told.send_replace(());
+            if let Some(heard) = open.get_mut(&(Box::from(table), Box::from(key))) {
+                heard.tell();
             }
         }
     }
 
     /// Any key of the table may be another one now.
     pub(super) fn tell_all(&self, table: &str) {
-        self.open().iter().filter(|((of, _), _)| **of == *table).for_each(|(_, told)| told.send_replace(()));
+        self.open().iter_mut().filter(|((of, _), _)| **of == *table).for_each(|(_, heard)| heard.tell());
     }
 }
 
@@ -53,14 +71,27 @@ impl Listeners {
 pub struct Changes {
     listeners: Listeners,
     key: Key,
-    told: watch::Receiver<()>,
+    /// How many of the writes are known.
+    known: u64,
 }
 
 impl Changes {
     /// Waits for a write since the last one that was told of.
     pub async fn next(&mut self) {
-        // Its sender is there for as long as somebody listens.
-        _ = self.told.changed().await;
+        poll_fn(|context| {
+            let mut open = self.listeners.open();
+            // It is there for as long as somebody listens.
+            let Some(heard) = open.get_mut(&self.key) else { return Poll::Pending };
+            if heard.writes != self.known {
+                self.known = heard.writes;
+                return Poll::Ready(());
+            }
+            if !heard.waiting.iter().any(|waiting| waiting.will_wake(context.waker())) {
+                heard.waiting.push(context.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
     }
 }
 
@@ -75,7 +106,9 @@ impl Drop for Changes {
     /// The last one that listens to a key takes it away.
     fn drop(&mut self) {
         let mut open = self.listeners.open();
-        if open.get(&self.key).is_some_and(|told| told.receiver_count() <= 1) {
+        let Some(heard) = open.get_mut(&self.key) else { return };
+        heard.listeners -= 1;
+        if heard.listeners == 0 {
             open.remove(&self.key);
         }
     }
