@@ -6,7 +6,7 @@ use super::support::Queue;
 use crate::support::app::Said;
 use crate::support::{App, Topics, bed, eventually};
 
-/// A queue whose wanted states have a topic of their own.
+/// A queue, and who types.
 struct Shell {
     queue: Queue,
     app: App,
@@ -17,9 +17,7 @@ impl Shell {
     fn new(id: &str) -> Self {
         let queue = Queue::new(id);
         let topics = Topics::new(bed().kafka().unwrap().bootstrap_servers());
-        topics.create_with(&format!("{id}.wanted"), 1, &[("cleanup.policy", "compact")]);
-        let mut app = queue.app("one");
-        app.set(&format!("topics.queues={id}.wanted"));
+        let app = queue.app("one");
         Shell { queue, app, topics }
     }
 
@@ -136,7 +134,7 @@ fn queues_and_their_groups_are_shown_as_brokers_and_instances_have_them() {
     assert_eq!(shell.queues()["queues"][0]["paused"], true);
     assert_eq!(shell.done(&["resume", "default"]), "default is to run\n");
     assert_eq!(shell.queues()["queues"][0]["paused"], false);
-    let wanted = shell.topics.read("shell-queues.wanted");
+    let wanted = shell.topics.read("shell-queues.queues");
     let keys: Vec<_> = wanted.iter().filter_map(|record| record.key.clone()).collect();
     assert_eq!(keys, [b"default", b"default"]);
 
@@ -171,7 +169,7 @@ fn what_is_wrong_is_said_before_anything_is_written_and_the_exit_code_tells_why(
     ] {
         assert!(!shell.refused(64, wrong).is_empty(), "{wrong:?}");
     }
-    assert_eq!((shell.records("tasks"), shell.records("wanted")), (0, 0));
+    assert_eq!((shell.records("tasks"), shell.records("queues")), (0, 0));
 
     // Nobody is at either address.
     let broker = format!("--set=kafka.bootstrap-servers=127.0.0.1:{}", free_port().unwrap());
