@@ -56,7 +56,7 @@ impl Keeper {
 }
 
 #[test]
-#[ignore = "four minutes of a machine to itself; cargo test -- --ignored share::moves"]
+#[ignore = "found, not mended: behind a broker that hung, what was accepted comes again, also of 4.4.0"]
 fn r12_every_broker_in_turn_is_killed_stopped_or_silent_and_what_was_accepted_does_not_come_again() {
     let version = KafkaVersion::V4_4_0;
     assert_eq!(Keeper::of(version), Keeper::StandsFast);
@@ -65,7 +65,7 @@ fn r12_every_broker_in_turn_is_killed_stopped_or_silent_and_what_was_accepted_do
 }
 
 #[test]
-#[ignore = "four minutes of a machine to itself; cargo test -- --ignored share::moves"]
+#[ignore = "four minutes, and best alone; what comes again it only prints: see the test above"]
 fn every_broker_in_turn_is_killed_stopped_or_silent_and_all_is_done_also_where_the_count_goes_back() {
     let version = KafkaVersion::from_env().unwrap();
     let findings = every_broker_in_turn(version);
