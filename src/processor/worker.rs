@@ -15,6 +15,8 @@ use std::future::Future;
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::stream::BoxStream;
+
 use crate::codec::{DecodeError, RecordCodec};
 use crate::error::RecordError;
 use crate::position::Position;
@@ -110,9 +112,11 @@ pub trait Worker: Send + Sync + 'static {
         Box::pin(std::future::ready(()))
     }
 
-    /// Waits until there is somebody for another record; one is fetched for each such future that ends, and none in stock.
-    /// `None`: there always is.
-    fn admit(&self) -> Option<BoxFuture<'static, ()>> {
+    /// How many records may be under way: at first, and whenever that changes. Beyond it none is begun, and none is fetched; one
+    /// that is lowered ends nothing. While it has been 0 for some seconds the members are out of their groups, since of
+    /// what is in one member's partitions others may be handed nothing (KIP-932 deals partitions out among members).
+    /// `None`: as many as there are places.
+    fn bound(&self) -> Option<BoxStream<'static, usize>> {
         None
     }
 
@@ -148,8 +152,8 @@ impl<W: Worker> Worker for Arc<W> {
         W::hold(self, lookups)
     }
 
-    fn admit(&self) -> Option<BoxFuture<'static, ()>> {
-        W::admit(self)
+    fn bound(&self) -> Option<BoxStream<'static, usize>> {
+        W::bound(self)
     }
 
     fn give_up(
@@ -187,8 +191,8 @@ pub trait WorkerEntry: Send + Sync {
     /// See [`Worker::hold`].
     fn hold(&self, lookups: &Lookups) -> BoxFuture<'static, ()>;
 
-    /// See [`Worker::admit`].
-    fn admit(&self) -> Option<BoxFuture<'static, ()>>;
+    /// See [`Worker::bound`].
+    fn bound(&self) -> Option<BoxStream<'static, usize>>;
 
     /// What is given in place of its dead letter, if anything is.
     fn give_up(&self, record: &RawRecord<'_>, attempt: &Attempt, error: &RecordError) -> Option<Effects>;
@@ -266,8 +270,8 @@ impl<W: Worker> WorkerEntry for WorkerNode<W> {
         self.worker.hold(lookups)
     }
 
-    fn admit(&self) -> Option<BoxFuture<'static, ()>> {
-        self.worker.admit()
+    fn bound(&self) -> Option<BoxStream<'static, usize>> {
+        self.worker.bound()
     }
 
     fn give_up(&self, raw: &RawRecord<'_>, attempt: &Attempt, error: &RecordError) -> Option<Effects> {

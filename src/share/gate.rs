@@ -1,33 +1,38 @@
-//! How many records a pool may begin: as many as it has room for, unless it is held up, or begins only what somebody asks for.
+//! How many records a pool may begin: as many as it has room for, unless it is held up, or bounded.
 //!
 //! | | begins | fetches |
 //! |---|---|---|
 //! | open | into free places | into them, and a stock |
 //! | held | nothing | nothing |
-//! | admitting | what was asked for | the same |
+//! | bounded | into free places below the bound | the same |
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 
-use super::pool::{Ask, Asked, Pool};
+use super::pool::{Ask, Asked, Bounds, Pool};
 
 /// See the module's documentation.
 pub(super) struct Gate {
-    admit: Option<Ask>,
-    asking: Option<Asked>,
-    /// So many have been asked for, and are not begun yet.
-    admitted: usize,
+    bounds: Option<Bounds>,
+    is_bounded: bool,
+    /// So many may be under way.
+    bound: usize,
+    /// So many places there are.
+    most: usize,
     hold: Option<Ask>,
     held: Option<Asked>,
 }
 
 impl Gate {
-    pub(super) fn new(pool: &Pool) -> Self {
-        Gate { admit: pool.admit.clone(), asking: None, admitted: 0, hold: pool.hold.clone(), held: None }
+    pub(super) fn new(pool: &mut Pool) -> Self {
+        let bounds = pool.bounds.take();
+        let is_bounded = bounds.is_some();
+        let bound = if is_bounded { 0 } else { pool.concurrency };
+        Gate { bounds, is_bounded, bound, most: pool.concurrency, hold: pool.hold.clone(), held: None }
     }
 
-    /// How many of the free places may be taken now. Asks whether anything is to be held up.
-    pub(super) fn room(&mut self, free: usize) -> usize {
+    /// How many more may be begun beside those that run. Asks whether anything is to be held up.
+    pub(super) fn room(&mut self, running: usize) -> usize {
         if self.held.is_none()
             && let Some(hold) = &self.hold
         {
@@ -36,35 +41,21 @@ impl Gate {
                 self.held = Some(held);
             }
         }
-        self.wishes(free)
+        self.wishes(running)
     }
 
     /// The same as of the last time that was asked: how many are to be fetched for them.
-    pub(super) fn wishes(&self, free: usize) -> usize {
-        match (&self.held, &self.admit) {
-            (Some(_), _) => 0,
-            (None, Some(_)) => self.admitted.min(free),
-            (None, None) => free,
-        }
+    pub(super) fn wishes(&self, running: usize) -> usize {
+        if self.held.is_some() { 0 } else { self.bound.min(self.most).saturating_sub(running) }
     }
 
-    /// One is begun.
-    pub(super) fn pass(&mut self) {
-        self.admitted = self.admitted.saturating_sub(1);
-    }
-
-    pub(super) fn is_held(&self) -> bool {
-        self.held.is_some()
-    }
-
-    /// Whether what was fetched may wait for ever.
+    /// Whether what was fetched may wait for ever, so that none is to be had in stock.
     pub(super) fn keeps_out(&self) -> bool {
-        self.admit.is_some() || self.held.is_some()
+        self.is_bounded || self.held.is_some()
     }
 
-    /// Waits until more may be begun: one more is asked for, no more than are free, or nothing is held up any more.
-    pub(super) async fn widens(&mut self, free: usize) {
-        let asks = self.admitted < free;
+    /// Waits until there is another bound, or nothing is held up any more.
+    pub(super) async fn changes(&mut self) {
         poll_fn(|context| {
             if let Some(held) = &mut self.held
                 && held.as_mut().poll(context).is_ready()
@@ -72,13 +63,18 @@ impl Gate {
                 self.held = None;
                 return Poll::Ready(());
             }
-            if let Some(admit) = self.admit.as_ref().filter(|_| asks)
-                && self.asking.get_or_insert_with(|| admit()).as_mut().poll(context).is_ready()
-            {
-                (self.asking, self.admitted) = (None, self.admitted + 1);
-                return Poll::Ready(());
+            match self.bounds.as_mut().map(|bounds| bounds.as_mut().poll_next(context)) {
+                Some(Poll::Ready(Some(bound))) => {
+                    self.bound = bound;
+                    Poll::Ready(())
+                }
+                // The last one holds.
+                Some(Poll::Ready(None)) => {
+                    self.bounds = None;
+                    Poll::Pending
+                }
+                Some(Poll::Pending) | None => Poll::Pending,
             }
-            Poll::Pending
         })
         .await;
     }

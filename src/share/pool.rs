@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use futures::Stream;
 use tokio::task::{Id, JoinSet};
 
 use super::consumer::ShareConsumer;
@@ -36,21 +37,22 @@ const CLOSING: Duration = Duration::from_secs(30);
 /// # async fn resize(_: &headrace::share::Delivery) {}
 /// # Ok(()) }
 /// ```
-#[derive(Clone)]
 pub struct Pool {
-    concurrency: usize,
-    pub(super) admit: Option<Ask>,
+    pub(super) concurrency: usize,
+    pub(super) bounds: Option<Bounds>,
     pub(super) hold: Option<Ask>,
 }
 
+/// How many records may be under way, from time to time.
+pub(super) type Bounds = Pin<Box<dyn Stream<Item = usize> + Send>>;
 /// Waits until a record may be begun.
 pub(super) type Ask = Arc<dyn Fn() -> Asked + Send + Sync>;
 pub(super) type Asked = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let gated = self.admit.is_some();
-        f.debug_struct("Pool").field("concurrency", &self.concurrency).field("gated", &gated).finish()
+        let bounded = self.bounds.is_some();
+        f.debug_struct("Pool").field("concurrency", &self.concurrency).field("bounded", &bounded).finish()
     }
 }
 
@@ -70,13 +72,14 @@ struct Supply {
 impl Pool {
     /// So many at the same time, at least one.
     pub fn new(concurrency: usize) -> Self {
-        Pool { concurrency: concurrency.max(1), admit: None, hold: None }
+        Pool { concurrency: concurrency.max(1), bounds: None, hold: None }
     }
 
-    /// Begins, and fetches, only what is asked for: a record for each future of `admit` that ends. None is had in stock.
+    /// Begins, and fetches, no more than the last number that came of `bounds`, and nothing before there is one. None is had in
+    /// stock.
     #[must_use]
-    pub fn admitting(mut self, admit: impl Fn() -> Asked + Send + Sync + 'static) -> Self {
-        self.admit = Some(Arc::new(admit));
+    pub fn bounded(mut self, bounds: impl Stream<Item = usize> + Send + 'static) -> Self {
+        self.bounds = Some(Box::pin(bounds));
         self
     }
 
@@ -114,7 +117,7 @@ impl Pool {
     /// # Errors
     /// As [`run`](Self::run).
     pub async fn run_weighted<F, T>(
-        self,
+        mut self,
         consumers: Vec<(ShareConsumer, u32)>,
         stop: impl Future<Output = ()>,
         mut task: F,
@@ -128,13 +131,12 @@ impl Pool {
             consumers.into_iter().map(|(consumer, _)| self.supply(consumer, Instant::now())).collect();
         let (mut running, mut whose) = (JoinSet::new(), HashMap::<Id, usize>::new());
         let (mut stop, mut stopped) = (pin!(stop), false);
-        let mut gate = Gate::new(&self);
+        let mut gate = Gate::new(&mut self);
         loop {
             while supplies.iter().any(|supply| supply.next.is_some())
-                && gate.room(self.concurrency - running.len()) > 0
+                && gate.room(running.len()) > 0
                 && let Some((at, delivery)) = next(&mut supplies, &mut turns)
             {
-                gate.pass();
                 whose.insert(running.spawn(task(delivery)).id(), at);
             }
             if stopped && gate.keeps_out() {
@@ -144,9 +146,8 @@ impl Pool {
             if running.is_empty() && supplies.iter().all(|supply| supply.dry) {
                 break;
             }
-            let (now, places) = (Instant::now(), self.concurrency - running.len());
-            let free = gate.wishes(places);
-            let in_stock = self.admit.is_none() && !gate.is_held();
+            let (now, free) = (Instant::now(), gate.wishes(running.len()));
+            let in_stock = !gate.keeps_out();
             supplies.iter_mut().filter(|_| !stopped).for_each(|supply| supply.widen(free, in_stock, now));
             let change = supplies.iter().filter_map(|supply| supply.pace.changes()).min().filter(|_| !stopped);
             tokio::select! {
@@ -164,7 +165,7 @@ impl Pool {
                         tracing::error!(target: "headrace::share", %error, "a task has ended before its time; its record is released");
                     }
                 }
-                () = gate.widens(places), if !stopped => {}
+                () = gate.changes(), if !stopped => {}
                 arrived = arrive(&mut supplies) => arrived?,
                 () = until(change), if change.is_some() => {}
             }

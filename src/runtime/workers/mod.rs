@@ -7,6 +7,7 @@
 //!
 //! All of it is beside the stream threads: nothing is shared with them but the process, and what connects the two is topics.
 
+mod crew;
 mod groups;
 mod job;
 mod outbox;
@@ -19,18 +20,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::FatalError;
 use crate::processor::{Around, BoxFuture, Failed, LoadSchema, Lookups, TopicIndex};
-use crate::share::{Pool, ShareConsumer, ShareError, ShareSettings};
 use crate::topology::{Topology, WorkersSpec};
-use crate::wire::WireError;
 
 use super::options::Options;
 use super::schema_loader::SchemaLoader;
 
+use crew::Crew;
 use job::Shop;
 use outbox::Outbox;
-
-/// The stock beyond what is worked on, in records; what of it is used follows the pace.
-const LEAST_STOCK: usize = 64;
 
 /// The workers of a process.
 pub(super) struct Workers(JoinSet<Result<(), FatalError>>);
@@ -46,23 +43,16 @@ impl Workers {
             let number = options.stream_threads + number;
             let (outbox, failure) = Outbox::start(topology, options, number, stop.clone())?;
             let shop = Arc::new(shop(topology, spec, options, outbox));
-            let consumers: Vec<_> = spec
-                .topics
-                .iter()
-                .map(|(topic, weight)| Ok((join(spec, topic, options)?, *weight)))
-                .collect::<Result<_, FatalError>>()?;
-            let (concurrency, stop) = (spec.concurrency, stop.clone());
+            let (crew, stop) = (Crew::new(spec, options, Arc::clone(&shop))?, stop.clone());
             // The rest of the deadline is for giving back.
             let patience = options.shutdown_deadline * 9 / 10;
             all.spawn(async move {
-                let serve = |delivery| Arc::clone(&shop).serve(delivery);
-                let pool = pool(concurrency, &shop).run_weighted(consumers, stop.cancelled(), serve);
                 let overdue = async {
                     stop.cancelled().await;
                     tokio::time::sleep(patience).await;
                 };
                 tokio::select! {
-                    ended = pool => ended.map_err(|error| fatal(&shop.name, error)),
+                    ended = crew.work(&stop) => ended,
                     Ok(error) = failure => Err(error),
                     () = overdue => {
                         shop.telemetry.jobs_cut_short(&shop.name, patience);
@@ -116,40 +106,5 @@ fn shop(topology: &Topology, spec: &WorkersSpec, options: &Options, outbox: Outb
         max_record_bytes: options.kafka.max_record_bytes,
         schemas,
         telemetry: options.telemetry.clone(),
-    }
-}
-
-/// One that begins what the worker lets it begin.
-fn pool(concurrency: usize, shop: &Arc<Shop>) -> Pool {
-    let held = Arc::clone(shop);
-    let pool = Pool::new(concurrency).holding(move || held.entry.hold(&held.around.lookups));
-    match shop.entry.admit() {
-        None => pool,
-        Some(_) => {
-            let entry = Arc::clone(&shop.entry);
-            pool.admitting(move || entry.admit().unwrap_or_else(|| Box::pin(std::future::ready(()))))
-        }
-    }
-}
-
-/// One member for each topic: what is fetched of one must not take the places of another.
-fn join(spec: &WorkersSpec, topic: &str, options: &Options) -> Result<ShareConsumer, FatalError> {
-    let cluster = options.kafka.wire(&spec.name);
-    let cluster = cluster.map_err(|error| FatalError::Config(format!("kafka.properties: {error}")))?;
-    let group = spec.group(&options.kafka.application_id);
-    let settings = ShareSettings {
-        window: spec.concurrency + spec.concurrency.max(LEAST_STOCK),
-        max_bytes: options.kafka.fetch_max_bytes,
-        ..ShareSettings::new(group, [topic])
-    };
-    ShareConsumer::join(cluster, settings).map_err(|error| fatal(&spec.name, error))
-}
-
-fn fatal(name: &str, error: ShareError) -> FatalError {
-    match error {
-        ShareError::Wire(WireError::NotAuthorised { .. } | WireError::Authentication { .. }) => {
-            FatalError::Authorisation(format!("workers {name}: {error}"))
-        }
-        error => FatalError::Environment(format!("workers {name}: {error}")),
     }
 }

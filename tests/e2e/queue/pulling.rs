@@ -133,18 +133,24 @@ fn handlers_that_ask_are_given_what_there_is_and_have_the_last_word() {
     assert!(app.terminate().success());
 }
 
-/// Two instances, of which nobody asks one: it must not sit on what the other's handlers wait for.
+/// Two instances, of which one is asked no more after a while: it must not sit on what the other's handlers wait for.
 #[test]
 fn an_instance_that_nobody_asks_holds_nothing() {
     let queue = Queue::pulled("task-idle", Duration::from_secs(600));
     let mut apps = [queue.app("one"), queue.app("two")];
     apps.iter_mut().for_each(|app| app.start_again());
-    let handlers = Handlers::start(&[apps[0].url()], 4);
-    let tasks: Vec<Task> = (0..40).map(|number| task(&format!("task {number}"), "")).collect();
-    queue.submit(&tasks);
-    let results = queue.wait_results(tasks.len());
-    assert!(results.values().all(|results| results.len() == 1 && results[0].attempts == 1), "{results:?}");
-    assert_eq!(handlers.stop(), tasks.len());
+    let (mut done, mut begun) = (0, 0);
+    for asked in [&apps[..1], &apps[1..], &apps[..1]] {
+        let urls: Vec<String> = asked.iter().map(|app| app.url()).collect();
+        let handlers = Handlers::start(&urls, 4);
+        let tasks: Vec<Task> = (done..done + 20).map(|number| task(&format!("task {number}"), "")).collect();
+        queue.submit(&tasks);
+        done += tasks.len();
+        let results = queue.wait_results(done);
+        assert!(results.values().all(|results| results.len() == 1 && results[0].attempts == 1), "{results:?}");
+        begun += handlers.stop();
+    }
+    assert_eq!(begun, done);
     assert!(apps.iter_mut().all(|app| app.terminate().success()));
 }
 

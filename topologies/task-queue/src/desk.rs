@@ -5,15 +5,18 @@
 //!          ◀─ taken ─ │ what waits│ ── taken ──▶
 //! ```
 //!
-//! An attempt that nobody takes within a lease's time goes back to the share group: whoever had asked has gone away, and
-//! somebody may ask elsewhere.
+//! No more is fetched than there are handlers that wait ([`Desk::bound`]). One that goes away in between leaves an attempt that
+//! is for whoever asks next; one that nobody takes within a lease's time goes back to the share group, for somebody may ask
+//! elsewhere.
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::mem;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, oneshot};
+use futures::stream::{self, BoxStream};
+use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
 use crate::tasks::ReadyTask;
@@ -36,21 +39,15 @@ struct Offer {
 struct State {
     asking: VecDeque<oneshot::Sender<Offer>>,
     offers: VecDeque<Offer>,
+    /// Attempts that are offered, or were taken and have not ended.
+    out: usize,
 }
 
 /// A queue's desk. Clones are the same.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Desk {
     state: Arc<Mutex<State>>,
-    /// One for each handler that asks and for which nothing is being fetched yet.
-    wanted: Arc<Semaphore>,
-}
-
-impl Default for Desk {
-    /// Nobody has asked yet.
-    fn default() -> Self {
-        Desk { state: Arc::default(), wanted: Arc::new(Semaphore::new(0)) }
-    }
+    bound: Arc<watch::Sender<usize>>,
 }
 
 impl fmt::Debug for Desk {
@@ -59,73 +56,90 @@ impl fmt::Debug for Desk {
     }
 }
 
-/// Takes an offer away when its attempt ends, however it does.
-struct Offered<'a>(&'a Desk, &'a str);
+/// An attempt that is out, until it ends, however it does.
+#[derive(Debug)]
+pub struct Out<'a> {
+    desk: &'a Desk,
+    token: String,
+}
 
-impl Drop for Offered<'_> {
+impl Drop for Out<'_> {
     fn drop(&mut self) {
-        self.0.state().offers.retain(|offer| offer.taken.token != self.1);
+        self.desk.change(|state| {
+            state.offers.retain(|offer| offer.taken.token != self.token);
+            state.out -= 1;
+        });
+    }
+}
+
+/// Somebody who asks, until they have an attempt or go away, be it in the middle.
+struct Asking<'a>(&'a Desk);
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.0.change(|state| state.asking.retain(|asking| !asking.is_closed()));
     }
 }
 
 impl Desk {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(&mut state);
+        let bound = state.asking.len() + state.out;
+        self.bound.send_if_modified(|now| mem::replace(now, bound) != bound);
+        changed
     }
 
-    /// Waits until somebody asks for an attempt.
-    pub async fn wanted(&self) {
-        // It is never closed.
-        if let Ok(permit) = self.wanted.acquire().await {
-            permit.forget();
-        }
+    /// How many attempts may be out: those that are, and one for each handler that waits.
+    pub fn bound(&self) -> BoxStream<'static, usize> {
+        let mut bound = self.bound.subscribe();
+        bound.mark_changed();
+        let next = async |mut bound: watch::Receiver<usize>| {
+            bound.changed().await.ok()?;
+            let now = *bound.borrow_and_update();
+            Some((now, bound))
+        };
+        Box::pin(stream::unfold(bound, next))
     }
 
     /// Asks for an attempt, and waits for one.
     pub async fn ask(&self, patience: Duration) -> Option<Taken> {
-        let asked = {
-            let mut state = self.state();
+        // It goes after what it waits for.
+        let _asking = Asking(self);
+        let asked = self.change(|state| {
             while let Some(offer) = state.offers.pop_front() {
                 if let Some(taken) = take(offer) {
-                    return Some(taken);
+                    return Err(taken);
                 }
             }
             let (asking, asked) = oneshot::channel();
             state.asking.push_back(asking);
-            asked
+            Ok(asked)
+        });
+        let asked = match asked {
+            Ok(asked) => asked,
+            Err(taken) => return Some(taken),
         };
-        self.wanted.add_permits(1);
-        let offered = timeout(patience, asked).await;
-        if offered.is_err() {
-            // What is being fetched for it by now is for whoever asks next.
-            if let Ok(permit) = self.wanted.try_acquire() {
-                permit.forget();
-            }
-            self.state().asking.retain(|asking| !asking.is_closed());
-        }
-        take(offered.ok()?.ok()?)
+        take(timeout(patience, asked).await.ok()?.ok()?)
     }
 
-    /// Offers an attempt under a lease's name; false if nobody has taken it in time.
-    pub async fn offer(&self, token: &str, ready: Arc<ReadyTask>, patience: Duration) -> bool {
-        let _offered = Offered(self, token);
-        let taken = {
-            let mut state = self.state();
+    /// Offers an attempt under a lease's name; nothing if nobody has taken it in time.
+    pub async fn offer(&self, token: &str, ready: Arc<ReadyTask>, patience: Duration) -> Option<Out<'_>> {
+        let out = Out { desk: self, token: token.to_owned() };
+        let taken = self.change(|state| {
+            state.out += 1;
             let (told, is_taken) = oneshot::channel();
             let mut offer = Offer { taken: Taken { token: token.to_owned(), ready }, told };
-            loop {
-                let Some(asking) = state.asking.pop_front() else {
-                    state.offers.push_back(offer);
-                    break;
-                };
+            while let Some(asking) = state.asking.pop_front() {
                 match asking.send(offer) {
-                    Ok(()) => break,
+                    Ok(()) => return is_taken,
                     Err(back) => offer = back,
                 }
             }
+            state.offers.push_back(offer);
             is_taken
-        };
-        matches!(timeout(patience, taken).await, Ok(Ok(())))
+        });
+        timeout(patience, taken).await.ok()?.ok().map(|()| out)
     }
 }
 
@@ -136,6 +150,8 @@ fn take(offer: Offer) -> Option<Taken> {
 
 #[cfg(test)]
 mod tests {
+    use futures::{FutureExt as _, StreamExt as _};
+
     use super::*;
     use crate::tasks::Task;
 
@@ -156,13 +172,17 @@ mod tests {
     fn whoever_asks_is_given_what_is_offered() {
         run(async {
             let desk = Desk::default();
+            let mut bounds = desk.bound();
             let attempt = async {
-                desk.wanted().await;
-                desk.offer("t", ready("a"), LONG).await
+                assert_eq!(bounds.next().await, Some(1));
+                let out = desk.offer("t", ready("a"), LONG).await;
+                assert!(bounds.next().now_or_never().is_none(), "as many as before: one who waited has it");
+                drop(out.expect("taken"));
+                bounds.next().await
             };
-            let (taken, is_taken) = tokio::join!(desk.ask(LONG), attempt);
+            let (taken, bound) = tokio::join!(desk.ask(LONG), attempt);
             let taken = taken.expect("an attempt");
-            assert_eq!((taken.token.as_str(), taken.ready.task.id.as_str(), is_taken), ("t", "a", true));
+            assert_eq!((taken.token.as_str(), taken.ready.task.id.as_str(), bound), ("t", "a", Some(0)));
         });
     }
 
@@ -171,11 +191,17 @@ mod tests {
         run(async {
             let desk = Desk::default();
             assert!(desk.ask(Duration::ZERO).await.is_none());
-            assert_eq!(desk.wanted.available_permits(), 0, "nothing is to be fetched for it any more");
-            assert!(!desk.offer("a", ready("a"), SHORT).await);
+            assert_eq!(*desk.bound.borrow(), 0, "nothing is to be fetched for it any more");
+            assert!(timeout(SHORT, desk.ask(LONG)).await.is_err());
+            assert_eq!(*desk.bound.borrow(), 0, "nor for one who goes away in the middle");
+            assert!(desk.offer("a", ready("a"), SHORT).await.is_none());
             assert!(desk.ask(Duration::ZERO).await.is_none(), "it has gone back");
             let offered = timeout(SHORT, desk.offer("b", ready("b"), LONG)).await;
-            assert!(offered.is_err() && desk.state().offers.is_empty(), "its attempt has ended otherwise");
+            assert!(
+                offered.is_err() && desk.state.lock().expect("a state").offers.is_empty(),
+                "its attempt has ended otherwise"
+            );
+            assert_eq!(*desk.bound.borrow(), 0);
         });
     }
 }

@@ -20,6 +20,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use futures::stream::BoxStream;
 use headrace::config::Span;
 use headrace::error::RecordError;
 use headrace::processor::{Attempt, BoxFuture, Failed, Given, Lookups, Worker};
@@ -46,9 +47,10 @@ pub struct Pull {
 impl Pull {
     async fn work(&self, record: &Record<String, ReadyTask>, job: &Work) -> Result<Outcome, Failed> {
         let mut lease = self.handlers.leases.begin();
-        if !self.desk.offer(&lease.token, Arc::new(record.value.clone()), self.handlers.silence).await {
+        let ready = Arc::new(record.value.clone());
+        let Some(_out) = self.desk.offer(&lease.token, ready, self.handlers.silence).await else {
             return Err(Failed::Again("nobody asks for it here".to_owned()));
-        }
+        };
         self.handlers.last_word(record, job, &mut lease).await
     }
 }
@@ -67,9 +69,8 @@ impl Worker for Pull {
         self.handlers.wishes.resumed(&self.handlers.queue, lookups)
     }
 
-    fn admit(&self) -> Option<BoxFuture<'static, ()>> {
-        let desk = self.desk.clone();
-        Some(Box::pin(async move { desk.wanted().await }))
+    fn bound(&self) -> Option<BoxStream<'static, usize>> {
+        Some(self.desk.bound())
     }
 
     fn give_up(
