@@ -121,7 +121,7 @@ fn queues_and_their_groups_are_shown_as_brokers_and_instances_have_them() {
     let group = shell.done(&["group", "describe"]);
     assert!(group.starts_with("share group shell-queues-default: Stable"), "{group}");
     assert!(group.contains("shell-queues-one") && group.contains("shell-queues.ready-default-low [0,1,2]"), "{group}");
-    let setting = |line: &str| line.contains("share.auto.offset.reset") && line.contains("earliest  the group");
+    let setting = |line: &str| line.split_whitespace().eq("share.auto.offset.reset earliest the group".split(' '));
     assert!(group.lines().any(setting), "{group}");
     let of_low = |line: &&str| line.trim_start().starts_with("shell-queues.ready-default-low  ");
     let lag = |line: &str| line.split_whitespace().nth(3)?.parse::<i64>().ok();
