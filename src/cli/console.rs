@@ -66,9 +66,7 @@ impl<C> Console<C> {
     /// # Errors
     /// The cluster is away, or refuses.
     pub async fn coordinator(&self, client: &Client, group: &str) -> Result<Connection, FatalError> {
-        let found = client.coordinator(CoordinatorKind::Group, group).await;
-        let found = found.map_err(|error| self.refused(error))?;
-        client.connection(found).await.map_err(|error| self.refused(error))
+        client.coordinating(CoordinatorKind::Group, group).await.map_err(|error| self.refused(error))
     }
 
     /// How many partitions a topic has. A cluster that is away is known of at once, where a producer would wait for it.

@@ -20,7 +20,7 @@ use std::time::Duration;
 use kafka_protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use kafka_protocol::messages::{FindCoordinatorRequest, MetadataResponse, TopicName};
 use kafka_protocol::protocol::StrBytes;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::BrokerId;
 use super::api::Request;
@@ -38,6 +38,10 @@ const METADATA_VERSIONS: RangeInclusive<i16> = 4..=13;
 const FIND_COORDINATOR_VERSIONS: RangeInclusive<i16> = 4..=6;
 /// Between two refreshes, so that many partitions without a leader don't ask for each of them.
 const REFRESH_PAUSE: Duration = Duration::from_millis(50);
+/// The topic of coordinators is being made, or has no leader.
+const COORDINATOR_NOT_AVAILABLE: i16 = 15;
+/// How long the first coordinator of a cluster is waited for.
+const FIRST_COORDINATOR: Duration = Duration::from_secs(20);
 /// REBOOTSTRAP_REQUIRED (KIP-1102).
 const REBOOTSTRAP_REQUIRED: i16 = 129;
 
@@ -195,6 +199,26 @@ impl Client {
         metadata.add_broker(broker, found.host.to_string(), found.port);
         metadata.learn_coordinator(kind, key, broker);
         Ok(broker)
+    }
+
+    /// A connection to the coordinator. Of a new cluster the first question has the brokers make the topic that coordinators keep
+    /// their state in, which takes a moment: it is waited for.
+    ///
+    /// # Errors
+    /// As [`coordinator`](Self::coordinator) and [`connection`](Self::connection).
+    pub async fn coordinating(&self, kind: CoordinatorKind, key: &str) -> Result<Connection, WireError> {
+        let until = Instant::now() + FIRST_COORDINATOR;
+        let mut wait = Duration::from_millis(50);
+        loop {
+            match self.coordinator(kind, key).await {
+                Ok(broker) => return self.connection(broker).await,
+                Err(error) if error.code() == Code::new(COORDINATOR_NOT_AVAILABLE) && Instant::now() + wait < until => {
+                    sleep(wait).await;
+                    wait = (wait * 2).min(Duration::from_secs(1));
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// The partition's leader turned out to be wrong; the next [`leader`](Self::leader) asks again.

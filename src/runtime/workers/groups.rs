@@ -75,7 +75,7 @@ impl Environment {
 
     async fn coordinator(&self, group: &str) -> Result<Connection, WireError> {
         let client = Client::new(self.options.kafka.wire("groups")?);
-        client.connection(client.coordinator(CoordinatorKind::Group, group).await?).await
+        client.coordinating(CoordinatorKind::Group, group).await
     }
 }
 
