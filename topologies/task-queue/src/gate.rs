@@ -97,9 +97,9 @@ impl Processor for ByQueue {
 pub struct Gate {
     /// By queue.
     pub gates: Store<String, GateState>,
-    /// Those that wait: [`place`].
+    /// Those that wait: `place`.
     pub queued: Store<Vec<u8>, ReadyTask>,
-    /// Queue and task ([`known`]) to attempt and, while it waits, its place.
+    /// Queue and task (`known`) to attempt and, while it waits, its place.
     pub admitted: Store<Vec<u8>, Vec<u8>>,
     /// What is wanted of queues.
     pub queues: GlobalTable<String, QueueState>,
