@@ -30,6 +30,14 @@ pub struct Backoff {
 }
 
 impl Backoff {
+    /// 50 ms, doubled up to 1 s, equal jitter: for one broker, while others may know more.
+    pub const BROKER: Backoff = Backoff {
+        initial: Duration::from_millis(50),
+        max: Duration::from_secs(1),
+        multiplier: 2.0,
+        jitter: Jitter::Equal,
+    };
+
     /// 100 ms, doubled up to 10 s, equal jitter: for a dependency that is away.
     pub const DEPENDENCY: Backoff = Backoff {
         initial: Duration::from_millis(100),

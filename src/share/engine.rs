@@ -19,7 +19,7 @@ use super::node::{Node, Plan, Situation};
 use super::part::Part;
 use super::session::{Delta, Named, Session};
 use super::settings::ShareSettings;
-use crate::backoff::{Backoff, Jitter};
+use crate::backoff::Backoff;
 use crate::wire::share::{Assigned, Beat, Beaten, ShareAcknowledge, ShareFetch, SharePart, Tools};
 use crate::wire::{BrokerId, TopicId, WireError};
 
@@ -27,8 +27,6 @@ use crate::wire::{BrokerId, TopicId, WireError};
 const ENOUGH_PART: usize = 4;
 /// How long a broker may wait for the keeper of a group's state before it answers an acknowledgement (5 tries of Kafka's).
 const PERSISTING: Duration = Duration::from_secs(60);
-const AGAIN: Backoff =
-    Backoff { initial: Duration::from_millis(50), max: Duration::from_secs(1), multiplier: 2.0, jitter: Jitter::Equal };
 
 /// Something to be sent.
 #[derive(Debug)]
@@ -357,7 +355,7 @@ impl Engine {
         }
         let unknown = |named: &Named| self.parts.get(named).is_none_or(|part| part.leader.is_none());
         if self.assigned.iter().any(unknown) {
-            self.look_at = Some(now + AGAIN.delay(self.look_failures, fastrand::f64()));
+            self.look_at = Some(now + Backoff::BROKER.delay(self.look_failures, fastrand::f64()));
             self.look_failures = self.look_failures.saturating_add(1);
         } else {
             self.look_failures = 0;

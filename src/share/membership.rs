@@ -5,13 +5,13 @@
 //!      ▲── unknown or fenced ────────────┘
 //! ```
 //!
-//! The member's id is its own, and stays for its life. What it is assigned is not exclusive, so a member that was forgotten
+//! The member's id is its own, and stays for its life, or longer: at epoch 0 a known id begins anew in its old place. What it is assigned is not exclusive, so a member that was forgotten
 //! goes on with what it has until it is told anew. An assignment is told once: whenever an answer may have been lost, the
 //! next beat names the topics again, which makes the coordinator repeat it.
 
 use std::time::{Duration, Instant};
 
-use crate::backoff::{Backoff, Jitter};
+use crate::backoff::Backoff;
 use crate::wire::share::{Assigned, Beat, Beaten};
 use crate::wire::{Code, WireError};
 
@@ -19,8 +19,6 @@ use crate::wire::{Code, WireError};
 const INTERVAL: Duration = Duration::from_secs(5);
 /// After an assignment of nothing: the coordinator prepares new partitions, and works assignments out at the next beat only.
 const SOON: Duration = Duration::from_secs(1);
-const AGAIN: Backoff =
-    Backoff { initial: Duration::from_millis(50), max: Duration::from_secs(1), multiplier: 2.0, jitter: Jitter::Equal };
 
 const JOIN: i32 = 0;
 const LEAVE: i32 = -1;
@@ -150,7 +148,7 @@ impl Membership {
 
     fn put_off(&mut self, now: Instant) {
         self.full = true;
-        self.at = now + AGAIN.delay(self.failures, fastrand::f64());
+        self.at = now + Backoff::BROKER.delay(self.failures, fastrand::f64());
         self.failures = self.failures.saturating_add(1);
     }
 }

@@ -14,12 +14,11 @@
 use std::time::{Duration, Instant};
 
 use super::session::{Delta, Session};
-use crate::backoff::{Backoff, Jitter};
+use crate::backoff::Backoff;
 
 /// A request that takes longer is asked about: a broker that is cut off says nothing, and another one leads by then.
 const SLOW: Duration = Duration::from_secs(5);
-const AGAIN: Backoff =
-    Backoff { initial: Duration::from_millis(50), max: Duration::from_secs(2), multiplier: 2.0, jitter: Jitter::Equal };
+const AGAIN: Backoff = Backoff { max: Duration::from_secs(2), ..Backoff::BROKER };
 
 /// A broker, and the session with it.
 #[derive(Debug, Default)]

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::backoff::{Backoff, Jitter};
+use crate::backoff::Backoff;
 use crate::wire::BrokerId;
 
 /// Between two tries after a refusal.
-const AGAIN: Backoff =
-    Backoff { initial: Duration::from_millis(50), max: Duration::from_secs(2), multiplier: 2.0, jitter: Jitter::Equal };
+const AGAIN: Backoff = Backoff { max: Duration::from_secs(2), ..Backoff::BROKER };
 
 /// A partition that is read.
 #[derive(Debug)]

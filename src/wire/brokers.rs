@@ -1,7 +1,6 @@
 //! One connection per broker, opened when it is asked for, and opened again with back-off.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
@@ -10,11 +9,7 @@ use super::connection::Connection;
 use super::error::WireError;
 use super::observer::Peer;
 use super::settings::{Address, Settings};
-use crate::backoff::{Backoff, Jitter};
-
-/// Between two tries to reach the same broker, or to find any.
-const RECONNECT: Backoff =
-    Backoff { initial: Duration::from_millis(50), max: Duration::from_secs(1), multiplier: 2.0, jitter: Jitter::Equal };
+use crate::backoff::Backoff;
 
 /// When to try again after how many failures.
 #[derive(Debug, Default)]
@@ -32,7 +27,7 @@ impl Pace {
     }
 
     pub(super) fn failed(&mut self) {
-        self.not_before = Some(Instant::now() + RECONNECT.delay(self.failures, fastrand::f64()));
+        self.not_before = Some(Instant::now() + Backoff::BROKER.delay(self.failures, fastrand::f64()));
         self.failures = self.failures.saturating_add(1);
     }
 
@@ -43,7 +38,7 @@ impl Pace {
     /// The next try is not at once, although nothing went wrong yet: a broker that takes a connection and drops it is not
     /// hammered.
     fn spaced(&mut self) {
-        *self = Pace { failures: 0, not_before: Some(Instant::now() + RECONNECT.initial) };
+        *self = Pace { failures: 0, not_before: Some(Instant::now() + Backoff::BROKER.initial) };
     }
 }
 

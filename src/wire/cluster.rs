@@ -30,6 +30,7 @@ use super::error::{Code, WireError};
 use super::metadata::{CoordinatorKind, Leader, Metadata};
 use super::observer::Peer;
 use super::settings::{Address, Settings};
+use crate::backoff::Backoff;
 use crate::position::Partition;
 
 /// Version 4 is the first that can forbid the making of topics.
@@ -208,15 +209,15 @@ impl Client {
     /// As [`coordinator`](Self::coordinator) and [`connection`](Self::connection).
     pub async fn coordinating(&self, kind: CoordinatorKind, key: &str) -> Result<Connection, WireError> {
         let until = Instant::now() + FIRST_COORDINATOR;
-        let mut wait = Duration::from_millis(50);
+        let mut attempt = 0;
         loop {
+            let wait = Backoff::BROKER.delay(attempt, fastrand::f64());
             match self.coordinator(kind, key).await {
-                Ok(broker) => return self.connection(broker).await,
                 Err(error) if error.code() == Code::new(COORDINATOR_NOT_AVAILABLE) && Instant::now() + wait < until => {
+                    attempt += 1;
                     sleep(wait).await;
-                    wait = (wait * 2).min(Duration::from_secs(1));
                 }
-                Err(error) => return Err(error),
+                broker => return self.connection(broker?).await,
             }
         }
     }

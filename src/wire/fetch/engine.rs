@@ -19,7 +19,7 @@ use super::event::Event;
 use super::part::Part;
 use super::settings::FetcherSettings;
 use super::shared::{Command, Evicted, Waiting};
-use crate::backoff::{Backoff, Jitter};
+use crate::backoff::Backoff;
 use crate::position::{Partition, TopicPartition};
 use crate::wire::{BrokerId, Leader, TopicId, WireError};
 
@@ -29,9 +29,6 @@ const BUSY_WAIT: Duration = Duration::from_millis(10);
 const WORTHWHILE: usize = 4;
 /// Fatal errors that are remembered, so that each is told once.
 const MAX_TOLD: usize = 64;
-/// Between two tries to reach a broker.
-const RECONNECT: Backoff =
-    Backoff { initial: Duration::from_millis(50), max: Duration::from_secs(1), multiplier: 2.0, jitter: Jitter::Equal };
 
 /// A partition in a fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -306,7 +303,7 @@ impl Engine {
     pub(super) fn failed(&mut self, flight: &Flight, error: WireError, now: Instant) {
         let line = self.lines.entry(flight.broker).or_default();
         line.reserved = None;
-        line.not_before = Some(now + RECONNECT.delay(line.failures, fastrand::f64()));
+        line.not_before = Some(now + Backoff::BROKER.delay(line.failures, fastrand::f64()));
         line.failures = line.failures.saturating_add(1);
         for wanted in &flight.wanted {
             if let Some(part) = self.part(wanted.slot, wanted.ticket) {

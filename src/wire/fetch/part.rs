@@ -3,13 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::shared::UNPLACED;
-use crate::backoff::{Backoff, Jitter};
+use crate::backoff::Backoff;
 use crate::position::TopicPartition;
 use crate::wire::{Leader, TopicId};
-
-/// Between two tries after a refusal.
-const AGAIN: Backoff =
-    Backoff { initial: Duration::from_millis(50), max: Duration::from_secs(1), multiplier: 2.0, jitter: Jitter::Equal };
 
 /// The position of a partition whose owner wants to be told what there is.
 pub(super) const NOWHERE: i64 = -2;
@@ -107,7 +103,7 @@ impl Part {
 
     /// The next try comes later.
     pub(super) fn put_off(&mut self, now: Instant) {
-        self.not_before = Some(now + AGAIN.delay(self.failures, fastrand::f64()));
+        self.not_before = Some(now + Backoff::BROKER.delay(self.failures, fastrand::f64()));
         self.failures = self.failures.saturating_add(1);
     }
 
