@@ -54,8 +54,9 @@ impl ShareConsumer {
     /// [`ShareError::Setting`].
     pub fn join(cluster: Settings, settings: ShareSettings) -> Result<Self, ShareError> {
         check(&settings)?;
-        // Kafka's own members are named like this; 36 characters are the most that it takes.
-        let member = URL_SAFE_NO_PAD.encode(std::array::from_fn::<u8, 16, _>(|_| fastrand::u8(..)));
+        // Kafka's own members are named like this.
+        let random = || URL_SAFE_NO_PAD.encode(std::array::from_fn::<u8, 16, _>(|_| fastrand::u8(..)));
+        let member = settings.member.clone().unwrap_or_else(random);
         let (desk, now) = (Arc::new(Desk::new(settings.window)), Instant::now());
         let window = settings.window;
         let engine = Engine::new(settings, member.clone(), Arc::clone(&desk), now);
@@ -132,6 +133,9 @@ impl ShareConsumer {
     }
 }
 
+/// The most that brokers take for a member's id, in bytes.
+const MAX_MEMBER: usize = 36;
+
 fn check(settings: &ShareSettings) -> Result<(), ShareError> {
     let refuse = |setting, reason: &str| Err(ShareError::Setting { setting, reason: reason.to_owned() });
     if settings.group.is_empty() {
@@ -139,6 +143,9 @@ fn check(settings: &ShareSettings) -> Result<(), ShareError> {
     }
     if settings.topics.is_empty() {
         return refuse("topics", "names none; a share group reads at least one topic");
+    }
+    if settings.member.as_ref().is_some_and(|member| member.is_empty() || member.len() > MAX_MEMBER) {
+        return refuse("member", "is not of 1 to 36 bytes; name none for a random one");
     }
     if settings.window == 0 {
         return refuse("window", "is 0; it takes at least one record to work on");

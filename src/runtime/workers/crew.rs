@@ -14,8 +14,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::stream::BoxStream;
 use futures::{FutureExt as _, StreamExt as _};
+use sha2_scram::{Digest, Sha256};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -49,6 +52,7 @@ impl Crew {
         let group = spec.group(&options.kafka.application_id);
         let member = |(topic, weight): &(String, u32)| {
             let settings = ShareSettings {
+                member: Some(member_of(&options.kafka.instance_id, topic)),
                 window: spec.concurrency + spec.concurrency.max(LEAST_STOCK),
                 max_bytes: options.kafka.fetch_max_bytes,
                 ..ShareSettings::new(group.clone(), [topic.as_str()])
@@ -101,6 +105,13 @@ impl Crew {
             error => FatalError::Environment(format!("workers {name}: {error}")),
         }
     }
+}
+
+/// The id of an instance's member: the same after a restart, so that one that was killed has its partitions back at once. Else they are
+/// dealt out to the dead member, too, until its session is over. Of two processes with one instance-id the stream threads know.
+fn member_of(instance: &str, topic: &str) -> String {
+    let digest = Sha256::new().chain_update(instance).chain_update([0]).chain_update(topic).finalize();
+    URL_SAFE_NO_PAD.encode(&digest[..16])
 }
 
 /// Waits until the bound has been 0 for a while.
