@@ -6,7 +6,9 @@ use crate::codec::{DecodeError, SchemaId};
 use crate::error::{RecordError, Stage};
 use crate::position::{Offset, Partition};
 use crate::record::{Record, Timestamp};
-use crate::store::{Bounds, Entries, GlobalState, GlobalTable, ReadError, Store, StoreError, Table, TaskState};
+use crate::store::{
+    Bounds, Entries, GlobalState, GlobalTable, ReadError, Store, StoreError, Table, TaskState, Timer, Timers,
+};
 
 use super::effects::Effects;
 use super::node::Receive;
@@ -127,6 +129,11 @@ impl<K, V> Context<'_, K, V> {
     /// A store of this task.
     pub fn store<'s, SK: 'static, SV: 'static>(&'s mut self, store: &'s Store<SK, SV>) -> StoreAccess<'s, SK, SV> {
         StoreAccess { store, state: &mut self.scope.state }
+    }
+
+    /// Timers of this task.
+    pub fn timers<'s>(&'s mut self, timers: &'s Timers) -> TimersAccess<'s> {
+        TimersAccess { timers, now: self.scope.now, state: &mut self.scope.state }
     }
 
     /// A lookup table of this task.
@@ -256,6 +263,40 @@ impl<K: 'static, V: 'static> StoreAccess<'_, K, V> {
     /// The value does not fit the store's codec.
     pub fn write(&mut self, key: &K, value: Option<&V>) -> Result<(), Fault> {
         Ok(self.store.write(self.state, key, value)?)
+    }
+}
+
+/// Timers, as the processor of the record in hand sees them: those included that it has set. They are wall-clock's, looked at
+/// at the ticks of a [punctuator](Punctuator::wall_clock).
+pub struct TimersAccess<'a> {
+    timers: &'a Timers,
+    now: Timestamp,
+    state: &'a mut TaskState,
+}
+
+impl TimersAccess<'_> {
+    /// Sets one for a time, `of` whatever it is of.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn set(&mut self, at: Timestamp, of: &[u8]) -> Result<(), Fault> {
+        Ok(self.timers.set(self.state, at, of)?)
+    }
+
+    /// Takes one away.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn cancel(&mut self, at: Timestamp, of: &[u8]) -> Result<(), Fault> {
+        Ok(self.timers.cancel(self.state, at, of)?)
+    }
+
+    /// Takes those that are due by now, in the order of their times, `most` of them; all that is taken is one transaction.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn take(&mut self, most: usize) -> Result<Vec<Timer>, Fault> {
+        Ok(self.timers.take(self.state, self.now, most)?)
     }
 }
 

@@ -33,6 +33,7 @@ mod state;
 mod table;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod view;
 mod writer;
 
@@ -48,4 +49,5 @@ pub use range::{Bounds, KeyValue, RangeScan, after_prefix};
 pub use sizes::StoreSizes;
 pub use spec::{StoreIndex, StoreKind, StoreSpec};
 pub use state::TaskState;
+pub use timers::{Timer, Timers};
 pub use view::{Found, Page, Positions, View, ViewError, Wanted};

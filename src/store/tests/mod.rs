@@ -9,6 +9,7 @@ mod model;
 mod restore;
 mod staging;
 mod table;
+mod timers;
 mod view;
 mod writing;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use headrace::codec::{avro, nullable, raw, text};
 use headrace::dead_letter::Policy;
 use headrace::error::FatalError;
-use headrace::store::Stores;
+use headrace::store::{self, Stores};
 use headrace::topology::{Builder, Stream, Topology};
 
 use crate::board::{Board, Event};
@@ -72,7 +72,7 @@ fn schedule(config: &Config, builder: &mut Builder) -> Events {
     let board = Board {
         tasks: builder.store("tasks", Stores::rocks(text(), avro::<Entry>())),
         places: builder.store("places", Stores::rocks(raw(), text())),
-        timers: Timers(builder.store("timers", Stores::rocks(raw(), raw()))),
+        timers: timers(builder, "timers"),
         unique: builder.store("unique", Stores::rocks(text(), text())),
         rules: Arc::new(Rules::new(config)),
     };
@@ -84,6 +84,10 @@ fn schedule(config: &Config, builder: &mut Builder) -> Events {
     events
 }
 
+fn timers(builder: &mut Builder, name: &str) -> Timers {
+    Timers(store::Timers::new(builder.store(name, Stores::rocks(raw(), raw()))))
+}
+
 /// From the clock to tasks.
 fn crons(config: &Config, builder: &mut Builder) {
     let topics = &config.topics;
@@ -91,7 +95,7 @@ fn crons(config: &Config, builder: &mut Builder) {
     let written = builder.source("crons", topics.crons.as_str(), (text(), nullable(avro::<Cron>())));
     let crons = Crons {
         crons: builder.store("crons", Stores::rocks(text(), avro::<CronEntry>())),
-        timers: Timers(builder.store("cron-timers", Stores::rocks(raw(), raw()))),
+        timers: timers(builder, "cron-timers"),
         tick: config.tasks.tick.duration(),
     };
     let tasks = builder.process("cron", written, crons);
