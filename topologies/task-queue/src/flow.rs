@@ -18,10 +18,11 @@ use crate::handlers::Handlers;
 use crate::input::{ByLane, Input, InputCodec};
 use crate::leases::Leases;
 use crate::limits::Limits;
+use crate::only::Only;
 use crate::pull::{Counter, Pull};
 use crate::push::Push;
 use crate::rules::Rules;
-use crate::schedule::{Ended, ReadyOf, Schedule, Stops};
+use crate::schedule::Schedule;
 use crate::tasks::{Entry, Outcome, Priority, QueueState, ReadyTask, Stop, Task, TaskResult};
 use crate::timers::Timers;
 use crate::wishes::Wishes;
@@ -77,9 +78,11 @@ fn schedule(config: &Config, builder: &mut Builder) -> Events {
         rules: Arc::new(Rules::new(config)),
     };
     let events = builder.process("schedule", by_lane, Schedule { board, tick: config.tasks.tick.duration() });
-    let ended = builder.process("ends", events, Ended);
+    let ended = Only::new(|event| if let Event::Ended(result) = event { Some(result) } else { None });
+    let ended = builder.process("ends", events, ended);
     builder.sink("results", ended, &topics.results, text(), avro::<TaskResult>());
-    let stopped = builder.process("stopped", events, Stops);
+    let stopped = Only::new(|event| if let Event::Stop(stop) = event { Some(stop) } else { None });
+    let stopped = builder.process("stopped", events, stopped);
     builder.sink("stop", stopped, &topics.stops, text(), nullable(avro::<Stop>()));
     events
 }
@@ -123,7 +126,11 @@ fn ready(config: &Config, builder: &mut Builder, events: Events, queue: &str) {
     for priority in Priority::ALL {
         let (name, queue) = (format!("{queue}-{}", priority.name()), queue.to_owned());
         let topic = config.topics.ready(&queue, priority);
-        let ready = builder.process(&name, events, ReadyOf { queue, priority });
+        let ready = Only::new(move |event| match event {
+            Event::Ready(ready) if (&ready.task.queue, ready.task.priority) == (&queue, priority) => Some(ready),
+            _ => None,
+        });
+        let ready = builder.process(&name, events, ready);
         builder.sink(&format!("ready-{name}"), ready, &topic, text(), avro::<ReadyTask>());
     }
 }

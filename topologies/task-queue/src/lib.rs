@@ -22,6 +22,7 @@ pub mod handlers;
 pub mod input;
 pub mod leases;
 pub mod limits;
+mod only;
 pub mod order;
 pub mod pull;
 pub mod push;
