@@ -171,6 +171,8 @@ catalogue! {
         "Time from the start of work on a record to its end, its results' way to the brokers included." WAITS;
     job_delay: Histograms<1> = "headrace_worker_start_delay_seconds" ("seconds") ["workers"]
         "Time from the fetching of a record to the start of work on it." WAITS;
+    share_lag_records: Gauges<2> = "headrace_share_lag_records" ("records") ["workers", "topic"]
+        "Records of a topic that the workers' share group has not done, those under way included, by the brokers' count; each instance tells the same, and none while it is not known." NO_BUCKETS;
 
     external_requests: Counters<2> = "headrace_external_requests_total" ("") ["sink", "outcome"]
         "Requests to external sinks, by outcome." NO_BUCKETS;

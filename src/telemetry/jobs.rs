@@ -89,6 +89,24 @@ impl Telemetry {
         }
     }
 
+    /// How far their share group is behind in a topic, in records; none takes the figure away, since a stale one lies.
+    pub fn share_lag(&self, workers: &str, topic: &str, records: Option<i64>) {
+        match records {
+            Some(records) => self.metrics.share_lag_records.with([workers, topic]).set(records),
+            None => self.metrics.share_lag_records.remove([workers, topic]),
+        }
+    }
+
+    /// How far it is behind could not be asked. Call it at the first failure of a row.
+    pub fn share_lag_unknown(&self, workers: &str, reason: &str) {
+        if let Some(held_back) = self.admit("share-lag-unknown", workers) {
+            warn!(
+                event = "share-lag-unknown",
+                workers, reason, held_back, "how far the share group of {workers} is behind is not known: {reason}"
+            );
+        }
+    }
+
     /// A stop could not wait any longer for those that are still under way: their records are given back.
     pub fn jobs_cut_short(&self, workers: &str, after: Duration) {
         let running = self.metrics.jobs_running.with([workers]).get();
@@ -158,9 +176,22 @@ impl Telemetry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::{Health, Metrics};
 
     #[test]
     fn deliveries_have_few_labels_however_many_there_are() {
         assert_eq!([1, 2, 4, 5, 6, u16::MAX].map(which), ["1", "2", "4", "5+", "5+", "5+"]);
+    }
+
+    #[test]
+    fn a_lag_that_is_not_known_any_more_has_no_series() {
+        let telemetry = Telemetry::new(Metrics::new(true).unwrap(), Health::new(Duration::from_secs(30)));
+        telemetry.share_lag("mail", "high", Some(3));
+        telemetry.share_lag("mail", "low", Some(0));
+        telemetry.share_lag("mail", "high", None);
+        telemetry.share_lag("mail", "never", None);
+        let page = telemetry.metrics.render().unwrap();
+        let series: Vec<_> = page.lines().filter(|line| line.starts_with("headrace_share_lag_records{")).collect();
+        assert_eq!(series, ["headrace_share_lag_records{topic=\"low\",workers=\"mail\"} 0"]);
     }
 }

@@ -41,6 +41,7 @@ const EMPTY_WHEN_HEALTHY: &[(&str, &str)] = &[
     ("headrace_standby_behind_seconds", "there are no standbys"),
     ("headrace_punctuation", "its processors have no punctuators"),
     ("headrace_worker_", "it has no workers"),
+    ("headrace_share_lag_records", "the same"),
     ("headrace_rebalance_seconds", "no rebalance within the last seconds"),
 ];
 

@@ -63,6 +63,11 @@ impl Crew {
         Ok(Crew { shop, concurrency: spec.concurrency, cluster, members })
     }
 
+    /// How its members reach the brokers.
+    pub(super) fn cluster(&self) -> &Settings {
+        &self.cluster
+    }
+
     /// Works until it is stopped.
     pub(super) async fn work(&self, stop: &CancellationToken) -> Result<(), FatalError> {
         let Some(mut bounds) = self.shop.entry.bound() else {

@@ -3,6 +3,7 @@
 //! ```text
 //!  share group ─▶ Pool ─▶ Job, Job, … ─▶ Outbox ─▶ sinks' topics
 //!                   └ tokio                └ a thread
+//!  group's coordinator ─▶ LagWatch ─▶ gauge
 //! ```
 //!
 //! All of it is beside the stream threads: nothing is shared with them but the process, and what connects the two is topics.
@@ -10,6 +11,7 @@
 mod crew;
 mod groups;
 mod job;
+mod lag;
 mod outbox;
 
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use super::schema_loader::SchemaLoader;
 
 use crew::Crew;
 use job::Shop;
+use lag::LagWatch;
 use outbox::Outbox;
 
 /// The workers of a process.
@@ -44,6 +47,11 @@ impl Workers {
             let (outbox, failure) = Outbox::start(topology, options, number, stop.clone())?;
             let shop = Arc::new(shop(topology, spec, options, outbox));
             let (crew, stop) = (Crew::new(spec, options, Arc::clone(&shop))?, stop.clone());
+            let (watch, stopped) = (LagWatch::new(spec, options, crew.cluster().clone()), stop.clone());
+            all.spawn(async move {
+                watch.run(&stopped).await;
+                Ok(())
+            });
             // The rest of the deadline is for giving back.
             let patience = options.shutdown_deadline * 9 / 10;
             all.spawn(async move {

@@ -142,7 +142,7 @@ impl Driver {
                 Box::pin(async move { Event::Committed(requests::committed(&client, &group, partitions).await) })
             }
             Call::Bounds(wanted, broker) => Box::pin(async move {
-                let found = requests::bounds(&client, broker, &wanted).await;
+                let found = requests::bounds_at(&client, broker, &wanted.topic, wanted.partition).await;
                 Event::Bounds(wanted.slot, wanted.ticket, found)
             }),
         };

@@ -55,5 +55,5 @@ pub use event::{Event, Unreadable};
 pub use feed::{Feed, Fetched, Logs, Served};
 pub use handle::Fetcher;
 pub use portion::Portion;
-pub use requests::is_offered;
+pub use requests::{bounds, is_offered};
 pub use settings::FetcherSettings;

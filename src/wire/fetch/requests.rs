@@ -10,10 +10,10 @@ use kafka_protocol::messages::offset_fetch_response::OffsetFetchResponseTopics;
 use kafka_protocol::messages::{FetchRequest, GroupId, ListOffsetsRequest, OffsetFetchRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 
-use super::engine::{Flight, Wanted};
+use super::engine::Flight;
 use super::placing::Committed;
 use super::settings::FetcherSettings;
-use crate::position::TopicPartition;
+use crate::position::{Partition, TopicPartition};
 use crate::wire::{BrokerId, Client, Code, Connection, CoordinatorKind, TopicId, WireError};
 
 /// The first version with topic ids (KIP-516).
@@ -77,22 +77,37 @@ pub(super) fn fetch(flight: &Flight, settings: &FetcherSettings, version: i16) -
         .with_topics(topics)
 }
 
-/// Start and end of a partition, asked of its leader.
-pub(super) async fn bounds(client: &Client, broker: BrokerId, wanted: &Wanted) -> Result<(i64, i64), WireError> {
-    let connection = client.connection(broker).await?;
-    let start = offset(&connection, wanted, EARLIEST).await?;
-    Ok((start, offset(&connection, wanted, LATEST).await?))
+/// Where a committed reader can begin in a partition, and where it ends.
+///
+/// # Errors
+/// It has no leader that answers, or the leader refuses; who leads is then asked for again.
+pub async fn bounds(client: &Client, topic: &str, partition: Partition) -> Result<(i64, i64), WireError> {
+    let leader = client.leader(topic, partition).await?;
+    let found = bounds_at(client, leader.broker, topic, partition.0).await;
+    found.inspect_err(|_| client.forget_leader(topic, partition))
 }
 
-async fn offset(connection: &Connection, wanted: &Wanted, time: i64) -> Result<i64, WireError> {
-    let partition = ListOffsetsPartition::default().with_partition_index(wanted.partition).with_timestamp(time);
-    let topic = ListOffsetsTopic::default().with_name(name(&wanted.topic)).with_partitions(vec![partition]);
+/// Start and end of a partition, asked of its leader.
+pub(super) async fn bounds_at(
+    client: &Client,
+    broker: BrokerId,
+    topic: &str,
+    partition: i32,
+) -> Result<(i64, i64), WireError> {
+    let connection = client.connection(broker).await?;
+    let start = offset(&connection, topic, partition, EARLIEST).await?;
+    Ok((start, offset(&connection, topic, partition, LATEST).await?))
+}
+
+async fn offset(connection: &Connection, topic: &str, partition: i32, time: i64) -> Result<i64, WireError> {
+    let what = || format!("bounds of {topic}-{partition}");
+    let wanted = ListOffsetsPartition::default().with_partition_index(partition).with_timestamp(time);
+    let topics = vec![ListOffsetsTopic::default().with_name(name(topic)).with_partitions(vec![wanted])];
     let request = ListOffsetsRequest::default()
         .with_replica_id((-1).into())
         .with_isolation_level(READ_COMMITTED)
-        .with_topics(vec![topic]);
+        .with_topics(topics);
     let response = connection.call(&request, LIST_OFFSETS).await?;
-    let what = || format!("bounds of {}-{}", wanted.topic, wanted.partition);
     let found = response.topics.into_iter().flat_map(|topic| topic.partitions).next();
     let found = found.ok_or_else(|| WireError::Protocol { address: what(), reason: "not in the answer".to_owned() })?;
     match Code::new(found.error_code) {

@@ -4,7 +4,7 @@ use testbed::free_port;
 
 use super::support::Queue;
 use crate::support::app::Said;
-use crate::support::{App, Topics, bed, eventually};
+use crate::support::{App, Topics, bed, eventually, expect};
 
 /// A queue, and who types.
 struct Shell {
@@ -43,6 +43,23 @@ impl Shell {
 
     fn queues(&self) -> serde_json::Value {
         serde_json::from_str(&self.done(&["queues", "--json"])).unwrap()
+    }
+
+    /// The lag of a topic as the instance's metrics have it; none while they have none, which is not a zero.
+    fn lag_told(&self, topic: &str) -> Option<i64> {
+        let (_, page) = self.app.get("/metrics").unwrap();
+        let id = &self.queue.id;
+        let series = format!("headrace_share_lag_records{{topic=\"{id}.{topic}\",workers=\"default\"}} ");
+        page.lines().find_map(|line| line.strip_prefix(&series)?.parse().ok())
+    }
+
+    /// Waits until the metrics have what the brokers are to say.
+    #[track_caller]
+    fn wait_lag_told(&self, topic: &str, lag: &serde_json::Value) {
+        let expected = Some(lag.as_i64().unwrap());
+        eventually("the metrics to tell the lag", || {
+            expect(&self.lag_told(topic), &expected).map_err(|reason| format!("{topic}: {reason}"))
+        });
     }
 
     fn records(&self, topic: &str) -> usize {
@@ -109,7 +126,7 @@ fn queues_and_their_groups_are_shown_as_brokers_and_instances_have_them() {
 
     shell.app.start_again();
     shell.done(&["enqueue", "--queue=default", "--id=first", "--wait=60s"]);
-    shell.done(&["enqueue", "--queue=default", "--id=slow", "--kind=sleep 20000", "--priority=low"]);
+    shell.done(&["enqueue", "--queue=default", "--id=slow", "--kind=sleep 25000", "--priority=low"]);
     let low = eventually("the slow one to be under way", || {
         let queue = shell.queues()["queues"][0].clone();
         if queue["in-flight"] == 1 { Ok(queue) } else { Err(queue.to_string()) }
@@ -127,6 +144,7 @@ fn queues_and_their_groups_are_shown_as_brokers_and_instances_have_them() {
     let lag = |line: &str| line.split_whitespace().nth(3)?.parse::<i64>().ok();
     let lags: i64 = group.lines().filter(of_low).filter_map(lag).sum();
     assert_eq!((lags, group.lines().filter(of_low).count()), (1, 3), "{group}");
+    shell.wait_lag_told("ready-default-low", &low["depth"]["low"]);
 
     assert!(shell.done(&["pause", "default", "--reason", "a deploy"]).starts_with("default is to pause"));
     let paused = shell.done(&["queues"]);
@@ -146,6 +164,10 @@ fn queues_and_their_groups_are_shown_as_brokers_and_instances_have_them() {
         let idle = ["normal", "low"].iter().all(|priority| depth[priority] == 0) && *in_flight == 0;
         if idle { Ok(()) } else { Err(queue.to_string()) }
     });
+    let depth = shell.queues()["queues"][0]["depth"].clone();
+    for priority in ["high", "normal", "low"] {
+        shell.wait_lag_told(&format!("ready-default-{priority}"), &depth[priority]);
+    }
     assert!(shell.app.terminate().success());
 }
 
