@@ -79,3 +79,7 @@ impl Gate {
         .await;
     }
 }
+
+#[cfg(test)]
+#[path = "gate_tests.rs"]
+mod tests;
