@@ -11,9 +11,9 @@ use crate::support::{App, eventually};
 /// Longer than any test waits.
 const FOR_EVER: &str = "sleep 600000";
 
-/// What an instance knows of a task.
-fn state(app: &App, id: &str) -> Result<serde_json::Value, String> {
-    let (status, body) = app.get(&format!("/state/tasks/{id}"))?;
+/// What an instance knows under a key of a store.
+fn state(app: &App, store: &str, key: &str) -> Result<serde_json::Value, String> {
+    let (status, body) = app.get(&format!("/state/{store}/{key}"))?;
     if status != 200 {
         return Err(format!("{status}: {body}"));
     }
@@ -23,8 +23,14 @@ fn state(app: &App, id: &str) -> Result<serde_json::Value, String> {
 /// Waits until it says this of a task.
 #[track_caller]
 fn wait_for(app: &App, id: &str, text: &str) {
-    eventually(&format!("{text} of {id}"), || {
-        let state = state(app, id)?.to_string();
+    wait_stored(app, "tasks", id, text);
+}
+
+/// Waits until it says this of a key of a store.
+#[track_caller]
+fn wait_stored(app: &App, store: &str, key: &str, text: &str) {
+    eventually(&format!("{text} of {key}"), || {
+        let state = state(app, store, key)?.to_string();
         if state.contains(text) { Ok(()) } else { Err(state) }
     });
 }
@@ -125,6 +131,32 @@ fn a_rate_holds_over_two_instances_of_which_one_is_killed() {
     // The first one needs no wait, and may have been held up on its way.
     assert!(took >= Duration::from_millis(4_900), "60 in {took:?}");
     assert!(apps[1].terminate().success());
+}
+
+#[test]
+fn who_waits_at_a_limit_goes_on_when_it_is_taken_away() {
+    let queue = Queue::new("task-lifted");
+    let app = |limits: &[&str]| {
+        let mut app = queue.app("one");
+        limits.iter().for_each(|limit| app.set(limit));
+        app.apply();
+        app
+    };
+    // The other queue's limit keeps the gate.
+    let mut limited = app(&["queues.other.running=1", "queues.default.rate=1/h"]);
+    limited.start_again();
+    queue.submit(&(0..10).map(|number| task(&format!("task {number}"), "")).collect::<Vec<_>>());
+    queue.wait_results(1);
+    wait_stored(&limited, "gates", "default", "[0,9,0]");
+    assert!(limited.terminate().success());
+    assert_eq!(queue.handlers.calls().len(), 1, "the others wait for hours");
+    let mut free = app(&["queues.other.running=1"]);
+    free.start_again();
+    queue.wait_results(10);
+    assert!(free.terminate().success());
+    let results = queue.results();
+    assert!(results.values().all(|results| results.len() == 1 && results[0].state == State::Done), "{results:?}");
+    assert_eq!(queue.handlers.begun().len(), 10);
 }
 
 #[test]

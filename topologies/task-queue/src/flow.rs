@@ -48,8 +48,12 @@ pub(crate) fn build(config: &Config) -> Result<(Topology, BTreeMap<String, Count
     let passed = (!limits.is_empty()).then(|| gate(config, &mut builder, events, &wishes, &limits));
     let mut counters = BTreeMap::new();
     for (name, queue) in &queues {
-        let from = passed.filter(|_| limits.contains_key(name)).unwrap_or(events);
-        ready(config, &mut builder, from, name);
+        let is_limited = limits.contains_key(name);
+        ready(config, &mut builder, passed.filter(|_| is_limited).unwrap_or(events), name, "");
+        // Who waited when its queue's limits were taken away is let go by the gate all the same.
+        if let Some(passed) = passed.filter(|_| !is_limited) {
+            ready(config, &mut builder, passed, name, "-waited");
+        }
         let (silence, leases) = (queue.timeout.duration(), Leases::default());
         let handlers = Handlers { queue: name.clone(), silence, leases, wishes: wishes.clone() };
         if let Some(desk) = handled(config, &mut builder, queue, &handlers)? {
@@ -121,10 +125,10 @@ fn gate(config: &Config, builder: &mut Builder, events: Events, wishes: &Wishes,
     builder.process("gate", by_queue, gate)
 }
 
-/// A queue's attempts, by priority.
-fn ready(config: &Config, builder: &mut Builder, events: Events, queue: &str) {
+/// A queue's attempts, by priority; `suffix` tells the nodes from others of the queue.
+fn ready(config: &Config, builder: &mut Builder, events: Events, queue: &str, suffix: &str) {
     for priority in Priority::ALL {
-        let (name, queue) = (format!("{queue}-{}", priority.name()), queue.to_owned());
+        let (name, queue) = (format!("{queue}-{}{suffix}", priority.name()), queue.to_owned());
         let topic = config.topics.ready(&queue, priority);
         let ready = Only::new(move |event| match event {
             Event::Ready(ready) if (&ready.task.queue, ready.task.priority) == (&queue, priority) => Some(ready),
