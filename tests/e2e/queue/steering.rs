@@ -136,21 +136,16 @@ fn a_rate_holds_over_two_instances_of_which_one_is_killed() {
 #[test]
 fn who_waits_at_a_limit_goes_on_when_it_is_taken_away() {
     let queue = Queue::new("task-lifted");
-    let app = |limits: &[&str]| {
-        let mut app = queue.app("one");
-        limits.iter().for_each(|limit| app.set(limit));
-        app.apply();
-        app
-    };
-    // The other queue's limit keeps the gate.
-    let mut limited = app(&["queues.other.running=1", "queues.default.rate=1/h"]);
+    let mut limited = queue.app("one");
+    limited.set("queues.default.rate=1/h");
+    limited.apply();
     limited.start_again();
     queue.submit(&(0..10).map(|number| task(&format!("task {number}"), "")).collect::<Vec<_>>());
     queue.wait_results(1);
     wait_stored(&limited, "gates", "default", "[0,9,0]");
     assert!(limited.terminate().success());
     assert_eq!(queue.handlers.calls().len(), 1, "the others wait for hours");
-    let mut free = app(&["queues.other.running=1"]);
+    let mut free = queue.app("one");
     free.start_again();
     queue.wait_results(10);
     assert!(free.terminate().success());

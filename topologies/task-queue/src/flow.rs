@@ -45,14 +45,12 @@ pub(crate) fn build(config: &Config) -> Result<(Topology, BTreeMap<String, Count
     };
     let limits = queues.iter().map(|(name, queue)| (name.clone(), queue.limits()));
     let limits: Limited = Arc::new(limits.filter(|(_, limits)| limits.is_limited()).collect());
-    let passed = (!limits.is_empty()).then(|| gate(config, &mut builder, events, &wishes, &limits));
+    let passed = gate(config, &mut builder, events, &wishes, &limits);
     let mut counters = BTreeMap::new();
     for (name, queue) in &queues {
-        let is_limited = limits.contains_key(name);
-        ready(config, &mut builder, passed.filter(|_| is_limited).unwrap_or(events), name, "");
-        // Who waited when its queue's limits were taken away is let go by the gate all the same.
-        if let Some(passed) = passed.filter(|_| !is_limited) {
-            ready(config, &mut builder, passed, name, "-waited");
+        ready(config, &mut builder, passed, name, "");
+        if !limits.contains_key(name) {
+            ready(config, &mut builder, events, name, "-at-once");
         }
         let (silence, leases) = (queue.timeout.duration(), Leases::default());
         let handlers = Handlers { queue: name.clone(), silence, leases, wishes: wishes.clone() };
@@ -109,7 +107,8 @@ fn crons(config: &Config, builder: &mut Builder) {
     builder.sink("submit", tasks, &topics.tasks, text(), avro::<Task>());
 }
 
-/// From what may begin to what may begin now.
+/// From what may begin to what may begin now. It is there without any limits, too: whoever waited when a limit was taken away is let
+/// go, and one that is added moves no state.
 fn gate(config: &Config, builder: &mut Builder, events: Events, wishes: &Wishes, limits: &Limited) -> Events {
     let limited = builder.process("limited", events, ByQueue { limits: Arc::clone(limits) });
     let by_queue = builder.repartition("gates", limited, text(), avro::<Told>());

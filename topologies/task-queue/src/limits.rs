@@ -9,6 +9,8 @@ use serde::{Deserialize, Deserializer};
 
 /// In microseconds; attempts of so much time may come at once.
 const BURST: i64 = 100_000;
+/// In microseconds; so far may the clocks of two owners be apart.
+const SKEW: i64 = 1_000_000;
 
 /// So many in a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,11 +52,17 @@ impl Rate {
     /// Whether one may pass now; `due` is what [`passed`](Self::passed) said last, 0 at first. Both in microseconds since the epoch.
     fn lets_pass(self, due: i64, now: i64) -> bool {
         // The first one of a burst is in time, so that there is a burst less one to come before it.
-        due <= now.saturating_add((BURST - self.interval).max(0))
+        self.own(due, now) <= now.saturating_add((BURST - self.interval).max(0))
     }
 
     fn passed(self, due: i64, now: i64) -> i64 {
-        due.max(now).saturating_add(self.interval)
+        self.own(due, now).max(now).saturating_add(self.interval)
+    }
+
+    /// What is further ahead than this rate sets it is of a slower one that it has replaced, or of a clock that was set back: whoever
+    /// waited for that might wait for hours.
+    fn own(self, due: i64, now: i64) -> i64 {
+        if due > now.saturating_add(BURST.max(self.interval) + SKEW) { now } else { due }
     }
 }
 
@@ -103,6 +111,16 @@ mod tests {
 
     fn of(rate: &str) -> Limits {
         Limits { rate: Some(rate.parse().unwrap()), running: None }
+    }
+
+    #[test]
+    fn a_rate_that_is_raised_holds_at_once() {
+        let mut due = 0;
+        assert_eq!(pass(of("1/h"), &mut due, (0, 1_000), 100), 1);
+        assert_eq!(pass(of("1/h"), &mut due, (1_000, 3_600_000), 1_000), 0);
+        assert_eq!(pass(of("1/h"), &mut due, (3_600_000, 3_601_000), 100), 1);
+        let in_ten_seconds = pass(of("100/s"), &mut due, (3_601_000, 3_611_000), 10);
+        assert!((1_000..=1_010).contains(&in_ten_seconds), "{in_ten_seconds}");
     }
 
     #[test]
