@@ -91,7 +91,10 @@ struct Measured {
     acknowledgement: Histogram<u64>,
     since_sent: Histogram<u64>,
     started: u64,
+    /// The first one was fetched.
     begun: Option<Instant>,
+    /// The broker has confirmed the last one.
+    confirmed: Option<Instant>,
     ended: u64,
     lost: u64,
 }
@@ -113,7 +116,8 @@ impl Board {
     }
 }
 
-/// Works on each record for as long as it says. Those of the warm-up are not measured.
+/// Works on each record for as long as it says. Those of the warm-up are not measured, nor is the leaving, which takes as long as
+/// the fetch that is on its way: the time ends when the broker has confirmed the last acknowledgement.
 async fn slow(
     consumer: ShareConsumer,
     concurrency: usize,
@@ -126,6 +130,7 @@ async fn slow(
         since_sent: new()?,
         started: 0,
         begun: None,
+        confirmed: None,
         ended: 0,
         lost: 0,
     };
@@ -136,12 +141,14 @@ async fn slow(
     let stop = async move { stop.all.notified().await };
     Pool::new(concurrency).run(consumer, stop, |delivery| one(delivery, Arc::clone(&board))).await?;
     let measured = board.measured.lock().unwrap_or_else(PoisonError::into_inner);
-    let seconds = measured.begun.ok_or("nothing has come")?.elapsed().as_secs_f64();
+    let (Some(begun), Some(confirmed)) = (measured.begun, measured.confirmed) else {
+        return Err("nothing has come".into());
+    };
     let milliseconds = |histogram: &Histogram<u64>, part: f64| histogram.value_at_quantile(part) as f64 / 1e3;
     Ok(serde_json::json!({
         "accepted": measured.ended,
         "lost": measured.lost,
-        "seconds": seconds,
+        "seconds": (confirmed - begun).as_secs_f64(),
         "start_delay_p50_ms": milliseconds(&measured.start_delay, 0.5),
         "start_delay_p99_ms": milliseconds(&measured.start_delay, 0.99),
         "start_delay_max_ms": milliseconds(&measured.start_delay, 1.0),
@@ -177,7 +184,9 @@ async fn one(delivery: Delivery, board: Arc<Board>) {
         let done = settling.await;
         board.note(|measured| match done {
             Ok(()) => {
-                measured.acknowledgement.saturating_record(settled.elapsed().as_micros() as u64);
+                let confirmed = Instant::now();
+                measured.acknowledgement.saturating_record((confirmed - settled).as_micros() as u64);
+                measured.confirmed = Some(confirmed);
                 measured.ended += 1;
             }
             Err(_) => measured.lost += 1,

@@ -1,5 +1,6 @@
 //! Slow tasks among quick ones: 5 % take 2 s, the rest 5 ms, 256 at a time in one process. A client that settles all before it
-//! fetches again waits for the slowest of each lot.
+//! fetches again waits for the slowest of each lot. The time is from the first fetch to the last acknowledgement, for ours until the
+//! broker has confirmed it.
 //!
 //! `RECORDS` and `RUNS` make it quicker; `ONLY=ours` runs one arm and writes nothing.
 
