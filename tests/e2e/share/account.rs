@@ -37,15 +37,30 @@ pub(crate) struct Account(Mutex<Books>);
 
 #[derive(Default)]
 struct Books {
-    /// Offsets whose acceptance was answered Ok.
-    accepted: BTreeSet<At>,
+    /// How often the acceptance of an offset was answered Ok.
+    accepted: BTreeMap<At, u32>,
     /// Numbers of tasks whose acceptance was said, whatever the answer was: one that got lost on its way back is done, and is
     /// told as lost.
     said: BTreeSet<u32>,
     /// How often each was handed out, and how often it came back unsettled.
     handed: BTreeMap<At, u32>,
     lost: BTreeMap<At, u32>,
-    findings: Vec<String>,
+    findings: Findings,
+}
+
+/// What must not be.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Findings {
+    /// What was accepted, and came again.
+    pub(crate) again: Vec<String>,
+    /// What was accepted, and then once more.
+    pub(crate) twice: Vec<String>,
+}
+
+impl Findings {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.again.is_empty() && self.twice.is_empty()
+    }
 }
 
 impl Account {
@@ -53,9 +68,9 @@ impl Account {
         let at = (delivery.partition().0, delivery.offset().0);
         let mut books = self.0.lock().unwrap();
         *books.handed.entry(at).or_default() += 1;
-        if books.accepted.contains(&at) {
+        if books.accepted.contains_key(&at) {
             let finding = format!("{at:?} was accepted, and came again as delivery {}", delivery.delivery_count);
-            books.findings.push(finding);
+            books.findings.again.push(finding);
         }
         at
     }
@@ -66,8 +81,10 @@ impl Account {
 
     fn accepted(&self, at: At) {
         let mut books = self.0.lock().unwrap();
-        if !books.accepted.insert(at) {
-            books.findings.push(format!("{at:?} was accepted twice"));
+        let times = books.accepted.entry(at).or_default();
+        *times += 1;
+        if *times > 1 {
+            books.findings.twice.push(format!("{at:?} was accepted twice"));
         }
     }
 
@@ -75,8 +92,8 @@ impl Account {
         *self.0.lock().unwrap().lost.entry(at).or_default() += 1;
     }
 
-    /// What must not be.
-    pub(crate) fn findings(&self) -> Vec<String> {
+    /// What was found until now, each in the order in which it was.
+    pub(crate) fn findings(&self) -> Findings {
         self.0.lock().unwrap().findings.clone()
     }
 
@@ -85,7 +102,8 @@ impl Account {
         wait("the word on each delivery", || async move {
             let books = self.0.lock().unwrap();
             let open = |(at, handed): &(&At, &u32)| {
-                **handed > books.lost.get(at).copied().unwrap_or(0) + u32::from(books.accepted.contains(at))
+                let of = |times: &BTreeMap<At, u32>| times.get(at).copied().unwrap_or(0);
+                **handed > of(&books.lost) + of(&books.accepted)
             };
             let open: Vec<_> = books.handed.iter().filter(open).collect();
             if open.is_empty() { Ok(()) } else { Err(format!("{open:?}")) }

@@ -12,7 +12,7 @@ use headrace::share::ShareSettings;
 use testbed::Kafka;
 use tokio_util::sync::CancellationToken;
 
-use super::account::{Account, Belief, work};
+use super::account::{Account, Belief, Findings, work};
 use super::support::{Cluster, Place, Queue, run};
 use crate::support::proxy::{Action, Plan, Proxy, Request};
 use crate::support::share_groups;
@@ -95,7 +95,7 @@ fn first_seed() -> u64 {
 }
 
 /// What the books say after two members have worked in the weather of a seed.
-fn schedule(network: &Network, seed: u64, belief: Belief) -> Vec<String> {
+fn schedule(network: &Network, seed: u64, belief: Belief) -> Findings {
     let more = ",share.record.lock.duration.ms=5000,share.delivery.count.limit=10";
     let queue = Queue::on(Place::Own(Arc::clone(&network.cluster)), "weather", 3, more);
     let weather = Arc::clone(&network.proxy.plan);

@@ -296,10 +296,11 @@ pub(crate) async fn is_quiet(consumer: &mut ShareConsumer, span: Duration) -> bo
 }
 
 /// Runs a test on a runtime with several threads: what it awaits has to be `Send`.
-pub(crate) fn run<F: Future<Output = ()> + Send + 'static>(test: F) {
+pub(crate) fn run<T: Send + 'static>(test: impl Future<Output = T> + Send + 'static) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let test = runtime.spawn(test);
-    if let Err(error) = runtime.block_on(test) {
-        std::panic::resume_unwind(error.into_panic());
+    match runtime.block_on(test) {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
