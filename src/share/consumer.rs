@@ -4,8 +4,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -14,6 +12,7 @@ use super::driver::{Driver, Told, Wish};
 use super::engine::Engine;
 use super::error::ShareError;
 use super::settings::ShareSettings;
+use crate::wire::share::{MAX_MEMBER_BYTES, random_member};
 use crate::wire::{Client, Settings};
 
 /// A member of a share group that fetches for as long as its window has room, whatever else is still being worked on.
@@ -54,9 +53,7 @@ impl ShareConsumer {
     /// [`ShareError::Setting`].
     pub fn join(cluster: Settings, settings: ShareSettings) -> Result<Self, ShareError> {
         check(&settings)?;
-        // Kafka's own members are named like this.
-        let random = || URL_SAFE_NO_PAD.encode(std::array::from_fn::<u8, 16, _>(|_| fastrand::u8(..)));
-        let member = settings.member.clone().unwrap_or_else(random);
+        let member = settings.member.clone().unwrap_or_else(random_member);
         let (desk, now) = (Arc::new(Desk::new(settings.window)), Instant::now());
         let window = settings.window;
         let engine = Engine::new(settings, member.clone(), Arc::clone(&desk), now);
@@ -133,9 +130,6 @@ impl ShareConsumer {
     }
 }
 
-/// The most that brokers take for a member's id, in bytes.
-const MAX_MEMBER: usize = 36;
-
 fn check(settings: &ShareSettings) -> Result<(), ShareError> {
     let refuse = |setting, reason: &str| Err(ShareError::Setting { setting, reason: reason.to_owned() });
     if settings.group.is_empty() {
@@ -144,7 +138,7 @@ fn check(settings: &ShareSettings) -> Result<(), ShareError> {
     if settings.topics.is_empty() {
         return refuse("topics", "names none; a share group reads at least one topic");
     }
-    if settings.member.as_ref().is_some_and(|member| member.is_empty() || member.len() > MAX_MEMBER) {
+    if settings.member.as_ref().is_some_and(|member| member.is_empty() || member.len() > MAX_MEMBER_BYTES) {
         return refuse("member", "is not of 1 to 36 bytes; name none for a random one");
     }
     if settings.window == 0 {

@@ -21,8 +21,8 @@ use super::spec::StoreIndex;
 use super::state::TaskState;
 use crate::record::Timestamp;
 
-/// Where the mark is kept: behind the last time that is ever due, so that it is none of the timers.
-const MARK: &[u8] = b"done-until";
+/// Where the mark is kept: behind the last time there is, so that it is none of the timers.
+const MARK: &[u8] = b"\xffdone-until";
 /// What the mark may be behind, in milliseconds, before it is moved for its own sake.
 const BEHIND: i64 = 60_000;
 

@@ -14,17 +14,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::stream::BoxStream;
 use futures::{FutureExt as _, StreamExt as _};
-use sha2_scram::{Digest, Sha256};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::FatalError;
 use crate::share::{Pool, ShareConsumer, ShareError, ShareSettings};
 use crate::topology::WorkersSpec;
+use crate::wire::share::member_of;
 use crate::wire::{Settings, WireError};
 
 use super::super::options::Options;
@@ -46,13 +44,20 @@ pub(super) struct Crew {
 }
 
 impl Crew {
-    pub(super) fn new(spec: &WorkersSpec, options: &Options, shop: Arc<Shop>) -> Result<Self, FatalError> {
+    /// Of a named instance the members are the same after a restart: one that was killed has its partitions back at once, while
+    /// beside a new one they are dealt out to the dead one, too, until its session is over.
+    pub(super) fn new(
+        spec: &WorkersSpec,
+        options: &Options,
+        instance: Option<&str>,
+        shop: Arc<Shop>,
+    ) -> Result<Self, FatalError> {
         let cluster = options.kafka.wire(&spec.name);
         let cluster = cluster.map_err(|error| FatalError::Config(format!("kafka.properties: {error}")))?;
         let group = spec.group(&options.kafka.application_id);
         let member = |(topic, weight): &(String, u32)| {
             let settings = ShareSettings {
-                member: Some(member_of(&options.kafka.instance_id, topic)),
+                member: instance.map(|instance| member_of(&[instance, topic])),
                 window: spec.concurrency + spec.concurrency.max(LEAST_STOCK),
                 max_bytes: options.kafka.fetch_max_bytes,
                 ..ShareSettings::new(group.clone(), [topic.as_str()])
@@ -110,13 +115,6 @@ impl Crew {
             error => FatalError::Environment(format!("workers {name}: {error}")),
         }
     }
-}
-
-/// The id of an instance's member: the same after a restart, so that one that was killed has its partitions back at once. Else they are
-/// dealt out to the dead member, too, until its session is over. Of two processes with one instance-id the stream threads know.
-fn member_of(instance: &str, topic: &str) -> String {
-    let digest = Sha256::new().chain_update(instance).chain_update([0]).chain_update(topic).finalize();
-    URL_SAFE_NO_PAD.encode(&digest[..16])
 }
 
 /// Waits until the bound has been 0 for a while.

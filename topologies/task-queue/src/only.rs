@@ -7,13 +7,15 @@ use headrace::record::Record;
 
 use crate::board::Event;
 
+type Pick<T> = dyn Fn(&Event) -> Option<&T> + Send + Sync;
+
 /// Lets pass the events of which there is something to pick, as that.
 #[derive(Clone)]
-pub struct Only<T>(Arc<dyn Fn(&Event) -> Option<&T> + Send + Sync>);
+pub(crate) struct Only<T>(Arc<Pick<T>>);
 
 impl<T> Only<T> {
     /// `pick` gives what is wanted of an event; nothing of those that are not.
-    pub fn new(pick: impl Fn(&Event) -> Option<&T> + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(pick: impl Fn(&Event) -> Option<&T> + Send + Sync + 'static) -> Self {
         Only(Arc::new(pick))
     }
 }
