@@ -155,6 +155,13 @@ impl<K, V> Context<'_, K, V> {
         self.scope.set_aside.get_or_insert(error);
     }
 
+    /// Counts one of an event, for the metric `headrace_processor_events_total`; `of` tells series of it apart (a queue, a target), or
+    /// is empty, and has few values: each is a series. An effect like any other: taken back if the record or the transaction fails, and
+    /// told when that has committed, so that nothing counts twice.
+    pub fn count(&mut self, event: &'static str, of: &str) {
+        self.scope.effects.count(&self.schedule.processor, event, of);
+    }
+
     /// Ends a punctuator of this processor: it gives no more ticks, after a restart neither, until it is
     /// [resumed](Self::resume). An effect like any other: taken back if the record or the transaction fails.
     ///

@@ -4,6 +4,7 @@
 //! a mark lets a failed record take its effects back.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::position::Partition;
 use crate::record::{Headers, Timestamp};
@@ -39,12 +40,21 @@ pub struct Request {
     body: Range<usize>,
 }
 
-/// Produced records and external requests that have not been handed on yet.
+/// One thing that a processor has counted.
+#[derive(Debug, Clone)]
+struct Count {
+    processor: Arc<str>,
+    event: &'static str,
+    of: Range<usize>,
+}
+
+/// Produced records, external requests and counts that have not been handed on yet.
 #[derive(Debug, Default)]
 pub struct Effects {
     arena: Vec<u8>,
     outputs: Vec<Output>,
     requests: Vec<Request>,
+    counts: Vec<Count>,
 }
 
 /// How far the effects had come before a record.
@@ -53,6 +63,7 @@ pub struct Mark {
     arena: usize,
     outputs: usize,
     requests: usize,
+    counts: usize,
 }
 
 impl Effects {
@@ -77,6 +88,12 @@ impl Effects {
         self.requests.push(Request { sink, order, body });
     }
 
+    /// Counts one of an event of a processor; `of` tells series of it apart.
+    pub fn count(&mut self, processor: &Arc<str>, event: &'static str, of: &str) {
+        let of = self.append(of.as_bytes());
+        self.counts.push(Count { processor: Arc::clone(processor), event, of });
+    }
+
     fn append(&mut self, bytes: &[u8]) -> Range<usize> {
         let start = self.arena.len();
         self.arena.extend_from_slice(bytes);
@@ -91,6 +108,12 @@ impl Effects {
     /// The external requests, in order.
     pub fn requests(&self) -> &[Request] {
         &self.requests
+    }
+
+    /// What was counted, one by one: the processor, the event, and of what.
+    pub fn counts(&self) -> impl Iterator<Item = (&Arc<str>, &'static str, &str)> {
+        let of = |count: &Count| std::str::from_utf8(&self.arena[count.of.clone()]).unwrap_or_default();
+        self.counts.iter().map(move |count| (&count.processor, count.event, of(count)))
     }
 
     /// Key bytes of an output.
@@ -116,7 +139,8 @@ impl Effects {
 
     /// The place to return to if the coming record fails.
     pub fn mark(&self) -> Mark {
-        Mark { arena: self.arena.len(), outputs: self.outputs.len(), requests: self.requests.len() }
+        let (outputs, requests, counts) = (self.outputs.len(), self.requests.len(), self.counts.len());
+        Mark { arena: self.arena.len(), outputs, requests, counts }
     }
 
     /// Takes back everything since the mark.
@@ -124,6 +148,7 @@ impl Effects {
         self.arena.truncate(mark.arena);
         self.outputs.truncate(mark.outputs);
         self.requests.truncate(mark.requests);
+        self.counts.truncate(mark.counts);
     }
 
     /// Outputs appended since the mark.
@@ -136,5 +161,6 @@ impl Effects {
         self.arena.clear();
         self.outputs.clear();
         self.requests.clear();
+        self.counts.clear();
     }
 }

@@ -140,7 +140,7 @@ pub struct Tick<'a> {
 #[derive(Debug)]
 pub struct Schedule {
     /// The processor's name.
-    pub processor: String,
+    pub processor: Arc<str>,
     /// Where their ticks are kept. Nothing is there if there are no punctuators.
     pub ticks: StoreIndex,
     /// In the order of declaration.

@@ -22,6 +22,7 @@ use crate::telemetry::AbortReason;
 use super::halt::Halt;
 use super::options::Guarantee;
 use super::stream_thread::{StreamThread, now};
+use super::tally::Tally;
 use super::tasks::Changelog;
 
 /// How long one look for an outcome lasts while there is nothing else to do.
@@ -46,6 +47,7 @@ pub(super) struct Sealed {
     tasks: Vec<SealedTask>,
     /// Timestamps of some of its records, to observe their latency.
     latencies: Vec<i64>,
+    tally: Tally,
 }
 
 struct SealedTask {
@@ -116,8 +118,8 @@ impl StreamThread {
         };
         let tasks: Vec<_> = self.tasks.iter_mut().map(seal).collect();
         let positions: Vec<_> = tasks.iter().flat_map(|task| task.positions.iter().cloned()).collect();
-        let latencies = std::mem::take(&mut self.latencies);
-        self.sealed = Some(Sealed { since: Instant::now(), tasks, latencies });
+        let (latencies, tally) = (std::mem::take(&mut self.latencies), std::mem::take(&mut self.tally));
+        self.sealed = Some(Sealed { since: Instant::now(), tasks, latencies, tally });
         self.metrics.transaction_open.stop();
         Ok(self.producer.seal(&positions, membership.as_ref())?)
     }
@@ -163,6 +165,7 @@ impl StreamThread {
         }
         self.failures = 0;
         self.metrics.commits.inc();
+        sealed.tally.tell(&self.options.telemetry.metrics);
         let now = now().0;
         for timestamp in sealed.latencies {
             self.metrics.record_latency.observe((now - timestamp).max(0) as f64 / 1000.0);

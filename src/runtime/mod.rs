@@ -39,6 +39,7 @@ mod schema_loader;
 mod standby;
 mod stream_thread;
 mod tables;
+mod tally;
 mod tasks;
 mod topic_settings;
 mod watch;

@@ -12,6 +12,7 @@ use crate::telemetry::AbortReason;
 use super::aside::ask;
 use super::halt::Halt;
 use super::stream_thread::StreamThread;
+use super::tally::Tally;
 use super::tasks::OwnedTask;
 
 /// How long a revoke waits for external sinks before it aborts instead of committing.
@@ -151,6 +152,7 @@ impl StreamThread {
         self.dispatcher.abandon();
         self.open_since = None;
         self.sealed = None;
+        self.tally = Tally::default();
         for id in self.tasks.ids() {
             if let Some(owned) = self.tasks.get_mut(id) {
                 owned.task.rewind();
@@ -179,6 +181,7 @@ impl StreamThread {
         }
         self.open_since = None;
         self.sealed = None;
+        self.tally = Tally::default();
         self.dispatcher.abandon();
         // Nothing is read any more. What can't be paused is about to go.
         _ = self.rest();

@@ -17,6 +17,7 @@ use crate::telemetry::{AbortReason, RecycleReason};
 use super::halt::Halt;
 use super::restore::CaughtUp;
 use super::stream_thread::{StreamThread, create_producer};
+use super::tally::Tally;
 
 /// How long a producer that takes over its id is waited for at a time, before the group is polled.
 const SLICE: Duration = Duration::from_millis(500);
@@ -67,6 +68,7 @@ impl StreamThread {
         self.gaps.begin(&self.tasks.inputs(), Instant::now());
         self.open_since = None;
         self.sealed = None;
+        self.tally = Tally::default();
         self.blocked_since = None;
         self.dispatcher.abandon();
         self.rest()?;

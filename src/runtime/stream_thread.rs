@@ -35,6 +35,7 @@ use super::orphans::Orphans;
 use super::rejoin::Fences;
 use super::restore::Restorer;
 use super::schema_loader::SchemaLoader;
+use super::tally::Tally;
 use super::tasks::{OwnedTask, Rest, Tasks};
 use super::watch::{Board, Reporter};
 
@@ -121,6 +122,8 @@ pub(super) struct StreamThread {
     pub(super) kafka_away: Option<Instant>,
     /// Timestamps of some records of the open transaction, to observe their latency at its commit.
     pub(super) latencies: Vec<i64>,
+    /// What has been counted in the open transaction.
+    pub(super) tally: Tally,
     /// Records produced per sink topic, since the counters were last told.
     records_out: Vec<u64>,
     pub(super) name: String,
@@ -184,6 +187,7 @@ impl StreamThread {
             orphans: Orphans::new(Instant::now()),
             kafka_away: None,
             latencies: Vec::with_capacity(LATENCY_SAMPLES),
+            tally: Tally::default(),
             records_out: vec![0; topology.sink_topics().len()],
             heartbeat: options.telemetry.health.heartbeat(&name),
             metrics: options.telemetry.metrics.thread(&name),
@@ -428,6 +432,7 @@ impl StreamThread {
             })?;
         }
         self.dispatcher.push(effects, origin);
+        self.tally.add(effects);
         effects.clear();
         Ok(())
     }

@@ -146,6 +146,8 @@ catalogue! {
         "Age of the next record to be processed of an input partition; 0 if there is none." NO_BUCKETS;
     records_in: Counters<1> = "headrace_records_in_total" ("records") ["source"]
         "Records that were processed, by source." NO_BUCKETS;
+    processor_events: Counters<3> = "headrace_processor_events_total" ("") ["processor", "event", "of"]
+        "What processors have counted of their own, told when its transaction has committed." NO_BUCKETS;
     records_out: Counters<1> = "headrace_records_out_total" ("records") ["sink"]
         "Records that were produced, by sink." NO_BUCKETS;
     purged: Counters<0> = "headrace_repartition_purged_total" ("records") []

@@ -49,6 +49,8 @@ pub struct TopologyDriver {
     offsets: BTreeMap<(String, i32), i64>,
     outputs: Vec<Driven>,
     requests: Vec<(String, Vec<u8>)>,
+    /// What was counted, by processor, event and of what.
+    counts: BTreeMap<(String, &'static str, String), u64>,
     /// What was written to repartition topics and is not processed yet.
     between: VecDeque<(Partition, Driven)>,
     /// Partitions of the repartition topics that do not declare a number of their own.
@@ -76,6 +78,7 @@ impl TopologyDriver {
             offsets: BTreeMap::new(),
             outputs: Vec::new(),
             requests: Vec::new(),
+            counts: BTreeMap::new(),
             between: VecDeque::new(),
             partitions: 1,
             clock: ManualClock::at(Timestamp(0)),
@@ -259,6 +262,9 @@ impl TopologyDriver {
         let requests = effects.requests().iter();
         self.requests
             .extend(requests.map(|request| (externals[request.sink.0].name.clone(), effects.body(request).to_vec())));
+        for (processor, event, of) in effects.counts() {
+            *self.counts.entry((processor.to_string(), event, of.to_owned())).or_default() += 1;
+        }
         effects.clear();
         let positions = task.positions();
         let stream_time = Some(task.stream_time());
@@ -286,6 +292,12 @@ impl TopologyDriver {
         let (taken, kept): (Vec<_>, Vec<_>) = all.partition(|(name, _)| name == sink);
         self.requests = kept;
         taken.into_iter().map(|(_, body)| body).collect()
+    }
+
+    /// How often a processor has counted an event, of all that it was of.
+    pub fn counted(&self, processor: &str, event: &str) -> u64 {
+        let own = self.counts.iter().filter(|((by, what, _), _)| by == processor && *what == event);
+        own.map(|(_, count)| count).sum()
     }
 
     /// A store's value in the task of a partition.

@@ -227,7 +227,7 @@ impl Builder {
             let (key, value) = (Shown::of(&name_codec), Shown::of(&tick_codec));
             self.stores.push((StoreDeclaration { spec, sub_topology: 0, key, value, table: None }, BTreeSet::new()));
         }
-        Schedule { processor: processor.to_owned(), ticks, punctuators }
+        Schedule { processor: processor.into(), ticks, punctuators }
     }
 
     /// Produces the records of an edge to a topic.

@@ -69,8 +69,10 @@ impl Board {
     pub fn submit(&self, task: &Task, out: &mut Out<'_>) -> Result<(), Fault> {
         self.rules.check(task, out.now())?;
         if out.store(&self.tasks).read(&task.id)?.is_some() {
+            out.count("repeated", &task.queue);
             return Ok(());
         }
+        out.count("submitted", &task.queue);
         let mut entry = Entry {
             task: task.clone(),
             state: State::Waiting,
@@ -117,6 +119,7 @@ impl Board {
                 self.end(entry, State::Done, None, out)
             }
             OutcomeKind::Failed if entry.tried() < self.rules.attempts(&entry.task) => {
+                out.count("retried", &entry.task.queue);
                 let due = out.now().0.saturating_add(self.rules.backoff(&entry.task.id, entry.tried()));
                 self.delay(entry, due, out)
             }
@@ -213,6 +216,7 @@ impl Board {
         (entry.state, entry.due, entry.since) = (State::Ready, None, out.now().0);
         (entry.attempt, entry.progress) = (entry.attempt + 1, None);
         self.write(&entry, out)?;
+        out.count("ready", &entry.task.queue);
         let lane = entry.task.lane().to_owned();
         self.give(&entry, Event::Ready(ReadyTask { task: entry.task.clone(), attempt: entry.attempt, lane }), out);
         Ok(())
@@ -232,6 +236,7 @@ impl Board {
             self.timers.cancel(deadline, Due::Expire, &id, out)?;
         }
         (entry.state, entry.since) = (state, now.0);
+        out.count(state.event(), &entry.task.queue);
         if state != State::Failed {
             // A failed one may be wanted again.
             entry.task.payload = Vec::new();

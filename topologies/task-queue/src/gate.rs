@@ -136,6 +136,7 @@ impl Gate {
     }
 
     fn line_up(&self, queue: &str, ready: &ReadyTask, gate: &mut GateState, out: &mut Out<'_>) -> Result<(), Fault> {
+        out.count("arrived", queue);
         let priority = Priority::ALL.iter().position(|one| *one == ready.task.priority).unwrap_or(0);
         let place = place(queue, priority, gate.next);
         gate.next += 1;
@@ -190,6 +191,7 @@ impl Gate {
             out.store(&self.queued).write(&place, None)?;
             let attempt = ready.attempt.to_be_bytes().to_vec();
             out.store(&self.admitted).write(&known(queue, &ready.task.id), Some(&attempt))?;
+            out.count("admitted", queue);
             let (key, value) = (ready.task.id.clone(), Event::Ready(ready));
             out.forward(&Record { key, value, timestamp: out.now(), headers: Headers::new() });
         }

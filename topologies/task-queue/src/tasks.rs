@@ -153,6 +153,20 @@ impl State {
         }
     }
 
+    /// Its name, as metrics have it.
+    pub fn event(self) -> &'static str {
+        match self {
+            State::Waiting => "waiting",
+            State::Delayed => "delayed",
+            State::Ready => "ready",
+            State::Done => "done",
+            State::Failed => "failed",
+            State::Cancelled => "cancelled",
+            State::Expired => "expired",
+            State::Duplicate => "duplicate",
+        }
+    }
+
     /// Whether nothing more happens to it.
     pub fn is_end(self) -> bool {
         !matches!(self, State::Waiting | State::Delayed | State::Ready)
