@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+/// The dashboard of all topologies. Each of the others is of the topology whose name it has.
+const OVERVIEW: &str = "overview";
+
 /// An expression and where it stands.
 pub(crate) struct Expression {
     pub(crate) place: String,
@@ -19,8 +22,7 @@ pub(crate) fn file(name: &str) -> PathBuf {
 /// All of them. Of an alert it is the side before the comparison: an alert is empty while all is well, and what it
 /// compares must not be.
 pub(crate) fn all() -> Vec<Expression> {
-    let mut found: Vec<Expression> =
-        ["overview.json", "cdc-invalidation.json"].iter().flat_map(|name| panels(name)).collect();
+    let mut found: Vec<Expression> = dashboards().iter().flat_map(|name| panels(name)).collect();
     found.extend(rules("recording-rules.yml").into_iter().map(|(place, text)| Expression { place, text }));
     for (place, text) in rules("alerts.yml") {
         for part in text.split(" and ") {
@@ -32,21 +34,34 @@ pub(crate) fn all() -> Vec<Expression> {
     found
 }
 
+/// The names of all dashboards: one that is added is checked, too.
+fn dashboards() -> Vec<String> {
+    let files = fs::read_dir(file("dashboards")).expect("the folder of the dashboards");
+    let paths = files.map(|entry| entry.expect("a file of it").path());
+    let mut names: Vec<String> =
+        paths.filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned())).collect();
+    names.sort();
+    names
+}
+
 fn panels(name: &str) -> Vec<Expression> {
-    let dashboard: Value = serde_json::from_str(&read(&format!("dashboards/{name}"))).expect("JSON");
+    let dashboard: Value = serde_json::from_str(&read(&format!("dashboards/{name}.json"))).expect("JSON");
+    // A topology's panels must not live on the series of another one.
+    let job = if name == OVERVIEW { ".*" } else { name };
     let panels = dashboard["panels"].as_array().cloned().unwrap_or_default();
     let targets = panels.iter().flat_map(|panel| {
-        let place = format!("{name}: {}", panel["title"].as_str().unwrap_or_default());
+        let place = format!("{name}.json: {}", panel["title"].as_str().unwrap_or_default());
         let targets = panel["targets"].as_array().cloned().unwrap_or_default();
         targets.into_iter().map(move |target| (place.clone(), target["expr"].as_str().unwrap_or_default().to_owned()))
     });
-    targets.map(|(place, text)| Expression { place, text: filled_in(&text) }).collect()
+    targets.map(|(place, text)| Expression { place, text: filled_in(&text, job) }).collect()
 }
 
-fn filled_in(text: &str) -> String {
+fn filled_in(text: &str, job: &str) -> String {
     // Prometheus scrapes each second here.
     let ranges = text.replace("$__rate_interval", "15s").replace("$__range", "1m");
-    ["$job", "$instance", "$topic"].iter().fold(ranges, |text, variable| text.replace(variable, ".*"))
+    let variables = [("$job", job), ("$instance", ".*"), ("$topic", ".*")];
+    variables.iter().fold(ranges, |text, (variable, value)| text.replace(variable, value))
 }
 
 /// Name and expression of each rule; every value is on one line.

@@ -1,30 +1,36 @@
 //! Every expression of the dashboards, alerts and recording rules gives a result on a real Prometheus that scrapes a
-//! running `cdc-invalidation` under load.
+//! running `cdc-invalidation` and a running `task-queue`, both under load.
 //!
 //! No Grafana server is needed: a panel is wrong when its expression is, or when it is empty where it should not be.
 //!
 //! ```text
-//! load ──▶ Kafka ──▶ cdc-invalidation (this binary, started again) ──▶ Redis
+//! changes ──▶ Kafka ──▶ cdc-invalidation ──▶ Redis
+//! tasks ────▶ Kafka ──▶ task-queue ◀──▶ handlers
+//!                       (this binary, started again)
 //!                          └── /metrics ◀── Prometheus ◀── every expression
 //! ```
 
+mod application;
+mod changes;
 mod expressions;
 mod load;
+mod tasks;
 
-use std::process::{Child, Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
+use chaos::Result;
 use testbed::{ScrapeTarget, Testbed, free_port, wait};
 
+use application::{Application, CHILD};
 use expressions::Expression;
+use load::Load;
 
-/// Set in the process that is the application.
-const CHILD: &str = "HEADRACE_DASHBOARDS_CHILD";
-const JOB: &str = "cdc-invalidation";
 /// Until an expression has a result: several scrapes, and two evaluations of the recording rules.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Metrics whose series come to life only when something happens that a healthy run does not have.
+/// Metrics, and selectors of them, whose series come to life only when something happens that a healthy run does not
+/// have.
 const EMPTY_WHEN_HEALTHY: &[(&str, &str)] = &[
     ("headrace_aborts_total", "nothing is aborted"),
     ("headrace_producer_recycles_total", "no producer is replaced"),
@@ -39,59 +45,61 @@ const EMPTY_WHEN_HEALTHY: &[(&str, &str)] = &[
     ("headrace_quer", "nobody asks the stores"),
     ("headrace_partition_gap_seconds", "no rebalance within the last seconds"),
     ("headrace_standby_behind_seconds", "there are no standbys"),
-    ("headrace_punctuation", "its processors have no punctuators"),
-    ("headrace_worker_", "it has no workers"),
-    ("headrace_share_lag_records", "the same"),
     ("headrace_rebalance_seconds", "no rebalance within the last seconds"),
+    ("outcome!=\"done\"", "no attempt goes back to the brokers; a handler's no is an outcome, too"),
 ];
 
 fn main() -> ExitCode {
-    if std::env::var_os(CHILD).is_some() {
-        return headrace::cli::main(JOB, cdc_invalidation::DEFAULTS, cdc_invalidation::topology);
-    }
-    match run() {
-        Ok(count) => {
-            println!("{count} expressions have a result, or are known to have none while all is well");
-            ExitCode::SUCCESS
+    match std::env::var(CHILD).as_deref() {
+        Ok(changes::JOB) => headrace::cli::main(changes::JOB, cdc_invalidation::DEFAULTS, cdc_invalidation::topology),
+        Ok(tasks::JOB) => {
+            headrace::cli::main_with(tasks::JOB, task_queue::DEFAULTS, task_queue::parts, task_queue::commands::run)
         }
-        Err(error) => {
-            eprintln!("dashboards: {error}");
-            ExitCode::FAILURE
-        }
+        Ok(name) => fail(&format!("there is no application {name}")),
+        Err(_) => match run() {
+            Ok(count) => {
+                println!("{count} expressions have a result, or are known to have none while all is well");
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(&error.to_string()),
+        },
     }
 }
 
-fn run() -> Result<usize, Box<dyn std::error::Error + Send + Sync>> {
-    let address = format!("127.0.0.1:{}", free_port()?);
-    let targets = [ScrapeTarget::new(JOB, &address)];
+fn fail(reason: &str) -> ExitCode {
+    eprintln!("dashboards: {reason}");
+    ExitCode::FAILURE
+}
+
+fn run() -> Result<usize> {
+    let (of_changes, of_tasks) = (free_address()?, free_address()?);
+    let targets = [ScrapeTarget::new(changes::JOB, &of_changes), ScrapeTarget::new(tasks::JOB, &of_tasks)];
     let rules = [expressions::file("recording-rules.yml"), expressions::file("alerts.yml")];
     let bed = Testbed::builder().kafka().registry().redis().prometheus_with(&targets, &rules).start()?;
-    let state = tempfile::tempdir()?;
-    let application = |arguments: &[&str]| -> std::io::Result<Child> {
-        Command::new(std::env::current_exe()?)
-            .args(arguments)
-            .env(CHILD, "1")
-            .env("HEADRACE__HTTP__LISTEN", &address)
-            .env("HEADRACE__STATE__DIRECTORY", state.path())
-            .env("HEADRACE__LOG__FILTER", "warn")
-            .envs(bed.addresses().into_iter().filter(|(name, _)| name.starts_with("HEADRACE__")))
-            .spawn()
-    };
-    load::create_topic(bed.kafka()?.bootstrap_servers())?;
-    if !application(&["apply"])?.wait()?.success() {
-        return Err("apply failed".into());
-    }
-    let running = Application(application(&["run"])?);
-    let load = load::Load::start(bed.kafka()?.bootstrap_servers());
+    let (servers, ground) = (bed.kafka()?.bootstrap_servers().to_owned(), tasks::ground(&bed)?);
+    changes::create_topic(&servers)?;
+    let handlers = tasks::handlers(&of_tasks)?;
+    let mut applications = [
+        Application::prepare(&bed, changes::JOB, &of_changes, &changes::settings(&bed)?)?,
+        Application::prepare(&bed, tasks::JOB, &of_tasks, &tasks::settings(&handlers))?,
+    ];
+    applications.iter_mut().try_for_each(Application::start)?;
+    let loads = [
+        Load::start(move |stop| changes::produce(&servers, stop)),
+        Load::start(move |stop| tasks::produce(&ground, stop)),
+    ];
     let all = expressions::all();
     let failures = failures(&bed, &all)?;
-    load.stop()?;
-    drop(running);
+    loads.into_iter().try_for_each(Load::stop)?;
     if failures.is_empty() { Ok(all.len()) } else { Err(failures.join("\n").into()) }
 }
 
+fn free_address() -> Result<String> {
+    Ok(format!("127.0.0.1:{}", free_port()?))
+}
+
 /// Expressions that are wrong, or have no result though they should.
-fn failures(bed: &Testbed, all: &[Expression]) -> Result<Vec<String>, Box<dyn std::error::Error + Send + Sync>> {
+fn failures(bed: &Testbed, all: &[Expression]) -> Result<Vec<String>> {
     if has_result(bed, "headrace_nothing_of_this_name").is_ok() || has_result(bed, "rate(").is_ok() {
         return Err("an expression without a result must be seen".into());
     }
@@ -110,22 +118,11 @@ fn failures(bed: &Testbed, all: &[Expression]) -> Result<Vec<String>, Box<dyn st
     Ok(failures)
 }
 
-fn has_result(bed: &Testbed, expression: &str) -> Result<(), String> {
+fn has_result(bed: &Testbed, expression: &str) -> std::result::Result<(), String> {
     let prometheus = bed.prometheus().map_err(|error| error.to_string())?;
     let result = prometheus.query(expression).map_err(|error| format!("no PromQL: {error}"))?;
     let series = result.as_array().ok_or("no vector")?;
     // A quantile of nothing is NaN.
     let some = series.iter().any(|series| series["value"][1].as_str().is_some_and(|value| value != "NaN"));
     if some { Ok(()) } else { Err(format!("empty: {} series", series.len())) }
-}
-
-/// The running application; killed at the end, which it is made for.
-struct Application(Child);
-
-impl Drop for Application {
-    fn drop(&mut self) {
-        // It may have ended by itself, which the expressions would have shown.
-        _ = self.0.kill();
-        _ = self.0.wait();
-    }
 }
