@@ -13,12 +13,13 @@ mod share;
 mod state;
 mod stateful_count;
 mod supervised;
+mod timers;
 
 use std::process::ExitCode;
 
 type Failure = Box<dyn std::error::Error>;
 
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "cdc-invalidation",
     "stateful-count",
     "eos-tax",
@@ -29,6 +30,7 @@ const NAMES: [&str; 10] = [
     "share-throughput",
     "share-mixed",
     "dequeue-latency",
+    "timers",
 ];
 
 fn main() -> ExitCode {
@@ -53,6 +55,7 @@ fn benchmark() -> ExitCode {
         "share-throughput" => share::throughput(),
         "share-mixed" => share::mixed(),
         "dequeue-latency" => share::dequeue(),
+        "timers" => timers::run(),
         _ => {
             eprintln!("bench: no benchmark is called {name:?}; there are: {}", NAMES.join(", "));
             return ExitCode::from(64);

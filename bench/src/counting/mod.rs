@@ -22,7 +22,7 @@ pub(crate) mod topics;
 pub(crate) mod verify;
 
 pub(crate) use arm::{Arm, Running, Setting, binary};
-pub(crate) use latency::{Latency, end_to_end, reader as committed_reader};
+pub(crate) use latency::{Latency, end_to_end, now_ms, reader as committed_reader};
 pub(crate) use observer::Observer;
 pub(crate) use pace::Pace;
 pub(crate) use peer::{Peer, describe as describe_peer, properties as peer_properties};

@@ -70,7 +70,7 @@ fn feed(
             counts[number as usize] += 1;
             Contents::key(number, &mut key);
             Contents::value(number, u64::from(counts[number as usize]), &mut value);
-            writer.write(topic, &key, Some(value.as_bytes()))?;
+            writer.write(topic, key.as_bytes(), Some(value.as_bytes()))?;
             sent += 1;
         }
         fed.store(sent, Ordering::Release);

@@ -46,11 +46,11 @@ impl Writer {
     }
 
     /// The partition is the one that Kafka Streams' own producer would take.
-    pub(crate) fn write(&mut self, topic: &str, key: &str, value: Option<&[u8]>) -> Result<(), Failure> {
+    pub(crate) fn write(&mut self, topic: &str, key: &[u8], value: Option<&[u8]>) -> Result<(), Failure> {
         Ok(self.0.append(&Outgoing {
             topic,
             partition: None,
-            key: Some(key.as_bytes()),
+            key: Some(key),
             value,
             timestamp: now(),
             headers: &NO_HEADERS,
@@ -81,7 +81,7 @@ pub(crate) fn load(servers: &str, contents: Contents, changelogs: &[String]) -> 
     let (mut writer, mut written) = (Writer::loading(servers)?, 0_u64);
     contents.visit(|key, value| {
         written += changelogs.len() as u64;
-        changelogs.iter().try_for_each(|topic| writer.write(topic, key, value))?;
+        changelogs.iter().try_for_each(|topic| writer.write(topic, key.as_bytes(), value))?;
         if written < RECORDS_PER_COMMIT {
             return Ok(());
         }

@@ -20,6 +20,7 @@ mod restart;
 mod restore;
 mod stage;
 
+pub(crate) use load::Writer;
 pub(crate) use memory::run as memory;
 pub(crate) use restart::run as restart;
 pub(crate) use restore::run as restore;

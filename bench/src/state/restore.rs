@@ -83,7 +83,7 @@ fn write_events(stage: &Stage, counts: &mut Counts, round: u32) -> Result<u64, F
         Contents::key(number, &mut key);
         Contents::value(number, u64::from(*count), &mut value);
         for place in &stage.places {
-            writer.write(&place.events(), &key, Some(value.as_bytes()))?;
+            writer.write(&place.events(), key.as_bytes(), Some(value.as_bytes()))?;
         }
     }
     writer.flush()?;

@@ -4,12 +4,13 @@
 //! events ─▶ count (store: counts) ─▶ counts        one output per event: its key, and how often that has come
 //! ```
 //!
-//! [`stored`] is the topology of those benchmarks that are about state.
+//! [`stored`] is the topology of those benchmarks that are about state, [`timers`] of the one about times.
 
 mod codec;
 mod events;
 mod processor;
 pub mod stored;
+pub mod timers;
 
 pub use codec::{Number, number};
 pub use events::{Events, RECORD_BYTES, key_number};
