@@ -147,6 +147,7 @@ impl StreamThread {
     fn committed(&mut self, sealed: Sealed, committed: &Committed) -> Result<(), Halt> {
         let metrics = &self.metrics;
         metrics.commit_flush.observe(committed.flush.as_secs_f64());
+        sealed.tally.tell(&self.options.telemetry.metrics);
         let started = Instant::now();
         self.apply(&sealed, committed)?;
         self.metrics.commit_apply.observe(started.elapsed().as_secs_f64());
@@ -165,7 +166,6 @@ impl StreamThread {
         }
         self.failures = 0;
         self.metrics.commits.inc();
-        sealed.tally.tell(&self.options.telemetry.metrics);
         let now = now().0;
         for timestamp in sealed.latencies {
             self.metrics.record_latency.observe((now - timestamp).max(0) as f64 / 1000.0);

@@ -1,5 +1,5 @@
 //! What processors have counted in a transaction: told when that has committed, so that what is tried again, or was aborted, counts
-//! once.
+//! once. Counters are at most once: of a commit whose outcome is never heard of, and of a process that ends behind it, nothing is told.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

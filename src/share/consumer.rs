@@ -12,7 +12,7 @@ use super::driver::{Driver, Told, Wish};
 use super::engine::Engine;
 use super::error::ShareError;
 use super::settings::ShareSettings;
-use crate::wire::share::{MAX_MEMBER_BYTES, random_member};
+use crate::wire::share::{member_prefix, random_member};
 use crate::wire::{Client, Settings};
 
 /// A member of a share group that fetches for as long as its window has room, whatever else is still being worked on.
@@ -53,7 +53,8 @@ impl ShareConsumer {
     /// [`ShareError::Setting`].
     pub fn join(cluster: Settings, settings: ShareSettings) -> Result<Self, ShareError> {
         check(&settings)?;
-        let member = settings.member.clone().unwrap_or_else(random_member);
+        let prefix = settings.name.as_deref().map(member_prefix).unwrap_or_default();
+        let member = random_member(&prefix);
         let (desk, now) = (Arc::new(Desk::new(settings.window)), Instant::now());
         let window = settings.window;
         let engine = Engine::new(settings, member.clone(), Arc::clone(&desk), now);
@@ -137,9 +138,6 @@ fn check(settings: &ShareSettings) -> Result<(), ShareError> {
     }
     if settings.topics.is_empty() {
         return refuse("topics", "names none; a share group reads at least one topic");
-    }
-    if settings.member.as_ref().is_some_and(|member| member.is_empty() || member.len() > MAX_MEMBER_BYTES) {
-        return refuse("member", "is not of 1 to 36 bytes; name none for a random one");
     }
     if settings.window == 0 {
         return refuse("window", "is 0; it takes at least one record to work on");

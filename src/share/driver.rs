@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use super::delivery::{Delivery, Desk, Settlement};
 use super::engine::{Call, Engine, Flight, Found};
 use super::error::ShareError;
+use super::predecessors::show_out;
 use crate::position::Partition;
 use crate::wire::share::{Beat, Beaten, ShareAcknowledged, ShareFetched, heartbeat, offered};
 use crate::wire::{BrokerId, Client, Connection, CoordinatorKind, Leader, Outgoing, TopicId, WireError};
@@ -72,6 +73,9 @@ impl Driver {
 
     /// Runs until it is to close, or can't go on.
     pub(super) async fn run(mut self) {
+        if let Some(name) = &self.engine.settings.name {
+            show_out(&self.client, &self.engine.settings.group, name, self.engine.member()).await;
+        }
         let mut settled: Vec<Settlement> = Vec::new();
         while !self.engine.is_closed() {
             // Looked at first: what was settled before a close was asked for is on the desk by then.

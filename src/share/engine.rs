@@ -114,6 +114,10 @@ impl Engine {
         }
     }
 
+    pub(super) fn member(&self) -> &str {
+        &self.member
+    }
+
     /// Fetches nothing any more.
     pub(super) fn drain(&mut self) {
         if self.phase == Phase::Running {

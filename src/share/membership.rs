@@ -5,7 +5,7 @@
 //!      ▲── unknown or fenced ────────────┘
 //! ```
 //!
-//! The member's id is its own, and stays for its life, or longer: at epoch 0 a known id begins anew in its old place. What it is assigned is not exclusive, so a member that was forgotten
+//! The member's id is its own, and stays for its life. What it is assigned is not exclusive, so a member that was forgotten
 //! goes on with what it has until it is told anew. An assignment is told once: whenever an answer may have been lost, the
 //! next beat names the topics again, which makes the coordinator repeat it.
 

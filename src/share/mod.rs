@@ -36,6 +36,7 @@ mod node;
 mod pace;
 mod part;
 mod pool;
+mod predecessors;
 mod session;
 mod settings;
 mod turns;

@@ -12,10 +12,10 @@ pub struct ShareSettings {
     pub group: String,
     /// Topics that are read.
     pub topics: Vec<String>,
-    /// The member's id within the group, of 1 to 36 bytes; a random one where it is none. A member that is killed and comes back
-    /// under its id takes its place at once; under another it waits beside the dead one, to whom the coordinator deals a
-    /// share of the partitions until `share.session.timeout.ms` (45 s) is over. No two that run may have the same.
-    pub member: Option<String>,
+    /// The member's name, the same after a restart. Who comes back after a kill shows out of the group who was there under its name:
+    /// else the coordinator goes on dealing a share of the partitions to the dead one, until `share.session.timeout.ms` (45 s) is over.
+    /// A name is no identity: if two that run have the same one, each is shown out once by the other, and joins again.
+    pub name: Option<String>,
     /// The rack that the member is in (`client.rack`); brokers only show it.
     pub rack: Option<String>,
     /// Records that are held at most: fetched, and not yet acknowledged. More are fetched whenever it is not full.
@@ -45,7 +45,7 @@ impl ShareSettings {
         ShareSettings {
             group: group.into(),
             topics: topics.into_iter().map(Into::into).collect(),
-            member: None,
+            name: None,
             rack: None,
             window: 512,
             mode: AcquireMode::RecordLimit,

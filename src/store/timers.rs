@@ -76,8 +76,8 @@ impl Timers {
     /// # Errors
     /// The store failed.
     pub fn take(&self, state: &mut TaskState, now: Timestamp, most: usize) -> Result<Vec<Timer>, ReadError> {
-        // A clock that was set back since has to begin anew.
-        let begin = self.mark(state)?.filter(|mark| *mark <= now.0).unwrap_or(0);
+        // Beyond a mark that is ahead, of a clock that was set back since, there is nothing: nor is before it.
+        let begin = self.mark(state)?.unwrap_or(0);
         let end = now.0.saturating_add(1).max(0).to_be_bytes();
         let due = self.0.range(state, Bounds::between(&begin.to_be_bytes(), &end))?;
         let keys = due.take(most).map(|timer| Ok(timer?.0)).collect::<Result<Vec<_>, ReadError>>()?;

@@ -86,6 +86,22 @@ impl TopologyDriver {
         })
     }
 
+    /// Goes on with another topology over the same stores, as after a restart with another configuration. Punctuators of wall-clock time
+    /// count from the next look at the clock on.
+    ///
+    /// # Errors
+    /// A schema can't be parsed.
+    pub fn restart(&mut self, topology: Topology) -> Result<(), SchemaError> {
+        self.topology = topology.of_application(topology.name());
+        bind(&self.topology, &self.schemas)?;
+        for (id, task) in std::mem::take(&mut self.tasks) {
+            let mut task = Task::new(&self.topology, self.topology.name(), id, task.into_state(), LIMITS);
+            task.look_up_in(Arc::clone(&self.globals));
+            self.tasks.insert(id, task);
+        }
+        Ok(())
+    }
+
     /// The schemas that codecs look into; add what a source needs.
     pub fn schemas(&self) -> &Arc<Schemas> {
         &self.schemas
@@ -329,6 +345,8 @@ impl TopologyDriver {
     }
 }
 
+const LIMITS: Limits = Limits { max_output_bytes: 1 << 20 };
+
 /// Binds the codecs to these schemas, and the schemas to a local registry.
 pub(super) fn bind(topology: &Topology, schemas: &Arc<Schemas>) -> Result<(), SchemaError> {
     for codec in topology.codecs() {
@@ -350,6 +368,5 @@ fn driven<'a>(topology: &'a Topology, effects: &'a Effects) -> impl Iterator<Ite
 
 fn new_task(topology: &Topology, id: TaskId) -> Task {
     let specs: Vec<StoreSpec> = topology.stores().iter().map(|store| store.spec.clone()).collect();
-    let limits = Limits { max_output_bytes: 1 << 20 };
-    Task::new(topology, topology.name(), id, TaskState::in_memory(&specs), limits)
+    Task::new(topology, topology.name(), id, TaskState::in_memory(&specs), LIMITS)
 }

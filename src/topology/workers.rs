@@ -75,6 +75,9 @@ impl Builder {
         if names.is_empty() || names.iter().any(|topic| topic.starts_with('^')) {
             self.mistake(name, "reads no topic by its name; a share group takes no patterns");
         }
+        if names.iter().enumerate().any(|(at, topic)| names[..at].contains(topic)) {
+            self.mistake(name, "reads a topic twice; name each once, with one weight");
+        }
         if concurrency == 0 {
             self.mistake(name, "works on 0 records at a time; it takes at least one");
         }

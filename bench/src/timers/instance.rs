@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use count_topology::timers::STORE;
+use count_topology::timers::{STORE, TICKS};
 use testbed::Testbed;
 
 use crate::Failure;
@@ -18,9 +18,9 @@ pub(super) const TIMERS: &str = "timers";
 pub(super) const DUE: &str = "due";
 const STOP: Duration = Duration::from_secs(60);
 
-/// The store's changelog.
-pub(super) fn changelog() -> String {
-    format!("{APPLICATION}-{STORE}-changelog")
+/// The changelogs of the timers, and of the ticks at which they are looked at.
+pub(super) fn changelogs() -> [String; 2] {
+    [STORE, TICKS].map(|store| format!("{APPLICATION}-{store}-changelog"))
 }
 
 /// A running one; killed when dropped.

@@ -35,7 +35,7 @@ const SECONDS: u64 = 10;
 const RUNS: u64 = 3;
 /// From the setting of a wave until its first timer is due.
 const LEAD: Duration = Duration::from_secs(3);
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Records that may be under way to the broker.
 const UNDER_WAY: u64 = 100_000;
 
@@ -77,12 +77,12 @@ pub(crate) fn run() -> Result<(), Failure> {
         let wave = stage.wave(stage.seconds)?;
         stage.reader.until(wave.timers / 2, PATIENCE, &mut instance)?;
         instance = stage.kill(instance, false, &mut figures)?;
-        let seconds = stage.goes_on(&wave, &mut instance, &mut figures)?;
+        let (seconds, _) = stage.goes_on(&wave, &mut instance, &mut figures)?;
         figures.recoveries.push(seconds);
     }
     let wave = stage.wave(1)?;
     instance = stage.kill(instance, true, &mut figures)?;
-    figures.restore = stage.goes_on(&wave, &mut instance, &mut figures)?;
+    (_, figures.restore) = stage.goes_on(&wave, &mut instance, &mut figures)?;
     figures.peak_rss_bytes.push(instance.peak_rss_bytes()?);
     let state = instance.stop()?;
     let lost_far = far.count - left::pending(&state, far)?;
@@ -93,9 +93,9 @@ impl Stage {
     fn start(far: Far) -> Result<Self, Failure> {
         let bed = Testbed::builder().kafka().start()?;
         let servers = bed.kafka()?.bootstrap_servers();
-        let changelog = instance::changelog();
+        let [timers, ticks] = instance::changelogs();
         let compact: &[(&str, &str)] = &[("cleanup.policy", "compact")];
-        topics::create(servers, PARTITIONS, &[(TIMERS, &[]), (DUE, &[]), (&changelog, compact)])?;
+        topics::create(servers, PARTITIONS, &[(TIMERS, &[]), (DUE, &[]), (&timers, compact), (&ticks, compact)])?;
         let observer = Observer::new(servers, APPLICATION, TIMERS, PARTITIONS)?;
         let (writer, reader) = (Writer::start(servers)?, Reader::start(servers, DUE, far.count)?);
         let (rate, seconds) = (number("RATE", RATE)?, number("SECONDS", SECONDS)?);
@@ -135,6 +135,10 @@ impl Stage {
 
     /// Looks on until a wave has come, and a little longer for what comes twice.
     fn watch(&mut self, wave: &Wave, instance: &mut Instance, figures: &mut Figures) -> Result<(), Failure> {
+        self.observer.wait(self.set, &mut instance.running, PATIENCE)?;
+        if wave.has_begun() {
+            return Err("the timers were set too late to say how late they are".into());
+        }
         self.reader.until(wave.timers, PATIENCE, instance)?;
         let seen = self.reader.end()?;
         println!("{seen}");
@@ -152,17 +156,18 @@ impl Stage {
         Instance::start(&self.bed)
     }
 
-    /// Seconds from an instance's start until it was seen to release a timer; the whole wave has come then.
-    fn goes_on(&mut self, wave: &Wave, instance: &mut Instance, figures: &mut Figures) -> Result<f64, Failure> {
+    /// Seconds from an instance's start until it was seen to release a timer, and until the whole wave has come.
+    fn goes_on(&mut self, wave: &Wave, instance: &mut Instance, figures: &mut Figures) -> Result<(f64, f64), Failure> {
         let first = self.reader.released_after(instance.started_ms, PATIENCE, instance)?;
         let seconds = (first - instance.started).as_secs_f64();
-        println!("goes on after {seconds:.2} s");
         self.reader.until(wave.timers, PATIENCE, instance)?;
+        let all = instance.started.elapsed().as_secs_f64();
+        println!("goes on after {seconds:.2} s, and has caught up with the wave after {all:.2} s");
         let seen = self.reader.end()?;
         println!("{seen}");
         // What was due meanwhile is late by that time; the lateness that is told is that of the waves without a kill.
         figures.waves.push(Seen { lateness: None, ..seen });
-        Ok(seconds)
+        Ok((seconds, all))
     }
 
     fn body(&self, far: Far, runs: u64, lost_far: u64, figures: Figures) -> Value {

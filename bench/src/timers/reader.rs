@@ -68,9 +68,9 @@ impl Reader {
         Ok(())
     }
 
-    /// Reads until so many timers of the wave have come.
+    /// Reads until so many timers of the wave have come, or no more can be waited for: what is missing then is lost.
     pub(super) fn until(&mut self, timers: u64, patience: Duration, instance: &mut Instance) -> Result<(), Failure> {
-        self.read(patience, instance, |reader| (reader.count >= timers).then_some(()))
+        self.read(patience, instance, |reader| (reader.count >= timers).then_some(())).map(drop)
     }
 
     /// Reads until a timer was released after a time; gives when that was seen.
@@ -80,7 +80,9 @@ impl Reader {
         patience: Duration,
         instance: &mut Instance,
     ) -> Result<Instant, Failure> {
-        self.read(patience, instance, |reader| (reader.released.0 >= ms).then_some(reader.released.1))
+        let released = |reader: &Self| (reader.released.0 >= ms).then_some(reader.released.1);
+        let first = self.read(patience, instance, released)?;
+        first.ok_or_else(|| format!("no timer was released within {patience:?}").into())
     }
 
     /// What the wave came to.
@@ -99,17 +101,15 @@ impl Reader {
         patience: Duration,
         instance: &mut Instance,
         enough: impl Fn(&Self) -> Option<T>,
-    ) -> Result<T, Failure> {
+    ) -> Result<Option<T>, Failure> {
         let deadline = Instant::now() + patience;
         loop {
-            if let Some(found) = enough(self) {
+            let found = enough(self);
+            if found.is_some() || Instant::now() > deadline {
                 return Ok(found);
             }
             self.look()?;
             instance.running.check()?;
-            if Instant::now() > deadline {
-                return Err(format!("{} timers of the wave after {patience:?}", self.count).into());
-            }
         }
     }
 

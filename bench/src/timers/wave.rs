@@ -49,6 +49,11 @@ impl Wave {
         Wave { first, timers: rate * seconds, rate, begin: now_ms() + millis(lead) }
     }
 
+    /// Whether the first one is due.
+    pub(super) fn has_begun(&self) -> bool {
+        now_ms() >= self.begin
+    }
+
     /// The place of a timer in it; none if it is another's.
     pub(super) fn place(&self, number: u64) -> Option<usize> {
         let place = number.checked_sub(self.first).filter(|place| *place < self.timers)?;

@@ -21,6 +21,9 @@ pub const DEFAULTS: &str = include_str!("timers.toml");
 /// The name of the store.
 pub const STORE: &str = "timers";
 
+/// The name of the store of its punctuator.
+pub const TICKS: &str = "hold-punctuators";
+
 /// The topology's own part of the configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]

@@ -22,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 use crate::error::FatalError;
 use crate::share::{Pool, ShareConsumer, ShareError, ShareSettings};
 use crate::topology::WorkersSpec;
-use crate::wire::share::member_of;
 use crate::wire::{Settings, WireError};
 
 use super::super::options::Options;
@@ -44,20 +43,13 @@ pub(super) struct Crew {
 }
 
 impl Crew {
-    /// Of a named instance the members are the same after a restart: one that was killed has its partitions back at once, while
-    /// beside a new one they are dealt out to the dead one, too, until its session is over.
-    pub(super) fn new(
-        spec: &WorkersSpec,
-        options: &Options,
-        instance: Option<&str>,
-        shop: Arc<Shop>,
-    ) -> Result<Self, FatalError> {
+    pub(super) fn new(spec: &WorkersSpec, options: &Options, shop: Arc<Shop>) -> Result<Self, FatalError> {
         let cluster = options.kafka.wire(&spec.name);
         let cluster = cluster.map_err(|error| FatalError::Config(format!("kafka.properties: {error}")))?;
         let group = spec.group(&options.kafka.application_id);
         let member = |(topic, weight): &(String, u32)| {
             let settings = ShareSettings {
-                member: instance.map(|instance| member_of(&[instance, topic])),
+                name: Some(format!("{topic}/{}", options.kafka.instance_id)),
                 window: spec.concurrency + spec.concurrency.max(LEAST_STOCK),
                 max_bytes: options.kafka.fetch_max_bytes,
                 ..ShareSettings::new(group.clone(), [topic.as_str()])

@@ -8,7 +8,8 @@
 //!
 //! The brokers give no lag for a partition with which the group has not begun, and it never begins with an empty one. Where the
 //! group begins at the start, all that is there waits for it, as a consumer group's lag is reckoned before its first commit: so
-//! there is a figure before anybody works. Else where it will begin is not known, and neither is the sum.
+//! there is a figure before anybody works, in offsets, so that transactions' markers count in it. Else where it will begin is not known,
+//! and neither is the sum.
 //!
 //! A sum that lacks a part is not told, and what is not known any more is taken away: who scales by a stale or too small figure
 //! does the wrong thing, and sees none of it. Workers go on whatever becomes of this.
@@ -111,7 +112,10 @@ impl LagWatch {
 
     /// Records of a topic that the group has not done; none while that is not known.
     async fn lag(&self, topic: &str, parts: &[PartLag]) -> Result<Option<i64>, WireError> {
-        let count = self.client.partitions(topic).await?;
+        // What the coordinator knows of partitions may be newer than what this client does.
+        let told = parts.iter().filter(|part| *part.topic == *topic).map(|part| part.partition + 1).max();
+        let known = self.client.partitions(topic).await?;
+        let count = known.max(usize::try_from(told.unwrap_or(0)).unwrap_or(0));
         let mut lags = Vec::with_capacity(count);
         for partition in (0..).map(Partition).take(count) {
             let (start, lag) = reported(parts, topic, partition)?;

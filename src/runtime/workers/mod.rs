@@ -42,18 +42,14 @@ impl Workers {
     /// The properties don't fit, or the system gives no thread.
     pub(super) fn start(topology: &Topology, options: &Options, stop: &CancellationToken) -> Result<Self, FatalError> {
         let mut all = JoinSet::new();
-        // Where there are stream threads, theirs is the group in which a second process of the same name is seen.
-        let instance = (!topology.sources().is_empty()).then_some(options.kafka.instance_id.as_str());
         for (number, spec) in topology.workers().iter().enumerate() {
             let number = options.stream_threads + number;
             let (outbox, failure) = Outbox::start(topology, options, number, stop.clone())?;
             let shop = Arc::new(shop(topology, spec, options, outbox));
-            let (crew, stop) = (Crew::new(spec, options, instance, Arc::clone(&shop))?, stop.clone());
+            let (crew, stop) = (Crew::new(spec, options, Arc::clone(&shop))?, stop.clone());
             let (watch, stopped) = (LagWatch::new(spec, options, crew.cluster().clone()), stop.clone());
-            all.spawn(async move {
-                watch.run(&stopped).await;
-                Ok(())
-            });
+            // Apart from those that are waited for: workers go on whatever becomes of it.
+            tokio::spawn(async move { watch.run(&stopped).await });
             // The rest of the deadline is for giving back.
             let patience = options.shutdown_deadline * 9 / 10;
             all.spawn(async move {

@@ -1,38 +1,39 @@
-//! Ids of members: sixteen bytes as text, as Kafka's own members have them.
+//! Ids of members: sixteen bytes at random as text, as Kafka's own members have them, behind what tells whose they are, if anything does.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2_scram::{Digest as _, Sha256};
 
-/// The most that brokers take for a member's id, in bytes.
-pub const MAX_MEMBER_BYTES: usize = 36;
 const BYTES: usize = 16;
+/// So that with the rest it is short enough.
+const PREFIX_BYTES: usize = 9;
 
 /// An id that nobody else has.
-pub fn random_member() -> String {
-    URL_SAFE_NO_PAD.encode(std::array::from_fn::<u8, BYTES, _>(|_| fastrand::u8(..)))
+pub fn random_member(prefix: &str) -> String {
+    let own = URL_SAFE_NO_PAD.encode(std::array::from_fn::<u8, BYTES, _>(|_| fastrand::u8(..)));
+    format!("{prefix}{own}")
 }
 
-/// The id that always goes with these names.
-pub fn member_of(names: &[&str]) -> String {
-    // Each with its length before it, so that no two lists are the same bytes.
-    let add = |digest: Sha256, name: &&str| digest.chain_update(name.len().to_be_bytes()).chain_update(name);
-    let digest = names.iter().fold(Sha256::new(), add);
-    URL_SAFE_NO_PAD.encode(&digest.finalize()[..BYTES])
+/// What the ids of members of this name begin with, and no others.
+pub fn member_prefix(name: &str) -> String {
+    format!("{}.", URL_SAFE_NO_PAD.encode(&Sha256::digest(name)[..PREFIX_BYTES]))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// What brokers take.
+    const MAX_MEMBER_BYTES: usize = 36;
+
     #[test]
-    fn names_have_one_id_and_other_names_another() {
-        let one = member_of(&["one", "tasks"]);
-        assert_eq!(one, member_of(&["one", "tasks"]));
-        for other in [&["two", "tasks"][..], &["one", "task", "s"], &["onetasks"], &["one", "tasks", ""]] {
-            assert_ne!(one, member_of(other), "{other:?}");
-        }
-        assert!(one.len() <= MAX_MEMBER_BYTES && random_member().len() == one.len());
-        assert_ne!(random_member(), random_member());
+    fn an_id_is_nobody_elses_and_short_enough() {
+        let prefix = member_prefix("one");
+        assert_eq!(prefix, member_prefix("one"));
+        assert_ne!(prefix, member_prefix("two"));
+        let (one, other) = (random_member(&prefix), random_member(&prefix));
+        assert!(one.starts_with(&prefix) && one.len() <= MAX_MEMBER_BYTES, "{one}");
+        assert_ne!(one, other);
+        assert!(!random_member("").contains('.'), "it has no name's prefix");
     }
 }

@@ -38,7 +38,7 @@ pub use describe::{ShareGroup, ShareMember, describe_group};
 pub use fetch::{AcquireMode, Acquired, FetchedPart, ShareFetch, ShareFetched};
 pub use heartbeat::{Assigned, Beat, Beaten, heartbeat};
 pub use lag::{PartLag, ShareLag, ShareLagRequest, share_lag};
-pub use member::{MAX_MEMBER_BYTES, member_of, random_member};
+pub use member::{member_prefix, random_member};
 pub use part::{AcknowledgedBatch, Acknowledgement, Endpoint, SharePart};
 pub use records::{Found, Tools, read};
 pub use settings::{GroupSetting, group_setting, group_settings, set_group_setting};

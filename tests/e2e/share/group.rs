@@ -3,7 +3,7 @@
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use headrace::share::{Lost, ShareError};
+use headrace::share::{Lost, ShareError, ShareSettings};
 use headrace::wire::{Client, CoordinatorKind, Settings};
 use kafka_protocol::messages::{GroupId, ShareGroupDescribeRequest};
 use kafka_protocol::protocol::StrBytes;
@@ -84,6 +84,27 @@ fn r16_what_a_member_accepts_that_stood_still_for_longer_than_its_locks_and_its_
     }
     queue.produce(100..101);
     still.join().unwrap();
+}
+
+/// A process that is killed can't leave, and is dealt partitions to until its session is over: 45 s here.
+#[test]
+fn r1_who_comes_back_under_its_name_shows_out_who_was_there() {
+    for (name, left) in [(None, 2), (Some("one".to_owned()), 1)] {
+        let queue = Queue::new("named", 1, "");
+        let settings = || ShareSettings { name: name.clone(), ..queue.settings() };
+        queue.produce(0..1);
+        let killed = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        killed.block_on(async { next(&mut queue.join(settings())).await.accept().await.unwrap() });
+        drop(killed);
+        queue.produce(1..2);
+        let settings = settings();
+        run(async move {
+            let mut member = queue.join(settings);
+            next(&mut member).await.accept().await.unwrap();
+            assert_eq!(members(&queue).await, Ok(left));
+            member.close(Duration::from_secs(5)).await;
+        });
+    }
 }
 
 #[test]

@@ -28,7 +28,7 @@ use crate::timers::{Due, Timer, Timers};
 pub enum Event {
     /// An attempt may begin.
     Ready(ReadyTask),
-    /// An attempt is not with the handlers any more, whatever they make of it.
+    /// An attempt that went by a gate is not with the handlers any more, whatever they make of it.
     Over(Over),
     /// Attempts up to this one are not wanted any more; without one nothing need be known of the task.
     Stop(Option<Stop>),
@@ -84,6 +84,7 @@ impl Board {
             error: None,
             result: None,
             progress: None,
+            gated: false,
         };
         if let Some(unique) = &task.unique_key {
             if let Some(first) = out.store(&self.unique).read(unique)? {
@@ -186,6 +187,7 @@ impl Board {
         if let (Some(order_key), Some(place)) = (&entry.task.order_key, entry.place) {
             if self.number(&head(order_key), out)?.is_some() {
                 (entry.state, entry.since) = (State::Waiting, out.now().0);
+                out.count(entry.state.event(), &entry.task.queue);
                 return self.write(&entry, out);
             }
             out.store(&self.places).write(&head(order_key), Some(&place.to_string()))?;
@@ -204,6 +206,7 @@ impl Board {
         self.take_back(&entry, out);
         self.timers.set(due, Due::Begin, &entry.task.id, out)?;
         (entry.state, entry.due, entry.since) = (State::Delayed, Some(due), out.now().0);
+        out.count(entry.state.event(), &entry.task.queue);
         self.write(&entry, out)
     }
 
@@ -215,8 +218,9 @@ impl Board {
         }
         (entry.state, entry.due, entry.since) = (State::Ready, None, out.now().0);
         (entry.attempt, entry.progress) = (entry.attempt + 1, None);
+        entry.gated = self.rules.limited.contains(&entry.task.queue);
         self.write(&entry, out)?;
-        out.count("ready", &entry.task.queue);
+        out.count(entry.state.event(), &entry.task.queue);
         let lane = entry.task.lane().to_owned();
         self.give(&entry, Event::Ready(ReadyTask { task: entry.task.clone(), attempt: entry.attempt, lane }), out);
         Ok(())
@@ -263,9 +267,9 @@ impl Board {
         }
     }
 
-    /// Says that the attempt under way, if one is, is no more.
+    /// Tells the gate, if it went there, that the attempt under way is no more.
     fn take_back(&self, entry: &Entry, out: &mut Out<'_>) {
-        if entry.state == State::Ready {
+        if entry.state == State::Ready && entry.gated {
             let (id, attempt) = (entry.task.id.clone(), entry.attempt);
             self.give(entry, Event::Over(Over { id, attempt, queue: entry.task.queue.clone() }), out);
         }

@@ -62,7 +62,7 @@ impl AvroSchema for GateState {
     const SCHEMA: &'static str = include_str!("../../../schemas/task-queue-gates-changelog-value.avsc");
 }
 
-/// Gives the events of limited queues their queue as key.
+/// Gives what gates have to know their queue as key.
 #[derive(Debug, Clone)]
 pub struct ByQueue {
     /// Limits by queue, of those that have some.
@@ -81,13 +81,14 @@ impl Processor for ByQueue {
         context: &mut Context<'_, String, Told>,
     ) -> Result<(), Fault> {
         let (queue, told) = match &record.value {
-            Event::Ready(ready) => (&ready.task.queue, Told { ready: Some(ready.clone()), over: None }),
+            Event::Ready(ready) if self.limits.contains_key(&ready.task.queue) => {
+                (&ready.task.queue, Told { ready: Some(ready.clone()), over: None })
+            }
+            // What went by the gate is over there, too, though the queue may have no limits any more.
             Event::Over(over) => (&over.queue, Told { ready: None, over: Some(over.clone()) }),
-            Event::Stop(_) | Event::Ended(_) => return Ok(()),
+            Event::Ready(_) | Event::Stop(_) | Event::Ended(_) => return Ok(()),
         };
-        if self.limits.contains_key(queue) {
-            context.forward(&record.map(queue.clone(), told));
-        }
+        context.forward(&record.map(queue.clone(), told));
         Ok(())
     }
 }

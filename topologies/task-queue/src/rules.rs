@@ -19,6 +19,8 @@ pub struct Rules {
     longest_backoff: i64,
     longest_delay: i64,
     queues: BTreeSet<String>,
+    /// Queues that have limits.
+    pub limited: BTreeSet<String>,
     /// How long an ended task is remembered.
     pub remember: i64,
 }
@@ -28,12 +30,14 @@ impl Rules {
     pub fn new(config: &Config) -> Self {
         let tasks = &config.tasks;
         let millis = |span: headrace::config::Span| i64::try_from(span.millis()).unwrap_or(i64::MAX);
+        let limited = config.queues().into_iter().filter(|(_, queue)| queue.limits().is_limited());
         Rules {
             max_attempts: tasks.max_attempts.max(1),
             backoff: millis(tasks.backoff),
             longest_backoff: millis(tasks.longest_backoff),
             longest_delay: millis(tasks.longest_delay),
             queues: config.queues().into_keys().collect(),
+            limited: limited.map(|(name, _)| name).collect(),
             remember: millis(tasks.remember),
         }
     }
@@ -119,6 +123,7 @@ mod tests {
             longest_backoff: 60_000,
             longest_delay: 1_000_000,
             queues,
+            limited: BTreeSet::new(),
             remember: 1,
         }
     }

@@ -285,6 +285,8 @@ pub struct Entry {
     pub result: Option<Vec<u8>>,
     /// How much is done, from 0 to 1.
     pub progress: Option<f64>,
+    /// Its attempt went by its queue's gate, which has to be told when that is over, whatever the limits are by then.
+    pub gated: bool,
 }
 
 impl Entry {

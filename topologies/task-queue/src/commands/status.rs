@@ -157,6 +157,7 @@ mod tests {
             error: None,
             result,
             progress: None,
+            gated: false,
         };
         let part =
             serde_json::json!({ "store": "tasks", "key": "a", "value": entry, "instance": "one", "task": "1_2" });

@@ -114,3 +114,38 @@ fn an_order_key_and_a_limit_hold_together() {
     queue.say(&ready[1], OutcomeKind::Done);
     assert_eq!(ids(&queue.ready()), ["3"]);
 }
+
+/// Else its place would be taken for ever once the limit is back.
+#[test]
+fn an_attempt_that_went_by_the_gate_leaves_it_whatever_the_limits_are_by_then() {
+    let limited = ["queues.default.running=2"];
+    let mut queue = Queue::with(&limited);
+    for id in ["a", "b", "c", "d", "e"] {
+        queue.submit(&task(id));
+    }
+    let first = queue.ready();
+    assert_eq!(ids(&first), ["a", "b"]);
+    // Paused, so that who waits is not let go meanwhile.
+    queue.pause(true);
+    queue.restart(&[]);
+    first.iter().for_each(|ready| queue.say(ready, OutcomeKind::Done));
+    queue.command("c", "c", Action::Cancel);
+    queue.restart(&limited);
+    queue.pause(false);
+    queue.advance(TICK);
+    assert_eq!(ids(&queue.ready()), ["d", "e"], "both places are free, and who was cancelled waits no more");
+}
+
+#[test]
+fn who_waits_at_a_limit_goes_on_when_it_is_taken_away() {
+    let mut queue = Queue::with(&["queues.default.rate=1/h"]);
+    for id in ["a", "b", "c"] {
+        queue.submit(&task(id));
+    }
+    assert_eq!(queue.only().task.id, "a");
+    queue.restart(&[]);
+    queue.advance(TICK);
+    assert_eq!(ids(&queue.ready()), ["b", "c"]);
+    queue.submit(&task("d"));
+    assert_eq!(queue.only().task.id, "d", "at once");
+}

@@ -30,6 +30,8 @@ fn a_task_is_handed_out_once_and_ends_once() {
     let ended = queue.ended();
     assert_eq!(ended.len(), 1, "{ended:?}");
     assert_eq!((ended[0].state, ended[0].attempts, ended[0].result.as_deref()), (State::Done, 1, Some(&b"done"[..])));
+    let counted = ["submitted", "repeated", "ready", "done", "failed"].map(|event| queue.counted(event));
+    assert_eq!(counted, [1, 1, 1, 1, 0], "as metrics tell it");
     queue.submit(&task("a"));
     queue.advance(SECOND);
     assert!(queue.ready().is_empty(), "it is remembered");
@@ -56,6 +58,7 @@ fn a_failed_attempt_is_followed_by_another_after_its_back_off_and_the_last_one_b
     let ended = queue.ended();
     assert_eq!((ended.len(), ended[0].state, ended[0].attempts), (1, State::Failed, 3));
     assert_eq!(ended[0].error.as_deref(), Some("as it was told"));
+    assert_eq!(["ready", "retried", "delayed", "failed"].map(|event| queue.counted(event)), [3, 2, 2, 1]);
 }
 
 #[test]

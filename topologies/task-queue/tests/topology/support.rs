@@ -32,6 +32,12 @@ pub(crate) fn task(id: &str) -> Task {
     Task { id: id.to_owned(), queue: "default".to_owned(), payload: b"{}".to_vec(), ..Task::default() }
 }
 
+fn configuration(set: &[&str]) -> Config {
+    let set: Vec<_> = set.iter().map(|set| (*set).to_owned()).collect();
+    let Loaded { topology: config, .. } = Layers::new(DEFAULTS).flags(set).load::<Config>().expect("configuration");
+    config
+}
+
 impl Queue {
     pub(crate) fn new() -> Self {
         Queue::with(&[])
@@ -39,8 +45,7 @@ impl Queue {
 
     /// With these keys of the configuration.
     pub(crate) fn with(set: &[&str]) -> Self {
-        let set: Vec<_> = set.iter().map(|set| (*set).to_owned()).collect();
-        let Loaded { topology: config, .. } = Layers::new(DEFAULTS).flags(set).load::<Config>().expect("configuration");
+        let config = configuration(set);
         let mut driver = TopologyDriver::new(topology(&config).expect("topology")).expect("driver");
         let schemas = driver.schemas().clone();
         let queue = |driver| Queue {
@@ -70,6 +75,18 @@ impl Queue {
         queue.ready.bind(&bind(None));
         queue.results.bind(&bind(None));
         queue
+    }
+
+    /// Goes on with these keys of the configuration.
+    pub(crate) fn restart(&mut self, set: &[&str]) {
+        self.config = configuration(set);
+        self.driver.restart(topology(&self.config).expect("topology")).expect("driver");
+        self.advance(Duration::ZERO);
+    }
+
+    /// How often the schedule has counted this.
+    pub(crate) fn counted(&self, event: &str) -> u64 {
+        self.driver.counted("schedule", event)
     }
 
     fn send<T>(&mut self, topic: &str, key: Option<&str>, codec: &impl Codec<T>, value: &T) -> Processed {
