@@ -67,6 +67,7 @@ pub(super) fn from_config(
         telemetry,
         globals: Arc::default(),
         queries: None,
+        dead_letters_by_brokers: config.dead_letters.by_brokers,
         simulated: None,
     })
 }

@@ -354,4 +354,6 @@ pub struct ShutdownConfig {
 pub struct DeadLettersConfig {
     /// Largest key and value together that a dead letter carries; of a larger record it carries hash and position.
     pub max_record: ByteSize,
+    /// Whether dead letters of workers are the brokers' to write (KIP-1191, Kafka 4.4), and not this process's.
+    pub by_brokers: bool,
 }

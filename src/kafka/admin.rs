@@ -78,8 +78,21 @@ impl Admin {
     /// # Errors
     /// The cluster is away, or describing is not allowed.
     pub fn settings(&self, topic: &str) -> Result<BTreeMap<String, String>, KafkaFailure> {
+        self.described(ResourceSpecifier::Topic(topic))
+    }
+
+    /// The configuration of one of the brokers, as [`settings`](Self::settings).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn broker_settings(&self) -> Result<BTreeMap<String, String>, KafkaFailure> {
+        let metadata = self.client.inner().fetch_metadata(None, PATIENCE)?;
+        let broker = metadata.brokers().first().map(rdkafka::metadata::MetadataBroker::id);
+        broker.map_or_else(|| Ok(BTreeMap::new()), |id| self.described(ResourceSpecifier::Broker(id)))
+    }
+
+    fn described(&self, resource: ResourceSpecifier<'_>) -> Result<BTreeMap<String, String>, KafkaFailure> {
         let options = AdminOptions::new().request_timeout(Some(PATIENCE));
-        let resource = ResourceSpecifier::Topic(topic);
         let described = block_on(self.client.describe_configs([&resource], &options))?;
         let entries = described.into_iter().next().and_then(Result::ok).map_or_else(Vec::new, |config| config.entries);
         Ok(entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect())

@@ -14,7 +14,7 @@ use super::implementation::Implementations;
 use super::memory::tasks;
 use super::options::Options;
 use super::refused::record_bytes;
-use super::topic_settings::{POLICY, changelog_settings};
+use super::topic_settings::{FOR_GROUPS, POLICY, changelog_settings};
 
 /// A topic that was made just now, by `apply` say, is not known to all brokers at once.
 const HEARD_OF: Duration = Duration::from_secs(2);
@@ -290,7 +290,8 @@ impl Environment {
         let own: Vec<String> = wanted.iter().map(|topic| topic.name.clone()).collect();
         for topic in self.topology.made_topics().into_iter().filter(|topic| !own.contains(topic)) {
             let compacted = self.topology.is_compacted(topic).then(|| (POLICY.to_owned(), "compact".to_owned()));
-            let config = compacted.into_iter().collect();
+            let letters = self.is_written_by_groups(topic).then(|| (FOR_GROUPS.to_owned(), "true".to_owned()));
+            let config = compacted.into_iter().chain(letters).collect();
             wanted.push(TopicWanted { name: topic.clone(), partitions, replication, config });
         }
         for store in self.topology.stores().iter().filter(|store| store.spec.changelog) {

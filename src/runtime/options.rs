@@ -73,6 +73,8 @@ pub struct Options {
     pub globals: Arc<GlobalState>,
     /// Who answers queries of the stores; `None` where nobody asks.
     pub queries: Option<Queries>,
+    /// Whether dead letters of workers are the brokers' to write (KIP-1191), and not this process's.
+    pub dead_letters_by_brokers: bool,
     /// The model of a cluster in which the loop is simulated; `None`: it runs against brokers.
     pub simulated: Option<Arc<dyn Cluster>>,
 }

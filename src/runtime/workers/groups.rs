@@ -12,27 +12,24 @@ use super::super::environment::{Environment, Plan, Problem};
 /// A setting, what it has to be, and what would happen else.
 struct Wanted {
     name: &'static str,
-    value: &'static str,
+    value: String,
     otherwise: &'static str,
 }
 
-const START: Wanted = Wanted {
-    name: "share.auto.offset.reset",
-    value: "earliest",
-    otherwise: "begins at the end of its topics, and what is written before its first member joins is handed to nobody",
-};
-const ISOLATION: Wanted = Wanted {
-    name: "share.isolation.level",
-    value: "read_committed",
-    otherwise: "is handed records of transactions that were aborted",
-};
+const START: &str = "share.auto.offset.reset";
+const ISOLATION: &str = "share.isolation.level";
+/// KIP-1191.
+const DEAD_LETTERS: &str = "errors.deadletterqueue.topic.name";
+const COPIES: &str = "errors.deadletterqueue.copy.record.enable";
+/// The level of the cluster's feature `share.version` at which brokers write dead letters.
+const WRITES_DEAD_LETTERS: i16 = 2;
 
 impl Environment {
     /// Groups with settings that they must not have, in words.
     pub(in super::super) async fn group_problems(&self) -> Result<Vec<String>, Problem> {
         let (wrong, name) = (self.wrong_settings().await?, self.topology.name());
         let words =
-            |(group, wanted): (String, &Wanted)| format!("share group {group} {}; run: {name} apply", wanted.otherwise);
+            |(group, wanted): (String, Wanted)| format!("share group {group} {}; run: {name} apply", wanted.otherwise);
         Ok(wrong.into_iter().map(words).collect())
     }
 
@@ -42,22 +39,27 @@ impl Environment {
         for (group, Wanted { name, value, .. }) in self.wrong_settings().await? {
             if !dry_run {
                 let connection = self.coordinator(&group).await.map_err(problem)?;
-                set_group_setting(&connection, &group, name, value).await.map_err(problem)?;
+                set_group_setting(&connection, &group, name, &value).await.map_err(problem)?;
             }
             plans.push(Plan::SetGroup { group, setting: format!("{name}={value}") });
         }
         Ok(plans)
     }
 
-    async fn wrong_settings(&self) -> Result<Vec<(String, &'static Wanted)>, Problem> {
+    async fn wrong_settings(&self) -> Result<Vec<(String, Wanted)>, Problem> {
         let mut wrong = Vec::new();
         for workers in self.topology.workers() {
             let group = workers.group(&self.options.kafka.application_id);
             let connection = self.coordinator(&group).await.map_err(problem)?;
-            for wanted in [&START, &ISOLATION] {
-                if wanted.name == START.name && !self.options.kafka.from_beginning {
-                    continue;
-                }
+            let level = connection.feature("share.version").unwrap_or(0);
+            if self.options.dead_letters_by_brokers && level < WRITES_DEAD_LETTERS {
+                return Err(FatalError::Environment(format!(
+                    "dead-letters.by-brokers needs share.version {WRITES_DEAD_LETTERS} (KIP-1191, Kafka 4.4), and the cluster has \
+                     {level}; run kafka-features.sh upgrade --feature share.version={WRITES_DEAD_LETTERS}, or set it to false"
+                ))
+                .into());
+            }
+            for wanted in self.wanted() {
                 let found = match group_setting(&connection, &group, wanted.name).await {
                     // Brokers without share groups know no such setting, and refuse the member in words of their own.
                     Ok(found) => found,
@@ -71,6 +73,29 @@ impl Environment {
             }
         }
         Ok(wrong)
+    }
+
+    fn wanted(&self) -> Vec<Wanted> {
+        let mut wanted = Vec::new();
+        let mut want = |name, value: &str, otherwise| wanted.push(Wanted { name, value: value.to_owned(), otherwise });
+        if self.options.kafka.from_beginning {
+            want(
+                START,
+                "earliest",
+                "begins at the end of its topics, and what is written before its first member joins is handed to nobody",
+            );
+        }
+        want(ISOLATION, "read_committed", "is handed records of transactions that were aborted");
+        // Without a topic for them here, what the group is told of them is somebody else's affair.
+        if let Some(topic) = self.dead_letter_topic() {
+            if self.options.dead_letters_by_brokers {
+                want(DEAD_LETTERS, topic, "has no dead letters of what is rejected");
+                want(COPIES, "true", "has dead letters without what was in their records");
+            } else {
+                want(DEAD_LETTERS, "", "has the brokers write a second dead letter beside the workers' own");
+            }
+        }
+        wanted
     }
 
     async fn coordinator(&self, group: &str) -> Result<Connection, WireError> {

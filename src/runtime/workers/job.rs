@@ -5,7 +5,7 @@
 //!                │           ├─ Again ───────────▶ release: somebody has it again at once
 //!                │           └─ for good, or too many attempts ─▶ Worker::give_up ─▶ outbox ─▶ accept
 //!                │                                                  └─ nothing
-//!                └─ no record ─▶ dead letter ─▶ outbox ─▶ reject
+//!                └─ no record ─▶ dead letter ─▶ outbox ─▶ reject          or only that, where brokers write them (KIP-1191)
 //! ```
 //!
 //! What comes of a record is at the brokers before it is acknowledged, its dead letter too; a lock that is lost in between ends
@@ -38,6 +38,8 @@ pub(super) struct Shop {
     pub(super) outbox: Outbox,
     pub(super) around: Around,
     pub(super) dead_letters: Option<(TopicIndex, Policy)>,
+    /// Whether the brokers write them, of what is rejected.
+    pub(super) by_brokers: bool,
     /// Largest record that the dead-letter topic takes, in bytes.
     pub(super) max_record_bytes: usize,
     pub(super) schemas: Arc<SchemaLoader>,
@@ -120,14 +122,14 @@ impl Shop {
             }
         }
         self.telemetry.job_set_aside(&self.name, &attempt.at, &error);
-        let Some((topic, _)) = self.dead_letters else { return JobEnd::SetAside };
+        let Some((topic, _)) = self.dead_letters.as_ref().filter(|_| !self.by_brokers) else { return JobEnd::SetAside };
         let attempts = u32::from(attempt.number);
         let origin = Origin::Workers(&self.name);
         let provenance = Provenance { application: &self.application, origin, attempts };
         let mut limit = self.max_record_bytes;
         while let Some(DeadLetter { key, value, headers }) = DeadLetter::new(raw, &error, &provenance, limit) {
             let mut effects = Effects::default();
-            effects.output(topic, None, key, value, raw.timestamp, headers);
+            effects.output(*topic, None, key, value, raw.timestamp, headers);
             match self.outbox.deliver(effects).await {
                 Ok(()) => return JobEnd::SetAside,
                 Err(Undelivered::Stopped) => return JobEnd::Released,

@@ -109,6 +109,7 @@ fn shop(topology: &Topology, spec: &WorkersSpec, options: &Options, outbox: Outb
         outbox,
         around: Around { lookups: Lookups::new(Arc::clone(&options.globals), load), post },
         dead_letters: topology.dead_letters().map(|(topic, policy)| (TopicIndex(topic), policy.clone())),
+        by_brokers: options.dead_letters_by_brokers,
         max_record_bytes: options.kafka.max_record_bytes,
         schemas,
         telemetry: options.telemetry.clone(),

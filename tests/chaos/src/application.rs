@@ -78,6 +78,7 @@ pub fn options(settings: Settings, partitions: i32, directory: &Path) -> Options
         telemetry: telemetry(),
         globals: Default::default(),
         queries: None,
+        dead_letters_by_brokers: false,
         simulated: None,
     }
 }

@@ -17,7 +17,7 @@ use headrace::runtime::{App, Environment, Options};
 use headrace::topology::Topology;
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-use testbed::Kafka;
+use testbed::{Kafka, KafkaVersion};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -101,7 +101,7 @@ impl Shop {
     }
 
     fn dead(&self) -> String {
-        format!("{}-dead", self.queue.group)
+        format!("dlq.{}", self.queue.group)
     }
 
     fn topology(&self) -> Topology {
@@ -318,5 +318,53 @@ fn while_brokers_are_away_results_wait_and_nothing_is_accepted_without_them() {
         let mut expected = Shop::expected(0..90);
         expected.extend(Shop::expected(200..290));
         assert_eq!(counted.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "each at least once");
+    });
+}
+
+/// KIP-1191.
+#[test]
+fn dead_letters_may_be_the_brokers_to_write() {
+    run(async move {
+        let newest = || {
+            let builder = share_groups(Kafka::builder().unwrap()).version(KafkaVersion::V4_4_0);
+            builder.property("errors.deadletterqueue.topic.name.prefix", "dlq.letters")
+        };
+        let cluster = tokio::task::block_in_place(|| Cluster::start(&newest(), 1));
+        let mut shop =
+            tokio::task::block_in_place(|| Shop::on(Queue::unconfigured_on(Place::Own(cluster), "letters", 1)));
+        shop.options.dead_letters_by_brokers = true;
+        shop.apply().await;
+        let (app, _stop) = shop.start();
+        let refused = tokio::time::timeout(DEADLINE, app).await.unwrap().unwrap().unwrap_err().to_string();
+        assert!(refused.contains(&shop.dead()) && refused.contains("errors.deadletterqueue.group.enable"), "{refused}");
+        let (server, dead) =
+            (["--bootstrap-server", shop.queue.servers(), "--alter", "--entity-type", "topics"], shop.dead());
+        let which = ["--entity-name", &dead, "--add-config", "errors.deadletterqueue.group.enable=true"];
+        let args = [&server[..], &which].concat();
+        tokio::task::block_in_place(|| shop.queue.kafka().java_tool("kafka.admin.ConfigCommand", &args)).unwrap();
+        let (app, stop) = shop.start();
+        tokio::task::block_in_place(|| shop.queue.produce(0..105));
+        shop.queue.wait_done().await;
+        let letters = || shop.read(&dead).into_iter().map(|letter| String::from_utf8(letter.value.unwrap()).unwrap());
+        wait("the brokers' dead letters", || async {
+            let mut letters: Vec<String> = letters().collect();
+            letters.sort();
+            if letters == ["101", "102", "103", "104"] { Ok(()) } else { Err(format!("{letters:?}")) }
+        })
+        .await;
+        stopped(app, stop).await;
+        assert_eq!(shop.counted(), Shop::expected(0..101));
+    });
+}
+
+#[test]
+fn brokers_that_write_no_dead_letters_are_told_with_the_way_out() {
+    run(async move {
+        let mut shop = tokio::task::block_in_place(|| Shop::with("unwritten", 1));
+        shop.apply().await;
+        shop.options.dead_letters_by_brokers = true;
+        let (app, _stop) = shop.start();
+        let refused = tokio::time::timeout(DEADLINE, app).await.unwrap().unwrap().unwrap_err().to_string();
+        assert!(refused.contains("dead-letters.by-brokers") && refused.contains("share.version=2"), "{refused}");
     });
 }
