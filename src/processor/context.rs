@@ -7,7 +7,8 @@ use crate::error::{RecordError, Stage};
 use crate::position::{Offset, Partition};
 use crate::record::{Record, Timestamp};
 use crate::store::{
-    Bounds, Entries, GlobalState, GlobalTable, ReadError, Store, StoreError, Table, TaskState, Timer, Timers,
+    Bounds, Entries, GlobalState, GlobalTable, Lines, Place, ReadError, Store, StoreError, Table, TaskState, Timer,
+    Timers,
 };
 
 use super::effects::Effects;
@@ -134,6 +135,11 @@ impl<K, V> Context<'_, K, V> {
     /// Timers of this task.
     pub fn timers<'s>(&'s mut self, timers: &'s Timers) -> TimersAccess<'s> {
         TimersAccess { timers, now: self.scope.now, state: &mut self.scope.state }
+    }
+
+    /// Lines of this task.
+    pub fn lines<'s>(&'s mut self, lines: &'s Lines) -> LinesAccess<'s> {
+        LinesAccess { lines, state: &mut self.scope.state }
     }
 
     /// A lookup table of this task.
@@ -304,6 +310,38 @@ impl TimersAccess<'_> {
     /// The store failed.
     pub fn take(&mut self, most: usize) -> Result<Vec<Timer>, Fault> {
         Ok(self.timers.take(self.state, self.now, most)?)
+    }
+}
+
+/// Lines, as the processor of the record in hand sees them: those included that it has put in.
+pub struct LinesAccess<'a> {
+    lines: &'a Lines,
+    state: &'a mut TaskState,
+}
+
+impl LinesAccess<'_> {
+    /// Puts one at the end of a key's line, `of` whatever it is of.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn join(&mut self, key: &[u8], of: &[u8]) -> Result<Place, Fault> {
+        Ok(self.lines.join(self.state, key, of)?)
+    }
+
+    /// Takes one out of a key's line. If it was the first, gives who is now, if anybody: its number, and what it is of.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn leave(&mut self, key: &[u8], number: i64) -> Result<Option<(i64, Vec<u8>)>, Fault> {
+        Ok(self.lines.leave(self.state, key, number)?)
+    }
+
+    /// The first one of a key's line: its number, and what it is of.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn first(&mut self, key: &[u8]) -> Result<Option<(i64, Vec<u8>)>, Fault> {
+        Ok(self.lines.first(self.state, key)?)
     }
 }
 

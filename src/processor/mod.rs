@@ -22,7 +22,9 @@ mod punctuator;
 mod table;
 mod worker;
 
-pub use context::{Context, Fault, GlobalAccess, NextTicks, Scope, StoreAccess, TableAccess, TimersAccess};
+pub use context::{
+    Context, Fault, GlobalAccess, LinesAccess, NextTicks, Scope, StoreAccess, TableAccess, TimersAccess,
+};
 pub use effects::{Effects, Mark, Output, Request, TopicIndex};
 pub use external::{BoxFuture, Connect, ExternalSink, Failure, Reply, Requests, SinkIndex, Target};
 pub use lookups::{LoadSchema, Lookups};

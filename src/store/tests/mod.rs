@@ -5,6 +5,7 @@ mod crash;
 mod directory;
 mod durability;
 mod handle;
+mod lines;
 mod model;
 mod restore;
 mod staging;

@@ -13,12 +13,10 @@
 
 use std::sync::Arc;
 
-use headrace::error::{RecordError, Stage};
 use headrace::processor::{Context, Fault};
 use headrace::record::{Headers, Record, Timestamp};
-use headrace::store::{Bounds, Store, StoreIndex};
+use headrace::store::{Lines, Store, StoreIndex};
 
-use crate::order::{self, head, place, places};
 use crate::rules::Rules;
 use crate::tasks::{Action, Command, Entry, Outcome, OutcomeKind, Over, ReadyTask, State, Stop, Task, TaskResult};
 use crate::timers::{Due, Timer, Timers};
@@ -39,15 +37,13 @@ pub enum Event {
 /// A processor's context here.
 pub type Out<'a> = Context<'a, String, Event>;
 
-/// Where the number of the next place is kept: no order key's places begin like this.
-const NEXT_PLACE: &[u8] = b"next";
 /// The state of all tasks of a partition.
 #[derive(Clone)]
 pub struct Board {
     /// By id.
     pub tasks: Store<String, Entry>,
-    /// The order within order keys: [`place`] to id, [`head`] to the number of the first one.
-    pub places: Store<Vec<u8>, String>,
+    /// By order key: who comes after whom.
+    pub places: Lines,
     /// What is to happen when.
     pub timers: Timers,
     /// Unique key to the id that has it.
@@ -73,7 +69,7 @@ impl Board {
             return Ok(());
         }
         out.count("submitted", &task.queue);
-        let mut entry = Entry {
+        let entry = Entry {
             task: task.clone(),
             state: State::Waiting,
             attempt: 0,
@@ -98,8 +94,7 @@ impl Board {
             }
             self.timers.set(deadline, Due::Expire, &task.id, out)?;
         }
-        self.line_up(&mut entry, out)?;
-        self.begin_if_first(entry, out)
+        self.line_up(entry, out)
     }
 
     /// A handler has spoken of an attempt.
@@ -139,8 +134,7 @@ impl Board {
             Action::Retry if entry.state == State::Failed => {
                 self.timers.cancel(self.forgotten_at(&entry), Due::Forget, &command.id, out)?;
                 (entry.attempts_before, entry.error, entry.task.deadline) = (entry.attempt, None, None);
-                self.line_up(&mut entry, out)?;
-                self.begin_if_first(entry, out)
+                self.line_up(entry, out)
             }
             Action::Cancel | Action::Retry => Ok(()),
         }
@@ -164,33 +158,16 @@ impl Board {
         }
     }
 
-    /// Gives a task of an order key its place, the last one.
-    fn line_up(&self, entry: &mut Entry, out: &mut Out<'_>) -> Result<(), Fault> {
-        let Some(order_key) = &entry.task.order_key else { return Ok(()) };
-        let number = self.number(NEXT_PLACE, out)?.unwrap_or(0);
-        let mut places = out.store(&self.places);
-        places.write(&NEXT_PLACE.to_vec(), Some(&(number + 1).to_string()))?;
-        places.write(&place(order_key, number), Some(&entry.task.id))?;
-        entry.place = Some(number);
-        Ok(())
-    }
-
-    /// A number that is kept among the places.
-    fn number(&self, key: &[u8], out: &mut Out<'_>) -> Result<Option<i64>, Fault> {
-        let kept = out.store(&self.places).read(&key.to_vec())?;
-        let number = kept.map(|text| text.parse()).transpose();
-        Ok(number
-            .map_err(|error| RecordError::new(Stage::Process, "place", format!("a place is no number: {error}")))?)
-    }
-
-    fn begin_if_first(&self, mut entry: Entry, out: &mut Out<'_>) -> Result<(), Fault> {
-        if let (Some(order_key), Some(place)) = (&entry.task.order_key, entry.place) {
-            if self.number(&head(order_key), out)?.is_some() {
+    /// Puts a task of an order key at the end of its line; it begins if that is the beginning, too.
+    fn line_up(&self, mut entry: Entry, out: &mut Out<'_>) -> Result<(), Fault> {
+        if let Some(order_key) = &entry.task.order_key {
+            let place = out.lines(&self.places).join(order_key.as_bytes(), entry.task.id.as_bytes())?;
+            entry.place = Some(place.number);
+            if !place.is_first {
                 (entry.state, entry.since) = (State::Waiting, out.now().0);
                 out.count(entry.state.event(), &entry.task.queue);
                 return self.write(&entry, out);
             }
-            out.store(&self.places).write(&head(order_key), Some(&place.to_string()))?;
         }
         self.begin(entry, out)
     }
@@ -277,18 +254,8 @@ impl Board {
 
     /// The next one of an order key begins, if the place was the first one's.
     fn make_way(&self, order_key: &str, number: i64, out: &mut Out<'_>) -> Result<(), Fault> {
-        out.store(&self.places).write(&place(order_key, number), None)?;
-        if self.number(&head(order_key), out)? != Some(number) {
-            return Ok(());
-        }
-        // From here on, for those before are gone: their tombstones need not be passed.
-        let (from, to) = places(order_key, number);
-        let mut behind = out.store(&self.places);
-        let next = behind.range(Bounds::between(&from, &to))?.next().transpose()?;
-        let next = next.and_then(|(key, id)| Some((order::number(&key)?, id)));
-        let first = next.as_ref().map(|(number, _)| number.to_string());
-        out.store(&self.places).write(&head(order_key), first.as_ref())?;
-        let Some((_, id)) = next else { return Ok(()) };
+        let next = out.lines(&self.places).leave(order_key.as_bytes(), number)?;
+        let Some(id) = next.and_then(|(_, id)| String::from_utf8(id).ok()) else { return Ok(()) };
         match out.store(&self.tasks).read(&id)? {
             Some(entry) if entry.state == State::Waiting => self.begin(entry, out),
             _ => Ok(()),

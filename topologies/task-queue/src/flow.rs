@@ -6,7 +6,7 @@ use std::sync::Arc;
 use headrace::codec::{avro, nullable, raw, text};
 use headrace::dead_letter::Policy;
 use headrace::error::FatalError;
-use headrace::store::{self, Stores};
+use headrace::store::{self, Lines, Stores};
 use headrace::topology::{Builder, Stream, Topology};
 
 use crate::board::{Board, Event};
@@ -74,7 +74,7 @@ fn schedule(config: &Config, builder: &mut Builder) -> Events {
     let by_lane = builder.repartition("lanes", by_lane, text(), avro::<Input>());
     let board = Board {
         tasks: builder.store("tasks", Stores::rocks(text(), avro::<Entry>())),
-        places: builder.store("places", Stores::rocks(raw(), text())),
+        places: Lines::new(builder.store("places", Stores::rocks(raw(), raw()))),
         timers: timers(builder, "timers"),
         unique: builder.store("unique", Stores::rocks(text(), text())),
         rules: Arc::new(Rules::new(config)),

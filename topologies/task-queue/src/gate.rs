@@ -22,7 +22,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::board::Event;
 use crate::limits::Limits;
-use crate::order::head;
 use crate::tasks::{Over, Priority, QueueState, ReadyTask};
 
 /// Attempts that are handed out, or forgotten, in one go: all of it is one transaction.
@@ -113,6 +112,12 @@ pub struct Gate {
 }
 
 type Out<'a> = Context<'a, String, Event>;
+
+/// What the keys of a queue begin with, and no other's: its length stands before it.
+fn head(queue: &str) -> Vec<u8> {
+    let length = u32::try_from(queue.len()).unwrap_or(u32::MAX);
+    [&length.to_be_bytes()[..], queue.as_bytes()].concat()
+}
 
 /// Where one waits: by queue, priority and number.
 fn place(queue: &str, priority: usize, number: i64) -> Vec<u8> {
@@ -271,5 +276,25 @@ impl Processor for Gate {
         }
         self.pump(queue, &mut gate, out)?;
         out.store(&self.gates).write(queue, Some(&gate))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_of_a_queue_lie_together_by_priority_and_number() {
+        let mut places = Vec::new();
+        for queue in ["a", "b", "ab", "a\0"] {
+            for (priority, number) in [(0, 0), (0, 255), (0, 256), (1, 1), (2, 0)] {
+                places.push((head(queue), place(queue, priority, number)));
+            }
+        }
+        assert!(places.chunks(5).all(|own| own.is_sorted_by_key(|(_, place)| place)));
+        for (head, _) in &places {
+            let own = places.iter().filter(|(_, place)| place.starts_with(head));
+            assert!(own.clone().count() == 5 && own.into_iter().all(|(other, _)| other == head));
+        }
     }
 }

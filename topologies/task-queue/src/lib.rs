@@ -23,7 +23,6 @@ pub mod input;
 pub mod leases;
 pub mod limits;
 mod only;
-pub mod order;
 pub mod pull;
 pub mod push;
 pub mod rules;
