@@ -84,6 +84,7 @@ impl Environment {
     /// # Errors
     /// What is away, or what is missing with the command that makes it.
     pub async fn prepare(&self) -> Result<Prepared, Problem> {
+        self.check_letters().await?;
         let environment = self.clone();
         let checked = tokio::task::spawn_blocking(move || environment.check_topics()).await;
         let max_record_bytes = checked
@@ -101,6 +102,7 @@ impl Environment {
     /// # Errors
     /// What is away.
     pub async fn problems(&self) -> Result<Vec<String>, Problem> {
+        self.check_letters().await?;
         let mut problems = Vec::new();
         let environment = self.clone();
         let topics = tokio::task::spawn_blocking(move || {
@@ -129,6 +131,7 @@ impl Environment {
     /// # Errors
     /// What is away, or what the cluster or registry refuses.
     pub async fn apply(&self, dry_run: bool) -> Result<Vec<Plan>, Problem> {
+        self.check_letters().await?;
         let environment = self.clone();
         let topics = tokio::task::spawn_blocking(move || environment.apply_topics(dry_run)).await;
         let mut plans =
@@ -290,7 +293,8 @@ impl Environment {
         let own: Vec<String> = wanted.iter().map(|topic| topic.name.clone()).collect();
         for topic in self.topology.made_topics().into_iter().filter(|topic| !own.contains(topic)) {
             let compacted = self.topology.is_compacted(topic).then(|| (POLICY.to_owned(), "compact".to_owned()));
-            let letters = self.is_written_by_groups(topic).then(|| (FOR_GROUPS.to_owned(), "true".to_owned()));
+            let letters =
+                (self.letters_by_brokers() == Some(topic.as_str())).then(|| (FOR_GROUPS.to_owned(), "true".to_owned()));
             let config = compacted.into_iter().chain(letters).collect();
             wanted.push(TopicWanted { name: topic.clone(), partitions, replication, config });
         }

@@ -15,6 +15,7 @@ const IN_SYNC: &str = "min.insync.replicas";
 pub(super) const FOR_GROUPS: &str = "errors.deadletterqueue.group.enable";
 /// What such topics' names begin with, as the brokers have it.
 const LETTERS_PREFIX: &str = "errors.deadletterqueue.topic.name.prefix";
+const LETTERS_PREFIX_DEFAULT: &str = "dlq.";
 const COMPACTION_LAG: &str = "max.compaction.lag.ms";
 
 /// One day: what was written over is read again by a restore for no longer than that, and so are deletes.
@@ -28,16 +29,11 @@ pub(super) fn changelog_settings() -> Vec<(String, String)> {
 }
 
 impl Environment {
-    /// Where dead letters go.
-    pub(super) fn dead_letter_topic(&self) -> Option<&str> {
+    /// Where brokers write dead letters of share groups, if they do.
+    pub(super) fn letters_by_brokers(&self) -> Option<&str> {
         let (topic, _) = self.topology.dead_letters()?;
-        self.topology.sink_topics().get(topic).map(String::as_str)
-    }
-
-    /// Whether brokers write dead letters of share groups there.
-    pub(super) fn is_written_by_groups(&self, topic: &str) -> bool {
         let by_brokers = self.options.dead_letters_by_brokers && !self.topology.workers().is_empty();
-        by_brokers && self.dead_letter_topic() == Some(topic)
+        self.topology.sink_topics().get(topic).map(String::as_str).filter(|_| by_brokers)
     }
 
     /// Settings by which records would be lost, or never be acknowledged. A cluster that does not let us look is trusted.
@@ -58,31 +54,36 @@ impl Environment {
         };
         changelogs.iter().for_each(|topic| look(topic, true, lossy_changelog));
         between.iter().for_each(|topic| look(topic, true, lossy_between));
-        sinks.for_each(|topic| look(topic, true, if self.is_written_by_groups(topic) { barred } else { |_, _| None }));
-        let letters = self.dead_letter_topic().filter(|topic| self.is_written_by_groups(topic));
+        sinks.for_each(|topic| look(topic, true, |_, _| None));
         tables.chain(globals).for_each(|topic| look(topic, false, lossy_table));
-        if let (Some(topic), Ok(settings)) = (letters, admin.broker_settings()) {
-            problems.extend(misnamed(topic, &settings));
+        // Here not to know is as bad: brokers archive what they can't write a dead letter of.
+        if let Some(topic) = self.letters_by_brokers().filter(|topic| topics.contains_key(*topic)) {
+            problems.extend(barred(topic, &admin.settings(topic).unwrap_or_default()));
+            problems.extend(misnamed(topic, &admin.broker_settings().unwrap_or_default()));
         }
         problems
     }
 }
 
-/// The brokers would drop dead letters of share groups. Those that know no such setting are told of in other words.
+/// The brokers would drop dead letters of share groups.
 fn barred(topic: &str, settings: &Settings) -> Option<String> {
-    settings.get(FOR_GROUPS).filter(|value| *value != "true")?;
-    Some(format!(
-        "topic {topic} takes no dead letters of share groups, so they would be dropped; set its {FOR_GROUPS} to true"
-    ))
+    let found = settings.get(FOR_GROUPS).map_or("not known, without the right to describe it", String::as_str);
+    (found != "true").then(|| {
+        format!(
+            "topic {topic}: {FOR_GROUPS} is {found}, and dead letters of share groups would be dropped; set it to true"
+        )
+    })
 }
 
 /// Brokers that find their dead letters' topic misnamed archive the records all the same (4.4.0).
 fn misnamed(topic: &str, broker: &Settings) -> Option<String> {
-    let prefix = broker.get(LETTERS_PREFIX).filter(|prefix| !topic.starts_with(prefix.as_str()))?;
-    Some(format!(
-        "topic {topic}: the brokers write dead letters to topics {prefix}… only ({LETTERS_PREFIX}), and would drop them; give it \
-         such a name, or the brokers another prefix"
-    ))
+    let prefix = broker.get(LETTERS_PREFIX).map_or(LETTERS_PREFIX_DEFAULT, String::as_str);
+    (!topic.starts_with(prefix)).then(|| {
+        format!(
+            "topic {topic}: the brokers write dead letters to topics {prefix}… only ({LETTERS_PREFIX}), and would drop them; \
+             give it such a name, or the brokers another prefix"
+        )
+    })
 }
 
 /// A state that is restored from it would not have what is older.
@@ -171,14 +172,16 @@ mod tests {
 
     #[test]
     fn dead_letters_that_brokers_would_drop_are_a_problem() {
-        let text = barred("dlq.a", &settings(&[(FOR_GROUPS, "false")])).expect("a problem");
-        assert!(text.contains("set its errors.deadletterqueue.group.enable to true"), "{text}");
+        for unfit in [&[(FOR_GROUPS, "false")][..], &[]] {
+            let text = barred("dlq.a", &settings(unfit)).expect("a problem");
+            assert!(text.contains("errors.deadletterqueue.group.enable") && text.contains("set it to true"), "{text}");
+        }
         assert_eq!(barred("dlq.a", &settings(&[(FOR_GROUPS, "true")])), None);
-        assert_eq!(barred("dlq.a", &settings(&[])), None, "of an older broker other words are said");
         let text = misnamed("a", &settings(&[(LETTERS_PREFIX, "dlq.")])).expect("a problem");
         assert!(text.contains("topics dlq.… only"), "{text}");
         assert_eq!(misnamed("dlq.a", &settings(&[(LETTERS_PREFIX, "dlq.")])), None);
         assert_eq!(misnamed("a", &settings(&[(LETTERS_PREFIX, "")])), None);
+        assert!(misnamed("a", &settings(&[])).is_some(), "what is not known is as by default");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 use super::delivery::{Delivery, Desk, Settlement};
 use super::engine::{Call, Engine, Flight, Found};
@@ -73,8 +74,11 @@ impl Driver {
 
     /// Runs until it is to close, or can't go on.
     pub(super) async fn run(mut self) {
-        if let Some(name) = &self.engine.settings.name {
-            show_out(&self.client, &self.engine.settings.group, name, self.engine.member()).await;
+        // Ends with it.
+        let mut beside = JoinSet::new();
+        if let Some(name) = self.engine.settings.name.clone() {
+            let (group, own) = (self.engine.settings.group.clone(), self.engine.member().to_owned());
+            beside.spawn(show_out(self.client.clone(), group, name, own));
         }
         let mut settled: Vec<Settlement> = Vec::new();
         while !self.engine.is_closed() {

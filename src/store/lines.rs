@@ -13,9 +13,10 @@ use super::handle::Store;
 use super::range::Bounds;
 use super::spec::StoreIndex;
 use super::state::TaskState;
+use crate::codec::DecodeError;
 
 /// Where the next number is kept: no key is so long that its places begin like this.
-const NEXT: &[u8] = b"\xffnext";
+const NEXT: &[u8] = b"next";
 
 /// A place in a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,11 +48,11 @@ impl Lines {
     /// The store failed.
     pub fn join(&self, state: &mut TaskState, key: &[u8], of: &[u8]) -> Result<Place, ReadError> {
         let number = self.number(state, NEXT)?.unwrap_or(0);
-        self.write(state, NEXT, Some(&(number + 1).to_be_bytes()))?;
+        self.write(state, NEXT, Some((number + 1).to_string().as_bytes()))?;
         self.write(state, &place(key, number), Some(of))?;
         let is_first = self.number(state, &head(key))?.is_none();
         if is_first {
-            self.write(state, &head(key), Some(&number.to_be_bytes()))?;
+            self.write(state, &head(key), Some(number.to_string().as_bytes()))?;
         }
         Ok(Place { number, is_first })
     }
@@ -69,8 +70,8 @@ impl Lines {
         let (from, to) = (place(key, number), end(key));
         let next = self.0.range(state, Bounds::between(&from, &to))?.next().transpose()?;
         let next = next.and_then(|(at, of)| Some((i64::from_be_bytes(*at.last_chunk()?), of)));
-        let first = next.as_ref().map(|(number, _)| number.to_be_bytes());
-        self.write(state, &head(key), first.as_ref().map(<[u8; 8]>::as_slice))?;
+        let first = next.as_ref().map(|(number, _)| number.to_string());
+        self.write(state, &head(key), first.as_deref().map(str::as_bytes))?;
         Ok(next)
     }
 
@@ -83,9 +84,12 @@ impl Lines {
         Ok(self.0.read(state, &place(key, number))?.map(|of| (number, of)))
     }
 
+    /// A number that is kept, as text.
     fn number(&self, state: &mut TaskState, key: &[u8]) -> Result<Option<i64>, ReadError> {
-        let number = self.0.read(state, &key.to_vec())?;
-        Ok(number.and_then(|bytes| Some(i64::from_be_bytes(bytes.try_into().ok()?))))
+        let Some(bytes) = self.0.read(state, &key.to_vec())? else { return Ok(None) };
+        let number = std::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok());
+        let none = || DecodeError::Malformed("a place in a line is no number".to_owned());
+        Ok(Some(number.ok_or_else(none)?))
     }
 
     fn write(&self, state: &mut TaskState, key: &[u8], value: Option<&[u8]>) -> Result<(), ReadError> {

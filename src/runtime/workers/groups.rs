@@ -14,6 +14,8 @@ struct Wanted {
     name: &'static str,
     value: String,
     otherwise: &'static str,
+    /// Whether records would be lost else, so that not to know is as bad.
+    has_to_be: bool,
 }
 
 const START: &str = "share.auto.offset.reset";
@@ -46,28 +48,40 @@ impl Environment {
         Ok(plans)
     }
 
+    /// Brokers that would write no dead letters, though they are to.
+    ///
+    /// # Errors
+    /// What has to be done.
+    pub(in super::super) async fn check_letters(&self) -> Result<(), Problem> {
+        let Some(workers) = self.topology.workers().first().filter(|_| self.letters_by_brokers().is_some()) else {
+            return Ok(());
+        };
+        let connection = self.coordinator(&workers.group(&self.options.kafka.application_id)).await.map_err(problem)?;
+        let level = connection.feature("share.version").unwrap_or(0);
+        if level >= WRITES_DEAD_LETTERS {
+            return Ok(());
+        }
+        Err(FatalError::Environment(format!(
+            "dead-letters.by-brokers needs share.version {WRITES_DEAD_LETTERS} (KIP-1191, Kafka 4.4), and the cluster has \
+             {level}; run kafka-features.sh upgrade --feature share.version={WRITES_DEAD_LETTERS}, or set it to false"
+        ))
+        .into())
+    }
+
     async fn wrong_settings(&self) -> Result<Vec<(String, Wanted)>, Problem> {
         let mut wrong = Vec::new();
         for workers in self.topology.workers() {
             let group = workers.group(&self.options.kafka.application_id);
             let connection = self.coordinator(&group).await.map_err(problem)?;
-            let level = connection.feature("share.version").unwrap_or(0);
-            if self.options.dead_letters_by_brokers && level < WRITES_DEAD_LETTERS {
-                return Err(FatalError::Environment(format!(
-                    "dead-letters.by-brokers needs share.version {WRITES_DEAD_LETTERS} (KIP-1191, Kafka 4.4), and the cluster has \
-                     {level}; run kafka-features.sh upgrade --feature share.version={WRITES_DEAD_LETTERS}, or set it to false"
-                ))
-                .into());
-            }
             for wanted in self.wanted() {
                 let found = match group_setting(&connection, &group, wanted.name).await {
                     // Brokers without share groups know no such setting, and refuse the member in words of their own.
                     Ok(found) => found,
-                    // Without the right to look, what the broker has is trusted.
-                    Err(WireError::NotAuthorised { .. }) => None,
+                    // Without the right to look, what the broker has is trusted, where nothing is lost by it.
+                    Err(WireError::NotAuthorised { .. }) if !wanted.has_to_be => None,
                     Err(error) => return Err(problem(error)),
                 };
-                if found.is_some_and(|found| found != wanted.value) {
+                if found.map_or(wanted.has_to_be, |found| found != wanted.value) {
                     wrong.push((group.clone(), wanted));
                 }
             }
@@ -76,24 +90,18 @@ impl Environment {
     }
 
     fn wanted(&self) -> Vec<Wanted> {
-        let mut wanted = Vec::new();
-        let mut want = |name, value: &str, otherwise| wanted.push(Wanted { name, value: value.to_owned(), otherwise });
+        let want =
+            |name, value: &str, otherwise, has_to_be| Wanted { name, value: value.to_owned(), otherwise, has_to_be };
+        let begins =
+            "begins at the end of its topics, and what is written before its first member joins is handed to nobody";
+        let mut wanted =
+            vec![want(ISOLATION, "read_committed", "is handed records of transactions that were aborted", false)];
         if self.options.kafka.from_beginning {
-            want(
-                START,
-                "earliest",
-                "begins at the end of its topics, and what is written before its first member joins is handed to nobody",
-            );
+            wanted.push(want(START, "earliest", begins, false));
         }
-        want(ISOLATION, "read_committed", "is handed records of transactions that were aborted");
-        // Without a topic for them here, what the group is told of them is somebody else's affair.
-        if let Some(topic) = self.dead_letter_topic() {
-            if self.options.dead_letters_by_brokers {
-                want(DEAD_LETTERS, topic, "has no dead letters of what is rejected");
-                want(COPIES, "true", "has dead letters without what was in their records");
-            } else {
-                want(DEAD_LETTERS, "", "has the brokers write a second dead letter beside the workers' own");
-            }
+        if let Some(topic) = self.letters_by_brokers() {
+            wanted.push(want(DEAD_LETTERS, topic, "has no dead letters of what is rejected", true));
+            wanted.push(want(COPIES, "true", "has dead letters without the values of their records", true));
         }
         wanted
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use proptest::prelude::*;
 
-use super::super::{Lines, Place, StoreIndex, Stores, TaskState};
+use super::super::{Lines, Place, ReadError, StoreIndex, Stores, TaskState};
 use crate::codec::raw;
 
 #[derive(Debug, Clone)]
@@ -69,6 +69,14 @@ fn who_has_left_leaves_nothing_behind() {
     assert_eq!(lines.leave(&mut state, b"key", 0).unwrap(), None, "it has left before");
     assert_eq!(lines.leave(&mut state, b"key", 1).unwrap(), None);
     let mut left = state.range(StoreIndex(0), super::super::Bounds::ALL).unwrap();
-    assert_eq!(left.next().unwrap().map(|(key, _)| key.to_vec()), Some(b"\xffnext".to_vec()), "but the next number");
+    assert_eq!(left.next().unwrap().map(|(key, _)| key.to_vec()), Some(b"next".to_vec()), "but the next number");
     assert!(left.next().unwrap().is_none());
+}
+
+#[test]
+fn a_number_that_is_none_is_an_error_and_no_empty_line() {
+    let (mut state, lines) = lines();
+    state.write(StoreIndex(0), b"\0\0\0\x01k", Some(b"\0\0"));
+    assert!(matches!(lines.first(&mut state, b"k"), Err(ReadError::Decode(_))));
+    assert!(matches!(lines.join(&mut state, b"k", b"x"), Err(ReadError::Decode(_))));
 }

@@ -86,6 +86,8 @@ fn r16_what_a_member_accepts_that_stood_still_for_longer_than_its_locks_and_its_
     still.join().unwrap();
 }
 
+const SHOWN_OUT: Duration = Duration::from_secs(15);
+
 /// A process that is killed can't leave, and is dealt partitions to until its session is over: 45 s here.
 #[test]
 fn r1_who_comes_back_under_its_name_shows_out_who_was_there() {
@@ -101,7 +103,12 @@ fn r1_who_comes_back_under_its_name_shows_out_who_was_there() {
         run(async move {
             let mut member = queue.join(settings);
             next(&mut member).await.accept().await.unwrap();
-            assert_eq!(members(&queue).await, Ok(left));
+            // Long before the session of the one that was killed is over.
+            let shown_out = wait("who was there to be shown out", || async {
+                let count = members(&queue).await?;
+                if count == 1 { Ok(()) } else { Err(format!("{count} members")) }
+            });
+            assert_eq!(tokio::time::timeout(SHOWN_OUT, shown_out).await.is_ok(), left == 1);
             member.close(Duration::from_secs(5)).await;
         });
     }

@@ -360,7 +360,10 @@ fn dead_letters_may_be_the_brokers_to_write() {
 #[test]
 fn brokers_that_write_no_dead_letters_are_told_with_the_way_out() {
     run(async move {
-        let mut shop = tokio::task::block_in_place(|| Shop::with("unwritten", 1));
+        let older = || share_groups(Kafka::builder().unwrap()).version(KafkaVersion::V4_3_1);
+        let cluster = tokio::task::block_in_place(|| Cluster::start(&older(), 1));
+        let queue = || Queue::unconfigured_on(Place::Own(cluster), "unwritten", 1);
+        let mut shop = tokio::task::block_in_place(|| Shop::on(queue()));
         shop.apply().await;
         shop.options.dead_letters_by_brokers = true;
         let (app, _stop) = shop.start();
