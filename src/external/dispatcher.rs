@@ -7,11 +7,12 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use tokio::sync::mpsc;
 
 use crate::position::Origin;
-use crate::processor::{Effects, SinkIndex};
+use crate::processor::{Answer, Effects, SinkIndex};
 use crate::telemetry::Telemetry;
 use crate::topology::ExternalSpec;
 
-use super::lane::{Batch, Lane, LaneOptions, Outcome};
+use super::batch::Batch;
+use super::lane::{Lane, LaneOptions, Outcome};
 
 /// Batches that wait in front of a lane; more, and the input rests.
 const LANE_QUEUE: usize = 4;
@@ -32,6 +33,19 @@ pub struct Refusal {
     pub reason: String,
 }
 
+/// What a target has answered to a call.
+#[derive(Debug, Clone)]
+pub struct Answered {
+    /// What has asked.
+    pub origin: Origin,
+    /// The call's node.
+    pub sink: SinkIndex,
+    /// The call's number in its task.
+    pub call: u64,
+    /// What came of it.
+    pub answer: Answer,
+}
+
 /// Hands the requests of one stream thread to the lanes of its sinks, and knows when they have settled.
 pub struct Dispatcher {
     sinks: Vec<Vec<LaneEnd>>,
@@ -46,6 +60,10 @@ pub struct Dispatcher {
     outstanding: usize,
     batch_requests: usize,
     refusals: Vec<Refusal>,
+    /// Answers to calls that nobody has been told of.
+    answers: Vec<Answered>,
+    /// Rises when nothing is under way any more: what is held behind a failure is known to whoever asked from then on.
+    era: u64,
 }
 
 impl Dispatcher {
@@ -61,14 +79,14 @@ impl Dispatcher {
         let (outcome_sender, outcomes) = bounded(externals.len().max(1) * options.lanes * (LANE_QUEUE + 2));
         let generation = Arc::new(AtomicU64::new(0));
         let away = Arc::new(AtomicUsize::new(0));
-        let start_lane = |spec: &ExternalSpec| {
+        let start_lane = |(sink, spec): (usize, &ExternalSpec)| {
             let (batches, receiver) = mpsc::channel(LANE_QUEUE);
-            let lane =
-                Lane::new(spec, options, outcome_sender.clone(), Arc::clone(&generation), Arc::clone(&away), telemetry);
+            let lane = Lane::new(SinkIndex(sink), spec, options, outcome_sender.clone(), &generation, &away, telemetry);
             tokio.spawn(lane.run(receiver));
             LaneEnd { batches, filling: Batch::default() }
         };
-        let sinks = externals.iter().map(|spec| (0..options.lanes).map(|_| start_lane(spec)).collect()).collect();
+        let lanes = |spec| (0..options.lanes).map(|_| start_lane(spec)).collect();
+        let sinks = externals.iter().enumerate().map(lanes).collect();
         Dispatcher {
             sinks,
             outcomes,
@@ -79,16 +97,21 @@ impl Dispatcher {
             outstanding: 0,
             batch_requests: options.batch_requests,
             refusals: Vec::new(),
+            answers: Vec::new(),
+            era: 0,
         }
     }
 
     /// Takes the requests of a record or a tick. Call [`has_room`](Dispatcher::has_room) before the next record.
     pub fn push(&mut self, effects: &Effects, origin: impl Fn() -> Origin) {
+        if !effects.requests().is_empty() && self.has_nothing() {
+            self.era += 1;
+        }
         for request in effects.requests() {
             let SinkIndex(sink) = request.sink;
             let lanes = &mut self.sinks[sink];
             let lane = (request.order % lanes.len() as u64) as usize;
-            lanes[lane].filling.push(effects.body(request), origin());
+            lanes[lane].filling.push(request, effects.body(request), origin());
             if lanes[lane].filling.len() >= self.batch_requests {
                 self.send(sink, lane);
             }
@@ -112,7 +135,7 @@ impl Dispatcher {
         }
         if let Ok(permit) = end.batches.try_reserve() {
             let mut batch = std::mem::take(&mut end.filling);
-            batch.generation = self.generation.load(Ordering::Acquire);
+            (batch.generation, batch.era) = (self.generation.load(Ordering::Acquire), self.era);
             permit.send(batch);
             self.under_way += 1;
             self.outstanding += 1;
@@ -129,10 +152,21 @@ impl Dispatcher {
         self.away.load(Ordering::Acquire) > 0
     }
 
-    /// Whether everything pushed has been done or refused.
+    /// Whether everything pushed has been done or refused, and all answers to calls were [taken](Self::take_answers).
     pub fn is_settled(&mut self) -> bool {
         self.flush();
-        self.outstanding == 0 && self.sinks.iter().flatten().all(|lane| lane.filling.is_empty())
+        self.has_nothing()
+    }
+
+    fn has_nothing(&self) -> bool {
+        let is_empty = self.outstanding == 0 && self.answers.is_empty();
+        is_empty && self.sinks.iter().flatten().all(|lane| lane.filling.is_empty())
+    }
+
+    /// What targets have answered to calls since the last call, in an order in which they can be told.
+    pub fn take_answers(&mut self) -> Vec<Answered> {
+        self.collect();
+        std::mem::take(&mut self.answers)
     }
 
     #[cfg(test)]
@@ -161,7 +195,13 @@ impl Dispatcher {
         if outcome.generation == self.generation.load(Ordering::Acquire) {
             self.outstanding -= 1;
             self.refusals.extend(outcome.refusals);
+            self.answers.extend(outcome.answers);
         }
+    }
+
+    /// What has asked is to be set aside: as if the target had refused it.
+    pub fn refuse(&mut self, refusal: Refusal) {
+        self.refusals.push(refusal);
     }
 
     /// What targets refused since the last call.
@@ -174,6 +214,7 @@ impl Dispatcher {
         self.generation.fetch_add(1, Ordering::AcqRel);
         self.outstanding = 0;
         self.refusals.clear();
+        self.answers.clear();
         self.sinks.iter_mut().flatten().for_each(|lane| lane.filling = Batch::default());
     }
 }

@@ -1,7 +1,12 @@
-//! One lane: one connection, one batch at a time, tried until it is done.
+//! One lane: one connection, one batch at a time, tried until it is done; or, of calls, until each is answered.
+//!
+//! ```text
+//!  sink   batch ─▶ send ─▶ all done or refused          else the whole batch again
+//!  call   batch ─▶ round: one of each order key ─▶ send ─▶ answers; behind one that was not done: held
+//!           ▲──────── what is left ◀──────────────────────┘
+//! ```
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -11,12 +16,12 @@ use tokio::sync::mpsc;
 
 use crate::backoff::Backoff;
 use crate::error::Dependency;
-use crate::position::Origin;
-use crate::processor::{Connect, Failure, Reply, Target};
+use crate::processor::{Answer, Connect, Failure, Reply, SinkIndex, Target};
 use crate::telemetry::Telemetry;
 use crate::topology::ExternalSpec;
 
-use super::dispatcher::Refusal;
+use super::batch::{Batch, Entry, Held};
+use super::dispatcher::{Answered, Refusal};
 
 /// How long a lane rests before it looks whether its target is still there.
 const IDLE: Duration = Duration::from_secs(1);
@@ -34,41 +39,19 @@ pub struct LaneOptions {
     pub timeout: Duration,
 }
 
-/// Requests that are sent together.
-#[derive(Debug, Default)]
-pub(super) struct Batch {
-    pub(super) generation: u64,
-    arena: Vec<u8>,
-    bodies: Vec<Range<usize>>,
-    origins: Vec<Origin>,
-}
-
-impl Batch {
-    pub(super) fn push(&mut self, body: &[u8], origin: Origin) {
-        let start = self.arena.len();
-        self.arena.extend_from_slice(body);
-        self.bodies.push(start..self.arena.len());
-        self.origins.push(origin);
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.bodies.len()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.bodies.is_empty()
-    }
-}
-
 /// What became of a batch.
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) generation: u64,
     pub(super) refusals: Vec<Refusal>,
+    pub(super) answers: Vec<Answered>,
 }
 
 pub(super) struct Lane {
+    sink: SinkIndex,
     name: String,
+    is_call: bool,
+    held: Held,
     dependency: Dependency,
     connect: Arc<dyn Connect>,
     options: LaneOptions,
@@ -83,21 +66,25 @@ pub(super) struct Lane {
 
 impl Lane {
     pub(super) fn new(
+        sink: SinkIndex,
         spec: &ExternalSpec,
         options: LaneOptions,
         outcomes: Sender<Outcome>,
-        generation: Arc<AtomicU64>,
-        lanes_away: Arc<AtomicUsize>,
+        generation: &Arc<AtomicU64>,
+        lanes_away: &Arc<AtomicUsize>,
         telemetry: &Telemetry,
     ) -> Self {
         Lane {
+            sink,
+            is_call: spec.is_call,
+            held: Held::default(),
             name: spec.name.clone(),
             dependency: Dependency::External(spec.name.clone()),
             connect: Arc::clone(&spec.target),
             options,
             outcomes,
-            generation,
-            lanes_away,
+            generation: Arc::clone(generation),
+            lanes_away: Arc::clone(lanes_away),
             telemetry: telemetry.clone(),
             target: None,
             away: false,
@@ -120,10 +107,14 @@ impl Lane {
             };
             let in_flight = self.telemetry.metrics.external_in_flight.with([&self.name]);
             in_flight.add(batch.len() as i64);
-            let refusals = self.settle(&batch, || batches.is_closed()).await;
+            let mut outcome = Outcome { generation: batch.generation, refusals: Vec::new(), answers: Vec::new() };
+            match self.is_call {
+                true => outcome.answers = self.answer(&batch, || batches.is_closed()).await,
+                false => outcome.refusals = self.settle(&batch, || batches.is_closed()).await,
+            }
             in_flight.sub(batch.len() as i64);
             // The dispatcher may be gone; then nobody waits for the outcome.
-            _ = self.outcomes.send(Outcome { generation: batch.generation, refusals });
+            _ = self.outcomes.send(outcome);
         }
         self.reached();
     }
@@ -139,9 +130,54 @@ impl Lane {
         }
     }
 
-    /// Sends the batch until the target has answered, or until it was abandoned.
+    /// Sends a sink's batch until all of it is done or refused, or until it was abandoned.
     async fn settle(&mut self, batch: &Batch, closed: impl Fn() -> bool) -> Vec<Refusal> {
-        let bodies: Vec<&[u8]> = batch.bodies.iter().map(|range| &batch.arena[range.clone()]).collect();
+        let all: Vec<usize> = (0..batch.len()).collect();
+        let replies = self.deliver(batch, &all, &closed).await.unwrap_or_default();
+        let mut refusals = Vec::new();
+        for (reply, Entry { origin, .. }) in replies.iter().zip(&batch.entries) {
+            if let Reply::Refused(reason) = reply {
+                refusals.push(Refusal { origin: origin.clone(), sink: self.name.clone(), reason: reason.clone() });
+            }
+        }
+        self.count(replies.iter().map(label));
+        refusals
+    }
+
+    /// Sends a batch of calls in rounds, until each is answered, or until they were abandoned.
+    async fn answer(&mut self, batch: &Batch, closed: impl Fn() -> bool) -> Vec<Answered> {
+        self.held.begin(batch);
+        let mut answers: Vec<(usize, Answer)> = Vec::with_capacity(batch.len());
+        let mut left: Vec<usize> = (0..batch.len()).collect();
+        while !left.is_empty() {
+            let round = self.held.round(batch, &left);
+            left = round.left;
+            answers.extend(round.held.iter().map(|at| (*at, Answer::Held)));
+            self.count(round.held.iter().map(|_| "held"));
+            if round.sent.is_empty() {
+                continue;
+            }
+            let Some(replies) = self.deliver(batch, &round.sent, &closed).await else { return Vec::new() };
+            self.count(replies.iter().map(label));
+            for (at, reply) in round.sent.into_iter().zip(replies) {
+                if !matches!(reply, Reply::Done(_)) {
+                    self.held.hold(batch.entries[at].order);
+                }
+                answers.push((at, reply.into()));
+            }
+        }
+        let answered = |(at, answer): (usize, Answer)| {
+            let Entry { call, origin, .. } = &batch.entries[at];
+            Some(Answered { origin: origin.clone(), sink: self.sink, call: call.as_ref()?.number, answer })
+        };
+        // As they were asked: so those of one order key, too.
+        answers.sort_unstable_by_key(|(at, _)| *at);
+        answers.into_iter().filter_map(answered).collect()
+    }
+
+    /// Sends some of a batch until the target has answered; nothing if the batch was abandoned before.
+    async fn deliver(&mut self, batch: &Batch, which: &[usize], closed: impl Fn() -> bool) -> Option<Vec<Reply>> {
+        let bodies: Vec<&[u8]> = which.iter().map(|at| batch.body(*at)).collect();
         let mut attempt = 0;
         while batch.generation == self.generation.load(Ordering::Acquire) && !closed() {
             if self.target.is_none() {
@@ -154,7 +190,7 @@ impl Lane {
                 Ok(replies) => {
                     self.reached();
                     self.telemetry.metrics.external.with([&self.name]).observe(started.elapsed().as_secs_f64());
-                    return self.refusals(batch, replies);
+                    return Some(replies);
                 }
                 Err(failure) => {
                     self.target = None;
@@ -164,7 +200,7 @@ impl Lane {
                 }
             }
         }
-        Vec::new()
+        None
     }
 
     async fn send(&mut self, bodies: &[&[u8]]) -> Result<Vec<Reply>, Failure> {
@@ -173,10 +209,15 @@ impl Lane {
             Ok(replies) => replies?,
             Err(_) => return Err(Failure::Away(format!("no reply within {:?}", self.options.timeout))),
         };
-        match replies.len() == bodies.len() {
-            true => Ok(replies),
-            false => Err(Failure::Away(format!("{} replies to {} requests", replies.len(), bodies.len()))),
+        if replies.len() != bodies.len() {
+            return Err(Failure::Away(format!("{} replies to {} requests", replies.len(), bodies.len())));
         }
+        let failed = replies.iter().find_map(|reply| match reply {
+            Reply::Failed { reason, .. } if !self.is_call => Some(reason.clone()),
+            _ => None,
+        });
+        // Nobody but the lane hears of it: to a sink it is as if the target were away.
+        failed.map_or(Ok(replies), |reason| Err(Failure::Away(reason)))
     }
 
     async fn connect_until(&mut self, give_up: impl Fn() -> bool) {
@@ -201,22 +242,12 @@ impl Lane {
         }
     }
 
-    fn refusals(&self, batch: &Batch, replies: Vec<Reply>) -> Vec<Refusal> {
-        let mut refusals = Vec::new();
+    fn count(&self, labels: impl Iterator<Item = &'static str>) {
         let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
-        for (reply, origin) in replies.into_iter().zip(&batch.origins) {
-            match reply {
-                Reply::Done(label) => *counts.entry(label).or_default() += 1,
-                Reply::Refused(reason) => {
-                    *counts.entry("refused").or_default() += 1;
-                    refusals.push(Refusal { origin: origin.clone(), sink: self.name.clone(), reason });
-                }
-            }
-        }
+        labels.for_each(|label| *counts.entry(label).or_default() += 1);
         for (outcome, count) in counts {
             self.telemetry.metrics.external_requests.with([&self.name, outcome]).inc_by(count);
         }
-        refusals
     }
 
     fn reached(&mut self) {
@@ -238,5 +269,13 @@ impl Lane {
             self.telemetry.external_retried(&self.name, attempt, &failure.to_string());
         }
         self.telemetry.dependency_away(&self.dependency, &failure.to_string());
+    }
+}
+
+fn label(reply: &Reply) -> &'static str {
+    match reply {
+        Reply::Done(label) => label,
+        Reply::Refused(_) => "refused",
+        Reply::Failed { .. } => "failed",
     }
 }

@@ -77,7 +77,8 @@ fn bench(lanes: usize, batch_requests: usize, open: bool) -> Bench {
         gate: Semaphore::new(permits),
         closed: AtomicBool::new(false),
     });
-    let spec = ExternalSpec { name: "scripted".into(), target: Arc::new(Scripted(Arc::clone(&script))) };
+    let spec =
+        ExternalSpec { name: "scripted".into(), target: Arc::new(Scripted(Arc::clone(&script))), is_call: false };
     let step = Duration::from_millis(1);
     let backoff = Backoff { initial: step, max: step, multiplier: 1.0, jitter: Jitter::None };
     let options = LaneOptions { lanes, batch_requests, backoff, timeout: PATIENCE };

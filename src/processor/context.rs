@@ -328,6 +328,30 @@ impl LinesAccess<'_> {
         Ok(self.lines.join(self.state, key, of)?)
     }
 
+    /// A number for a place, higher than all that were given: for who may have to stand in line later.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn take_number(&mut self) -> Result<i64, Fault> {
+        Ok(self.lines.take_number(self.state)?)
+    }
+
+    /// Puts one into a key's line at a number that was taken before; whether it is the first one now.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn join_at(&mut self, key: &[u8], number: i64, of: &[u8]) -> Result<bool, Fault> {
+        Ok(self.lines.join_at(self.state, key, number, of)?)
+    }
+
+    /// The first ones of a key's line, `most` of them, in their order.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn front(&mut self, key: &[u8], most: usize) -> Result<Vec<(i64, Vec<u8>)>, Fault> {
+        Ok(self.lines.front(self.state, key, most)?)
+    }
+
     /// Takes one out of a key's line. If it was the first, gives who is now, if anybody: its number, and what it is of.
     ///
     /// # Errors

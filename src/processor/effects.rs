@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::position::Partition;
 use crate::record::{Headers, Timestamp};
 
+use super::call::CallOrder;
 use super::external::SinkIndex;
 
 /// A topic that the topology produces to, by its number in the topology.
@@ -37,7 +38,18 @@ pub struct Request {
     pub sink: SinkIndex,
     /// Requests of equal order go out one after the other, in the order they were made.
     pub order: u64,
+    /// Of a call: what its answer is known by.
+    pub call: Option<CallMark>,
     body: Range<usize>,
+}
+
+/// What makes a request a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallMark {
+    /// Its number in the task.
+    pub number: u64,
+    /// Whether it is sent although one of its order was not done before it.
+    pub anew: bool,
 }
 
 /// One thing that a processor has counted.
@@ -55,6 +67,8 @@ pub struct Effects {
     outputs: Vec<Output>,
     requests: Vec<Request>,
     counts: Vec<Count>,
+    /// Calls that were ever made: a number is never given twice.
+    calls: u64,
 }
 
 /// How far the effects had come before a record.
@@ -64,6 +78,14 @@ pub struct Mark {
     outputs: usize,
     requests: usize,
     counts: usize,
+    calls: u64,
+}
+
+impl Mark {
+    /// The number that the next call got.
+    pub fn calls(self) -> u64 {
+        self.calls
+    }
 }
 
 impl Effects {
@@ -85,7 +107,16 @@ impl Effects {
     /// Appends an external request.
     pub fn request(&mut self, sink: SinkIndex, order: u64, body: &[u8]) {
         let body = self.append(body);
-        self.requests.push(Request { sink, order, body });
+        self.requests.push(Request { sink, order, call: None, body });
+    }
+
+    /// Appends a request whose answer is heard; gives its number.
+    pub fn call(&mut self, sink: SinkIndex, order: CallOrder, body: &[u8]) -> u64 {
+        let (number, body) = (self.calls, self.append(body));
+        self.calls += 1;
+        let call = Some(CallMark { number, anew: order.anew });
+        self.requests.push(Request { sink, order: order.key, call, body });
+        number
     }
 
     /// Counts one of an event of a processor; `of` tells series of it apart.
@@ -140,7 +171,7 @@ impl Effects {
     /// The place to return to if the coming record fails.
     pub fn mark(&self) -> Mark {
         let (outputs, requests, counts) = (self.outputs.len(), self.requests.len(), self.counts.len());
-        Mark { arena: self.arena.len(), outputs, requests, counts }
+        Mark { arena: self.arena.len(), outputs, requests, counts, calls: self.calls }
     }
 
     /// Takes back everything since the mark.

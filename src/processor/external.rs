@@ -7,6 +7,7 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::RecordError;
 use crate::record::Record;
@@ -70,6 +71,13 @@ pub enum Reply {
     Done(&'static str),
     /// Refused for good; the input record becomes a dead letter with this reason.
     Refused(String),
+    /// Not this one, not now. A [call](super::ExternalCall) is told; a sink's batch is sent again.
+    Failed {
+        /// Why.
+        reason: String,
+        /// How long the target wants to be left alone.
+        after: Option<Duration>,
+    },
 }
 
 /// Why a batch has no replies.

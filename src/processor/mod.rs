@@ -1,4 +1,5 @@
-//! What users implement: [`Processor`] for logic, [`ExternalSink`] for effects outside Kafka, [`Worker`] for what takes its time.
+//! What users implement: [`Processor`] for logic, [`ExternalSink`] and [`ExternalCall`] for effects outside Kafka, [`Worker`] for what
+//! takes its time.
 //!
 //! All but the last is synchronous and pure: a processor is given a record, or a [`Tick`], and a [`Context`], and gives effects
 //! (forwards, staged store writes, requests to external targets, dead letters). No network, no clock, no thread. The same
@@ -13,22 +14,26 @@
 //!                  └─▶ TaskState (staged, all or nothing per record or tick)
 //! ```
 
+mod call;
 mod context;
 mod effects;
 mod external;
 mod lookups;
 mod node;
+mod only;
 mod punctuator;
 mod table;
 mod worker;
 
+pub use call::{Answer, CallNode, CallOrder, Called, ExternalCall, Settled};
 pub use context::{
     Context, Fault, GlobalAccess, LinesAccess, NextTicks, Scope, StoreAccess, TableAccess, TimersAccess,
 };
-pub use effects::{Effects, Mark, Output, Request, TopicIndex};
+pub use effects::{CallMark, Effects, Mark, Output, Request, TopicIndex};
 pub use external::{BoxFuture, Connect, ExternalSink, Failure, Reply, Requests, SinkIndex, Target};
 pub use lookups::{LoadSchema, Lookups};
 pub use node::{Bound, ExternalNode, ProcessNode, Receive, SinkNode, SourceEntry, SourceNode};
+pub use only::Only;
 pub use punctuator::{Clock, LastTick, Punctuator, Schedule, Tick};
 pub use table::TableNode;
 pub use worker::{Around, Attempt, Failed, Given, Job, Worker, WorkerEntry, WorkerNode};

@@ -8,6 +8,7 @@ use crate::error::{RecordError, Stage};
 use crate::record::{RawRecord, Record};
 
 use super::Processor;
+use super::call::Settled;
 use super::context::{Context, Fault, Scope};
 use super::effects::TopicIndex;
 use super::external::{ExternalSink, Requests, SinkIndex};
@@ -23,6 +24,17 @@ pub trait Receive<K, V>: Send {
     fn punctuate(&mut self, schedule: &Schedule, tick: &Tick<'_>, scope: &mut Scope) -> bool {
         _ = (schedule, tick, scope);
         false
+    }
+
+    /// Hands an answer down to the call that it is for; true if that is this node or below it. A failure is left in the scope.
+    fn settle(&mut self, settled: Settled<'_>, scope: &mut Scope) -> bool {
+        _ = (settled, scope);
+        false
+    }
+
+    /// The calls from this number on were taken back: nobody will answer them.
+    fn forget(&mut self, from: u64) {
+        _ = from;
     }
 }
 
@@ -43,6 +55,17 @@ pub trait SourceEntry: Send {
 
     /// Hands a tick down to the processor that it is for; true if that is below this source.
     fn punctuate(&mut self, schedule: &Schedule, tick: &Tick<'_>, scope: &mut Scope) -> bool;
+
+    /// Hands an answer down to the call that it is for; true if that is below this source.
+    fn settle(&mut self, settled: Settled<'_>, scope: &mut Scope) -> bool {
+        _ = (settled, scope);
+        false
+    }
+
+    /// The calls from this number on were taken back.
+    fn forget(&mut self, from: u64) {
+        _ = from;
+    }
 }
 
 /// The children of an edge.
@@ -92,6 +115,14 @@ impl<K: Send + 'static, V: Send + 'static> SourceEntry for SourceNode<K, V> {
     fn punctuate(&mut self, schedule: &Schedule, tick: &Tick<'_>, scope: &mut Scope) -> bool {
         self.children.iter_mut().any(|child| child.punctuate(schedule, tick, scope))
     }
+
+    fn settle(&mut self, settled: Settled<'_>, scope: &mut Scope) -> bool {
+        self.children.iter_mut().any(|child| child.settle(settled, scope))
+    }
+
+    fn forget(&mut self, from: u64) {
+        self.children.iter_mut().for_each(|child| child.forget(from));
+    }
 }
 
 /// Runs a processor.
@@ -128,6 +159,14 @@ impl<P: Processor> Receive<P::KeyIn, P::ValueIn> for ProcessNode<P> {
             scope.fail(fault);
         }
         true
+    }
+
+    fn settle(&mut self, settled: Settled<'_>, scope: &mut Scope) -> bool {
+        self.children.iter_mut().any(|child| child.settle(settled, scope))
+    }
+
+    fn forget(&mut self, from: u64) {
+        self.children.iter_mut().for_each(|child| child.forget(from));
     }
 }
 

@@ -11,6 +11,7 @@
 //! cache of schemas. What is asynchronous by nature (registry, external sinks, HTTP) runs on tokio beside it.
 
 mod anew;
+mod answers;
 mod app;
 mod aside;
 mod commit;

@@ -129,6 +129,10 @@ impl StreamThread {
         let deadline = Instant::now() + patience;
         while !self.dispatcher.is_settled() && Instant::now() < deadline {
             self.dispatcher.wait(Duration::from_millis(5));
+            if self.settle_answers().is_err() {
+                // Whoever has the task next hears of it again.
+                return false;
+            }
         }
         self.dispatcher.is_settled()
     }

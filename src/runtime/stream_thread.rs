@@ -232,6 +232,7 @@ impl StreamThread {
         self.look_for_orphans()?;
         self.wake_rested()?;
         let idle = self.look_at_sealed(Duration::ZERO)?;
+        self.settle_answers()?;
         self.check_stores()?;
         let due = match self.commit_due() {
             // The one before is still on the wire: this one grows meanwhile, as far as it may.

@@ -7,6 +7,9 @@
 //!
 //! For what has to be done one after the other by key, while other keys go on: tasks of an order key, requests behind one that has
 //! failed. A line is a store's keys, so it is joined and left with everything else that a record does, or not at all.
+//!
+//! Who may have to stand in line later [takes a number](Lines::take_number) at once, and joins with it: behind all who came before,
+//! and before all who came after.
 
 use super::error::ReadError;
 use super::handle::Store;
@@ -47,14 +50,32 @@ impl Lines {
     /// # Errors
     /// The store failed.
     pub fn join(&self, state: &mut TaskState, key: &[u8], of: &[u8]) -> Result<Place, ReadError> {
+        let number = self.take_number(state)?;
+        let is_first = self.join_at(state, key, number, of)?;
+        Ok(Place { number, is_first })
+    }
+
+    /// A number for a place, higher than all that were given.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn take_number(&self, state: &mut TaskState) -> Result<i64, ReadError> {
         let number = self.number(state, NEXT)?.unwrap_or(0);
         self.write(state, NEXT, Some((number + 1).to_string().as_bytes()))?;
+        Ok(number)
+    }
+
+    /// Puts one into a key's line at a number that was taken before; whether it is the first one now.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn join_at(&self, state: &mut TaskState, key: &[u8], number: i64, of: &[u8]) -> Result<bool, ReadError> {
         self.write(state, &place(key, number), Some(of))?;
-        let is_first = self.number(state, &head(key))?.is_none();
+        let is_first = self.number(state, &head(key))?.is_none_or(|first| number <= first);
         if is_first {
             self.write(state, &head(key), Some(number.to_string().as_bytes()))?;
         }
-        Ok(Place { number, is_first })
+        Ok(is_first)
     }
 
     /// Takes one out of a key's line. If it was the first, gives who is now, if anybody: its number, and what it is of.
@@ -82,6 +103,22 @@ impl Lines {
     pub fn first(&self, state: &mut TaskState, key: &[u8]) -> Result<Option<(i64, Vec<u8>)>, ReadError> {
         let Some(number) = self.number(state, &head(key))? else { return Ok(None) };
         Ok(self.0.read(state, &place(key, number))?.map(|of| (number, of)))
+    }
+
+    /// The first ones of a key's line, `most` of them, in their order.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn front(&self, state: &mut TaskState, key: &[u8], most: usize) -> Result<Vec<(i64, Vec<u8>)>, ReadError> {
+        let Some(first) = self.number(state, &head(key))? else { return Ok(Vec::new()) };
+        let (from, to) = (place(key, first), end(key));
+        let places = self.0.range(state, Bounds::between(&from, &to))?.take(most);
+        let numbered = |place: Result<(Vec<u8>, Vec<u8>), ReadError>| {
+            let (at, of) = place?;
+            let none = || DecodeError::Malformed("a place in a line has no number".to_owned());
+            Ok((i64::from_be_bytes(*at.last_chunk().ok_or_else(none)?), of))
+        };
+        places.map(numbered).collect()
     }
 
     /// A number that is kept, as text.

@@ -3,12 +3,14 @@
 //! ```text
 //!  (record, now)      ─▶ Task::process   ─▶ effects (outputs, requests, staged writes) + next position
 //!  (clock, time, now) ─▶ Task::punctuate ─▶ the same, without a position
+//!  (answer, now)      ─▶ Task::settle    ─▶ the same, of what the call was made for
 //! ```
 //!
 //! The task knows no Kafka, no threads and no clock; the I/O plane feeds it and carries its effects out. One record's
 //! effects are all-or-nothing: on a fault or a panic they are taken back, and the record is dead-lettered by the
 //! topology's policy, as an output like any other, so that it commits together with the position that skips it.
 
+mod answers;
 mod fault;
 mod limits;
 mod punctuation;
@@ -180,6 +182,7 @@ impl Task {
             };
             self.scope.set_aside = None;
             self.scope.effects.roll_back(mark);
+            self.forget_calls(mark.calls());
             self.scope.state.rollback_record();
             match fault {
                 Fault::SchemaNotLoaded(id) => return Err(TaskFault::SchemaNotLoaded(id)),
@@ -347,6 +350,7 @@ impl Task {
     /// The transaction was aborted: staged effects and positions go; reading starts again from what is committed.
     pub fn rewind(&mut self) {
         self.scope.effects.clear();
+        self.forget_calls(0);
         self.scope.state.drop_staged();
         self.scope.fault = None;
         self.scope.set_aside = None;

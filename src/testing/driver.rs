@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use crate::codec::{Binding, Codec, DecodeError, SchemaError, Schemas};
 use crate::partitioner::partition_of;
-use crate::position::{Offset, Partition, TaskId};
+use crate::position::{Offset, Origin, Partition, TaskId};
 use crate::processor::{Clock, Effects};
 use crate::record::{Headers, RawRecord, Timestamp};
 use crate::store::{Commit, GlobalState, ReadError, Store, StoreSpec, Table, TaskState};
 use crate::task::{Limits, Outcome, Punctuated, Task, TaskFault};
 use crate::topology::Topology;
 
+use super::calls::{Asked, Targets, Undone, asked, record_at, tell};
 use super::clock::ManualClock;
 
 /// A record that the topology has produced.
@@ -49,6 +50,7 @@ pub struct TopologyDriver {
     offsets: BTreeMap<(String, i32), i64>,
     outputs: Vec<Driven>,
     requests: Vec<(String, Vec<u8>)>,
+    pub(super) targets: Targets,
     /// What was counted, by processor, event and of what.
     counts: BTreeMap<(String, &'static str, String), u64>,
     /// What was written to repartition topics and is not processed yet.
@@ -78,6 +80,7 @@ impl TopologyDriver {
             offsets: BTreeMap::new(),
             outputs: Vec::new(),
             requests: Vec::new(),
+            targets: Targets::default(),
             counts: BTreeMap::new(),
             between: VecDeque::new(),
             partitions: 1,
@@ -154,7 +157,9 @@ impl TopologyDriver {
         let now = self.clock.now();
         while let Some(task) = self.tasks.get_mut(&id) {
             let called = task.punctuate(clock, time, now)?;
-            self.commit(id, called.as_ref().map_or(time, |punctuated| punctuated.at))?;
+            let name = called.as_ref().map_or_else(|| Arc::from(""), |punctuated| Arc::clone(&punctuated.name));
+            let at = called.as_ref().map_or(time, |punctuated| punctuated.at);
+            self.commit(id, &Origin::Punctuator { task: id, name }, at)?;
             let Some(called) = called else { break };
             calls.push(called);
         }
@@ -220,7 +225,7 @@ impl TopologyDriver {
             self.punctuate(id, Clock::StreamTime, raw.timestamp, &mut Vec::new())?;
         }
         let outcome = self.tasks.get_mut(&id).ok_or_else(unknown)?.process(raw, now)?;
-        self.commit(id, raw.timestamp)?;
+        self.commit(id, &record_at(raw.topic, id, raw.offset), raw.timestamp)?;
         Ok(outcome)
     }
 
@@ -257,10 +262,28 @@ impl TopologyDriver {
         }
     }
 
-    /// Takes what a task has asked for, and commits it.
-    fn commit(&mut self, id: TaskId, timestamp: Timestamp) -> Result<(), TaskFault> {
-        let (topology, Some(task)) = (&self.topology, self.tasks.get_mut(&id)) else { return Ok(()) };
+    /// Takes what a task has asked for, has its calls answered, and commits it.
+    fn commit(&mut self, id: TaskId, origin: &Origin, timestamp: Timestamp) -> Result<(), TaskFault> {
         let before = self.outputs.len();
+        let (mut calls, mut undone) = (VecDeque::from(self.carry_out(id, timestamp)?), Undone::default());
+        while let Some(call) = calls.pop_front() {
+            let (answer, now) = (self.answer_to(&call, &mut undone), self.clock.now());
+            let Some(task) = self.tasks.get_mut(&id) else { break };
+            tell(task, &call, &answer, origin, now)?;
+            calls.extend(self.carry_out(id, timestamp)?);
+        }
+        let Some(task) = self.tasks.get_mut(&id) else { return Ok(()) };
+        let positions = task.positions();
+        let stream_time = Some(task.stream_time());
+        task.state().commit(&Commit { changelog_next: &[], positions: &positions, stream_time })?;
+        task.committed(&positions);
+        self.note_between(before);
+        Ok(())
+    }
+
+    /// Keeps what a task has asked for; gives the calls among it.
+    fn carry_out(&mut self, id: TaskId, timestamp: Timestamp) -> Result<Vec<Asked>, TaskFault> {
+        let (topology, Some(task)) = (&self.topology, self.tasks.get_mut(&id)) else { return Ok(Vec::new()) };
         task.state().publish_changelog(|write| {
             let store = &topology.stores()[write.store.0].spec.name;
             self.outputs.push(Driven {
@@ -281,13 +304,9 @@ impl TopologyDriver {
         for (processor, event, of) in effects.counts() {
             *self.counts.entry((processor.to_string(), event, of.to_owned())).or_default() += 1;
         }
+        let calls = asked(effects);
         effects.clear();
-        let positions = task.positions();
-        let stream_time = Some(task.stream_time());
-        task.state().commit(&Commit { changelog_next: &[], positions: &positions, stream_time })?;
-        task.committed(&positions);
-        self.note_between(before);
-        Ok(())
+        Ok(calls)
     }
 
     /// Keeps what was produced beside the tasks.

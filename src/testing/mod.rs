@@ -8,6 +8,10 @@
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod between_tests;
+mod calls;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod calls_tests;
 mod clock;
 mod driver;
 mod stream_thread;

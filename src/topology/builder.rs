@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::codec::{Codec, RecordCodec, Shown, raw, text};
 use crate::dead_letter::Policy;
 use crate::processor::{
-    Bound, ExternalNode, ExternalSink, ProcessNode, Processor, Punctuator, Receive, Schedule, SinkIndex, SinkNode,
-    SourceNode, TopicIndex,
+    Bound, CallNode, Called, ExternalCall, ExternalNode, ExternalSink, ProcessNode, Processor, Punctuator, Receive,
+    Schedule, SinkIndex, SinkNode, SourceNode, TopicIndex,
 };
 use crate::store::{Store, StoreBuilder, StoreIndex, StoreKind, StoreSpec};
 
@@ -261,8 +261,25 @@ impl Builder {
         let kind = NodeKind::External { target: sink.kind().to_owned() };
         self.node(NodeSketch::new(name, kind, Some(stream.node)));
         let index = SinkIndex(self.externals.len());
-        self.externals.push(ExternalSpec { name: name.to_owned(), target: sink.target() });
+        self.externals.push(ExternalSpec { name: name.to_owned(), target: sink.target(), is_call: false });
         self.attach(name, stream, move || Box::new(ExternalNode::new(index, Arc::clone(&sink))));
+    }
+
+    /// Asks a target outside Kafka for each record of an edge, and gives the records on with its answers, before their
+    /// transaction commits. Whoever hears of a failure there goes on without it; see [`ExternalCall`].
+    pub fn call<K: Clone + Send + 'static, V: Clone + Send + 'static>(
+        &mut self,
+        name: &str,
+        stream: Stream<K, V>,
+        call: impl ExternalCall<K, V>,
+    ) -> Stream<K, Called<V>> {
+        let call: Arc<dyn ExternalCall<K, V>> = Arc::new(call);
+        let kind = NodeKind::Call { target: call.kind().to_owned() };
+        let (output, slot) = self.node_with_edge(NodeSketch::new(name, kind, Some(stream.node)));
+        let index = SinkIndex(self.externals.len());
+        self.externals.push(ExternalSpec { name: name.to_owned(), target: call.target(), is_call: true });
+        self.attach(name, stream, move || Box::new(CallNode::new(index, Arc::clone(&call), slot.instantiate())));
+        output
     }
 
     /// Where records go that can't be processed, and when.

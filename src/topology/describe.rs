@@ -23,6 +23,7 @@ pub(super) enum NodeKind {
     Process { stores: Vec<StoreIndex> },
     Sink { topic: String, codec: String },
     External { target: String },
+    Call { target: String },
 }
 
 /// A declared node and the edge it hangs on.
@@ -72,7 +73,7 @@ impl FromStr for Format {
 pub struct NodeDescription {
     /// Its name.
     pub name: String,
-    /// `source`, `workers`, `processor`, `sink` or `external`.
+    /// `source`, `workers`, `processor`, `sink`, `external` or `call`.
     pub kind: &'static str,
     /// Topics that it reads or writes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -208,6 +209,11 @@ impl Description {
                         node.name,
                         node.stores.join(", ")
                     ),
+                    "call" => writeln!(
+                        text,
+                        "    Processor: {} (stores: [])\n      --> {successors}\n      <-- {predecessors}",
+                        node.name
+                    ),
                     "sink" => writeln!(text, "    Sink: {} (topic: {topics})\n      <-- {predecessors}", node.name),
                     _ => writeln!(
                         text,
@@ -280,7 +286,7 @@ impl Description {
             let shape = match node.kind {
                 "processor" => "box",
                 "workers" => "box3d",
-                "external" => "hexagon",
+                "external" | "call" => "hexagon",
                 _ => "oval",
             };
             _ = writeln!(text, "    \"{}\" [shape={shape}];", node.name);
@@ -358,6 +364,10 @@ fn describe_node(
         }
         NodeKind::External { target } => {
             description.kind = "external";
+            description.target = Some(target.clone());
+        }
+        NodeKind::Call { target } => {
+            description.kind = "call";
             description.target = Some(target.clone());
         }
     }

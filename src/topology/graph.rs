@@ -54,11 +54,13 @@ pub struct StoreDeclaration {
     pub table: Option<Arc<str>>,
 }
 
-/// An external sink and how to reach its target.
+/// An external sink, or a call, and how to reach its target.
 #[derive(Debug, Clone)]
 pub struct ExternalSpec {
     /// The node's name; requests carry the sink's position in [`Topology::externals`].
     pub name: String,
+    /// Whether the topology hears the answers.
+    pub is_call: bool,
     /// Opens connections.
     pub target: Arc<dyn Connect>,
 }

@@ -10,6 +10,10 @@ use crate::codec::raw;
 #[derive(Debug, Clone)]
 enum Op {
     Join(usize),
+    /// Takes a number for later.
+    Take,
+    /// Joins with the number that was taken first.
+    JoinAt(usize),
     /// Leaves the line of a key from so far behind its first; there may be nobody.
     Leave(usize, usize),
 }
@@ -19,7 +23,8 @@ const KEYS: [&[u8]; 6] = [b"", b"a", b"ab", b"a\0", b"\xff", b"\xff\xff"];
 
 fn op() -> impl Strategy<Value = Op> {
     let key = 0..KEYS.len();
-    prop_oneof![3 => key.clone().prop_map(Op::Join), 2 => (key, 0..3usize).prop_map(|(key, at)| Op::Leave(key, at))]
+    let later = prop_oneof![Just(Op::Take), key.clone().prop_map(Op::JoinAt)];
+    prop_oneof![3 => key.clone().prop_map(Op::Join), 2 => later, 2 => (key, 0..3usize).prop_map(|(key, at)| Op::Leave(key, at))]
 }
 
 fn lines() -> (TaskState, Lines) {
@@ -32,6 +37,7 @@ proptest! {
     fn who_is_first_is_who_came_first_of_those_who_are_left(ops in prop::collection::vec(op(), 0..80)) {
         let (mut state, lines) = lines();
         let mut model: BTreeMap<usize, VecDeque<(i64, Vec<u8>)>> = BTreeMap::new();
+        let mut taken = VecDeque::new();
         for (number, op) in ops.into_iter().enumerate() {
             let of = number.to_be_bytes().to_vec();
             match op {
@@ -41,6 +47,15 @@ proptest! {
                     prop_assert_eq!(is_first, line.is_empty());
                     prop_assert!(line.back().is_none_or(|(last, _)| *last < number));
                     line.push_back((number, of));
+                }
+                Op::Take => taken.push_back(lines.take_number(&mut state).unwrap()),
+                Op::JoinAt(key) => {
+                    let Some(number) = taken.pop_front() else { continue };
+                    let line = model.entry(key).or_default();
+                    let at = line.partition_point(|(other, _)| *other < number);
+                    let is_first = lines.join_at(&mut state, KEYS[key], number, &of).unwrap();
+                    prop_assert_eq!(is_first, at == 0);
+                    line.insert(at, (number, of));
                 }
                 Op::Leave(key, at) => {
                     let line = model.entry(key).or_default();
@@ -54,6 +69,8 @@ proptest! {
             }
             for (key, line) in &model {
                 prop_assert_eq!(lines.first(&mut state, KEYS[*key]).unwrap(), line.front().cloned());
+                let front: Vec<_> = line.iter().take(2).cloned().collect();
+                prop_assert_eq!(lines.front(&mut state, KEYS[*key], 2).unwrap(), front);
             }
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use headrace::codec::{avro, nullable, raw, text};
 use headrace::dead_letter::Policy;
 use headrace::error::FatalError;
+use headrace::processor::Only;
 use headrace::store::{self, Lines, Stores};
 use headrace::topology::{Builder, Stream, Topology};
 
@@ -18,7 +19,6 @@ use crate::handlers::Handlers;
 use crate::input::{ByLane, Input, InputCodec};
 use crate::leases::Leases;
 use crate::limits::Limits;
-use crate::only::Only;
 use crate::pull::{Counter, Pull};
 use crate::push::Push;
 use crate::rules::Rules;

@@ -22,7 +22,6 @@ pub mod handlers;
 pub mod input;
 pub mod leases;
 pub mod limits;
-mod only;
 pub mod pull;
 pub mod push;
 pub mod rules;
