@@ -1,6 +1,6 @@
 //! Targets of calls, as a driven topology sees them: what they answer is the test's to say.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::position::{Origin, Position, TaskId};
 use crate::processor::{Answer, Effects, Reply, Settled, SinkIndex};
@@ -11,12 +11,21 @@ use super::driver::TopologyDriver;
 
 type Replies = Box<dyn FnMut(&[u8]) -> Reply + Send>;
 
-/// What the targets of calls reply, by the calls' names.
+/// Who answers calls, and which ones wait for it.
 #[derive(Default)]
-pub(super) struct Targets(BTreeMap<String, Replies>);
+pub(super) struct Calls {
+    /// What the targets reply, by the calls' names.
+    targets: BTreeMap<String, Replies>,
+    waiting: VecDeque<(Asked, Origin, Timestamp)>,
+    /// Order keys of which something was not done since last nobody waited, by task and sink.
+    undone: BTreeSet<(TaskId, usize, u64)>,
+    /// Whose transactions are open.
+    open: BTreeSet<TaskId>,
+}
 
 /// A call that was made, and not yet answered.
-pub(super) struct Asked {
+struct Asked {
+    task: TaskId,
     sink: SinkIndex,
     order: u64,
     call: u64,
@@ -24,41 +33,70 @@ pub(super) struct Asked {
     body: Vec<u8>,
 }
 
-/// The calls among a task's effects.
-pub(super) fn asked(effects: &Effects) -> Vec<Asked> {
-    let calls = effects.requests().iter().filter_map(|request| {
-        let call = request.call?;
-        let (sink, order, body) = (request.sink, request.order, effects.body(request).to_vec());
-        Some(Asked { sink, order, call: call.number, anew: call.anew, body })
-    });
-    calls.collect()
-}
+impl Calls {
+    /// Takes the calls among a task's effects.
+    pub(super) fn take(&mut self, task: TaskId, effects: &Effects, origin: &Origin, timestamp: Timestamp) {
+        for request in effects.requests() {
+            let Some(call) = request.call else { continue };
+            if self.waiting.is_empty() {
+                self.undone.clear();
+            }
+            let (sink, order, body) = (request.sink, request.order, effects.body(request).to_vec());
+            let asked = Asked { task, sink, order, call: call.number, anew: call.anew, body };
+            self.waiting.push_back((asked, origin.clone(), timestamp));
+        }
+    }
 
-/// What one record, or one tick, has left undone: of each call's order keys.
-#[derive(Default)]
-pub(super) struct Undone(BTreeSet<(usize, u64)>);
+    /// A task has an open transaction.
+    pub(super) fn open(&mut self, task: TaskId) {
+        self.open.insert(task);
+    }
+
+    /// The target's answer to one call: it sees none behind one of the same order key that it has not done.
+    fn answer(&mut self, asked: &Asked, target: &str) -> Answer {
+        let place = (asked.task, asked.sink.0, asked.order);
+        if asked.anew {
+            self.undone.remove(&place);
+        }
+        if self.undone.contains(&place) {
+            return Answer::Held;
+        }
+        let reply = self.targets.get_mut(target).map_or(Reply::Done("done"), |replies| replies(&asked.body));
+        if !matches!(reply, Reply::Done(_)) {
+            self.undone.insert(place);
+        }
+        reply.into()
+    }
+}
 
 impl TopologyDriver {
     /// How the target of a call answers from here on, by what was asked. Where nothing is said it has done it.
     pub fn answer(&mut self, call: &str, replies: impl FnMut(&[u8]) -> Reply + Send + 'static) {
-        self.targets.0.insert(call.to_owned(), Box::new(replies));
+        self.calls.targets.insert(call.to_owned(), Box::new(replies));
     }
 
-    /// The target's answer to one call: it sees none behind one of the same order key that it has not done.
-    pub(super) fn answer_to(&mut self, asked: &Asked, undone: &mut Undone) -> Answer {
-        let place = (asked.sink.0, asked.order);
-        if asked.anew {
-            undone.0.remove(&place);
+    /// Answers the call that has waited longest; false if none does.
+    ///
+    /// # Errors
+    /// The nodes below the call have failed. A runtime would set aside whatever has asked.
+    pub fn settle_next(&mut self) -> Result<bool, TaskFault> {
+        let Some((asked, origin, timestamp)) = self.calls.waiting.pop_front() else { return Ok(false) };
+        let answer = self.calls.answer(&asked, &self.topology.externals()[asked.sink.0].name);
+        let now = self.clock.now();
+        if let Some(task) = self.tasks.get_mut(&asked.task) {
+            tell(task, &asked, &answer, &origin, now)?;
         }
-        if undone.0.contains(&place) {
-            return Answer::Held;
-        }
-        let name = &self.topology.externals()[asked.sink.0].name;
-        let reply = self.targets.0.get_mut(name).map_or(Reply::Done("done"), |replies| replies(&asked.body));
-        if !matches!(reply, Reply::Done(_)) {
-            undone.0.insert(place);
-        }
-        reply.into()
+        self.carry_out(asked.task, &origin, timestamp)?;
+        Ok(true)
+    }
+
+    /// Answers all calls, and commits what is open.
+    ///
+    /// # Errors
+    /// As [`settle_next`](Self::settle_next).
+    pub fn settle(&mut self) -> Result<(), TaskFault> {
+        while self.settle_next()? {}
+        std::mem::take(&mut self.calls.open).into_iter().try_for_each(|task| self.finish(task))
     }
 }
 
@@ -66,13 +104,7 @@ impl TopologyDriver {
 ///
 /// # Errors
 /// The nodes below the call have failed. A runtime would set aside whatever has asked.
-pub(super) fn tell(
-    task: &mut Task,
-    asked: &Asked,
-    answer: &Answer,
-    origin: &Origin,
-    now: Timestamp,
-) -> Result<(), TaskFault> {
+fn tell(task: &mut Task, asked: &Asked, answer: &Answer, origin: &Origin, now: Timestamp) -> Result<(), TaskFault> {
     let Some(error) = task.settle(Settled { sink: asked.sink, call: asked.call, answer }, origin, now)? else {
         return Ok(());
     };

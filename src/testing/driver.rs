@@ -13,7 +13,7 @@ use crate::store::{Commit, GlobalState, ReadError, Store, StoreSpec, Table, Task
 use crate::task::{Limits, Outcome, Punctuated, Task, TaskFault};
 use crate::topology::Topology;
 
-use super::calls::{Asked, Targets, Undone, asked, record_at, tell};
+use super::calls::{Calls, record_at};
 use super::clock::ManualClock;
 
 /// A record that the topology has produced.
@@ -45,12 +45,14 @@ impl Driven {
 pub struct TopologyDriver {
     pub(super) topology: Topology,
     pub(super) schemas: Arc<Schemas>,
-    tasks: BTreeMap<TaskId, Task>,
+    pub(super) tasks: BTreeMap<TaskId, Task>,
     pub(super) globals: Arc<GlobalState>,
     offsets: BTreeMap<(String, i32), i64>,
     outputs: Vec<Driven>,
     requests: Vec<(String, Vec<u8>)>,
-    pub(super) targets: Targets,
+    pub(super) calls: Calls,
+    /// Whether calls wait for their answers, and transactions stay open, until [`settle`](Self::settle) is called.
+    pub holds_answers: bool,
     /// What was counted, by processor, event and of what.
     counts: BTreeMap<(String, &'static str, String), u64>,
     /// What was written to repartition topics and is not processed yet.
@@ -80,7 +82,8 @@ impl TopologyDriver {
             offsets: BTreeMap::new(),
             outputs: Vec::new(),
             requests: Vec::new(),
-            targets: Targets::default(),
+            calls: Calls::default(),
+            holds_answers: false,
             counts: BTreeMap::new(),
             between: VecDeque::new(),
             partitions: 1,
@@ -262,28 +265,27 @@ impl TopologyDriver {
         }
     }
 
-    /// Takes what a task has asked for, has its calls answered, and commits it.
+    /// Takes what a task has asked for, has its calls answered, and commits it; unless answers are held: then that is for later.
     fn commit(&mut self, id: TaskId, origin: &Origin, timestamp: Timestamp) -> Result<(), TaskFault> {
-        let before = self.outputs.len();
-        let (mut calls, mut undone) = (VecDeque::from(self.carry_out(id, timestamp)?), Undone::default());
-        while let Some(call) = calls.pop_front() {
-            let (answer, now) = (self.answer_to(&call, &mut undone), self.clock.now());
-            let Some(task) = self.tasks.get_mut(&id) else { break };
-            tell(task, &call, &answer, origin, now)?;
-            calls.extend(self.carry_out(id, timestamp)?);
-        }
+        self.carry_out(id, origin, timestamp)?;
+        self.calls.open(id);
+        if self.holds_answers { Ok(()) } else { self.settle() }
+    }
+
+    /// What is open of a task is committed.
+    pub(super) fn finish(&mut self, id: TaskId) -> Result<(), TaskFault> {
         let Some(task) = self.tasks.get_mut(&id) else { return Ok(()) };
         let positions = task.positions();
         let stream_time = Some(task.stream_time());
         task.state().commit(&Commit { changelog_next: &[], positions: &positions, stream_time })?;
         task.committed(&positions);
-        self.note_between(before);
         Ok(())
     }
 
-    /// Keeps what a task has asked for; gives the calls among it.
-    fn carry_out(&mut self, id: TaskId, timestamp: Timestamp) -> Result<Vec<Asked>, TaskFault> {
-        let (topology, Some(task)) = (&self.topology, self.tasks.get_mut(&id)) else { return Ok(Vec::new()) };
+    /// Keeps what a task has asked for.
+    pub(super) fn carry_out(&mut self, id: TaskId, origin: &Origin, timestamp: Timestamp) -> Result<(), TaskFault> {
+        let before = self.outputs.len();
+        let (topology, Some(task)) = (&self.topology, self.tasks.get_mut(&id)) else { return Ok(()) };
         task.state().publish_changelog(|write| {
             let store = &topology.stores()[write.store.0].spec.name;
             self.outputs.push(Driven {
@@ -304,9 +306,10 @@ impl TopologyDriver {
         for (processor, event, of) in effects.counts() {
             *self.counts.entry((processor.to_string(), event, of.to_owned())).or_default() += 1;
         }
-        let calls = asked(effects);
+        self.calls.take(id, effects, origin, timestamp);
         effects.clear();
-        Ok(calls)
+        self.note_between(before);
+        Ok(())
     }
 
     /// Keeps what was produced beside the tasks.
