@@ -20,4 +20,5 @@ mod runtime;
 mod share;
 mod support;
 mod torture;
+mod wal;
 mod wire;

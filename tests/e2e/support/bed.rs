@@ -17,6 +17,7 @@ static BED: Shared = Mutex::new(None);
 static SECURED: Shared = Mutex::new(None);
 static SHARING: Shared = Mutex::new(None);
 static QUEUES: Shared = Mutex::new(None);
+static STORES: Shared = Mutex::new(None);
 
 /// The shared servers; the first call starts them, which takes about ten seconds.
 pub(crate) fn bed() -> Arc<Testbed> {
@@ -47,6 +48,11 @@ pub(crate) fn queues() -> Arc<Testbed> {
     shared(&QUEUES, || Testbed::builder().kafka_with(share_groups(Kafka::builder().unwrap())).registry())
 }
 
+/// Redis and PostgreSQL alone, for what is spoken with them.
+pub(crate) fn stores() -> Arc<Testbed> {
+    shared(&STORES, || Testbed::builder().redis().postgres())
+}
+
 /// Members that a group of the broker for share groups may have.
 pub(crate) const MEMBERS: &str = "5";
 
@@ -64,7 +70,7 @@ fn shared(bed: &Shared, builder: impl FnOnce() -> TestbedBuilder) -> Arc<Testbed
 }
 
 extern "C" fn tear_down() {
-    for bed in [&BED, &SECURED, &SHARING, &QUEUES] {
+    for bed in [&BED, &SECURED, &SHARING, &QUEUES, &STORES] {
         let bed = bed.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(bed);
     }

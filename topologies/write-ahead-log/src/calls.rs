@@ -1,0 +1,51 @@
+//! From what is to be written to a call of its target.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash as _, Hasher as _};
+use std::sync::Arc;
+
+use headrace::error::{RecordError, Stage};
+use headrace::processor::{CallOrder, Connect, ExternalCall};
+use headrace::record::Record;
+
+use crate::call::Call;
+use crate::ledger::Ask;
+use crate::targets::Targets;
+
+/// Calls targets of all kinds, each by its own address.
+#[derive(Debug)]
+pub struct Calls {
+    /// How they are reached.
+    pub targets: Arc<Targets>,
+}
+
+impl ExternalCall<String, Ask> for Calls {
+    fn kind(&self) -> &'static str {
+        "redis, postgres, http"
+    }
+
+    fn request(&self, record: &Record<String, Ask>, body: &mut Vec<u8>) -> Result<CallOrder, RecordError> {
+        let (lane, Ask { entry, target, anew, .. }) = (&record.key, &record.value);
+        let call = Call {
+            target: target.clone(),
+            namespace: entry.mutation.namespace.clone(),
+            token: entry.mutation.token.clone(),
+            number: entry.number.unwrap_or_default(),
+            attempt: entry.attempts.saturating_add(1),
+            key: entry.mutation.key.clone(),
+            order: entry.mutation.order.clone(),
+            operation: entry.mutation.operation,
+            value: entry.mutation.value.clone(),
+            headers: entry.mutation.headers.clone(),
+        };
+        let encoded = call.encode();
+        body.extend(encoded.map_err(|reason| RecordError::new(Stage::Serialize, "call", reason))?);
+        let mut hasher = DefaultHasher::new();
+        lane.hash(&mut hasher);
+        Ok(CallOrder { key: hasher.finish(), anew: *anew })
+    }
+
+    fn target(&self) -> Arc<dyn Connect> {
+        Arc::clone(&self.targets) as Arc<dyn Connect>
+    }
+}

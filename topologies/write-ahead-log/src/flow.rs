@@ -1,0 +1,74 @@
+//! The topology, node by node.
+
+use std::sync::Arc;
+
+use headrace::codec::{avro, raw, text};
+use headrace::dead_letter::Policy;
+use headrace::error::FatalError;
+use headrace::processor::Only;
+use headrace::record::Timestamp;
+use headrace::store::{self, Lines, Stores};
+use headrace::topology::{Builder, Stream, Topology};
+
+use crate::breaker::Breakers;
+use crate::calls::Calls;
+use crate::config::Config;
+use crate::due::Timers;
+use crate::entry::{Entry, MutationResult};
+use crate::input::{ByLane, Input, InputCodec};
+use crate::ledger::{Ledger, Step};
+use crate::log::Log;
+use crate::mutation::Mutation;
+use crate::namespace::Namespace;
+use crate::settle::Settle;
+use crate::targets::{Options, Targets};
+
+/// How often a record is tried that a processor fails at.
+const ATTEMPTS: u32 = 3;
+
+/// The topology.
+pub(crate) fn build(config: &Config) -> Result<Topology, FatalError> {
+    let (topics, mut builder) = (&config.topics, Topology::builder("write-ahead-log"));
+    builder.own_topic(&topics.mutations);
+    builder.own_topic(&topics.commands);
+    builder.own_topic(&topics.namespaces);
+    let namespaces = builder.global_table("namespaces", &topics.namespaces, text(), avro::<Namespace>());
+    let inputs = vec![topics.mutations.clone(), of_namespaces(&topics.mutations), topics.commands.clone()];
+    let inputs = builder.source("inputs", &inputs, InputCodec::new(&topics.commands));
+    let by_lane = builder.process("lane", inputs, ByLane { namespaces: namespaces.clone() });
+    let by_lane = builder.repartition("lanes", by_lane, text(), avro::<Input>());
+    let ledger = Ledger {
+        entries: builder.store("entries", Stores::rocks(text(), avro::<Entry>())),
+        lines: Lines::new(builder.store("lines", Stores::rocks(raw(), raw()))),
+        clocks: builder.store("clocks", Stores::rocks(text(), text())),
+        timers: Timers(store::Timers::new(builder.store("timers", Stores::rocks(raw(), raw())))),
+        namespaces,
+        breakers: Breakers::default(),
+    };
+    let log = Log { ledger: ledger.clone(), tick: config.mutations.tick.duration(), looked: Timestamp(i64::MIN) };
+    let steps = builder.process("log", by_lane, log);
+    let asked = Only::new(|step| if let Step::Ask(ask) = step { Some(&**ask) } else { None });
+    let asked = builder.process("asked", steps, asked);
+    let targets = Arc::new(Targets::new(Options { most_links: config.targets.connections }));
+    let answers = builder.call("targets", asked, Calls { targets });
+    let settled = builder.process("settle", answers, Settle { ledger });
+    ends(config, &mut builder, steps, "");
+    ends(config, &mut builder, settled, "-settled");
+    builder.dead_letters(&topics.dead_letters, Policy::after_attempts(ATTEMPTS));
+    builder.build().map_err(|error| FatalError::Topology(error.to_string()))
+}
+
+/// The topics that namespaces have for themselves.
+fn of_namespaces(mutations: &str) -> String {
+    format!("^{}\\..+", mutations.replace('.', "\\."))
+}
+
+/// What has become of mutations; `suffix` tells the nodes from others.
+fn ends(config: &Config, builder: &mut Builder, steps: Stream<String, Step>, suffix: &str) {
+    let ended = Only::new(|step| if let Step::Ended(result) = step { Some(result) } else { None });
+    let ended = builder.process(&format!("ended{suffix}"), steps, ended);
+    builder.sink(&format!("results{suffix}"), ended, &config.topics.results, text(), avro::<MutationResult>());
+    let exhausted = Only::new(|step| if let Step::Exhausted(mutation) = step { Some(mutation) } else { None });
+    let exhausted = builder.process(&format!("given-up{suffix}"), steps, exhausted);
+    builder.sink(&format!("exhausted{suffix}"), exhausted, &config.topics.exhausted, text(), avro::<Mutation>());
+}

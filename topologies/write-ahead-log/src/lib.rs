@@ -1,0 +1,44 @@
+//! A write-ahead log for what lies outside of Kafka: who has written a mutation here may rely on its being applied.
+//!
+//! ```text
+//!  namespaces ──────────────┬──────────────┐
+//!                           ▼ (by lane)    ▼
+//!  mutations ┐                            log ─▶ asked ─▶ targets ─▶ settle ─▶ results
+//!  commands ─┴─▶ lane ─▶ lanes ─▶         │ (entries, lines, clocks, timers) │ └─▶ exhausted
+//!                                         └────────── results, exhausted ◀───┘
+//! ```
+//!
+//! Callers write [mutations](mutation) of a namespace; the log applies each to the namespace's targets (Redis, PostgreSQL, HTTP):
+//! in order by ordering key, not before its time, again and again until it is done, or given up. One that fails is parked with those
+//! behind it, and nobody else waits.
+
+pub mod breaker;
+pub mod call;
+pub mod calls;
+pub mod config;
+pub mod due;
+pub mod entry;
+mod flow;
+pub mod input;
+pub mod ledger;
+pub mod log;
+pub mod mutation;
+pub mod namespace;
+pub mod settle;
+pub mod targets;
+
+use headrace::error::FatalError;
+use headrace::topology::Topology;
+
+use config::Config;
+
+/// Every key of the configuration with its default.
+pub const DEFAULTS: &str = include_str!("../default.toml");
+
+/// The dataflow.
+///
+/// # Errors
+/// The configuration does not make a topology; touches no network.
+pub fn topology(config: &Config) -> Result<Topology, FatalError> {
+    flow::build(config)
+}

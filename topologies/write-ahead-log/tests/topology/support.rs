@@ -1,0 +1,224 @@
+//! A log without brokers and targets: what is asked of targets is seen, and answered as a test has it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use headrace::codec::{Avro, AvroSchema, Binding, Codec, avro};
+use headrace::config::{Layers, Loaded};
+use headrace::processor::Reply;
+use headrace::record::{Headers, Timestamp};
+use headrace::task::Outcome;
+use headrace::testing::{Driven, ManualClock, TopologyDriver};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use write_ahead_log::call::Call;
+use write_ahead_log::config::Config;
+use write_ahead_log::entry::{Action, Command, MutationResult, State, lane};
+use write_ahead_log::mutation::{Mutation, Operation};
+use write_ahead_log::namespace::{Address, Namespace, TargetKind, TargetSpec};
+use write_ahead_log::{DEFAULTS, topology};
+
+/// When the clock of each test begins.
+pub(crate) const BEGIN: i64 = 1_700_000_000_000;
+/// The only partition.
+pub(crate) const HERE: i32 = 0;
+
+/// What the targets have, and what they don't do.
+#[derive(Debug, Default)]
+pub(crate) struct World {
+    /// Keys whose calls fail, with the target's hint.
+    pub(crate) failing: BTreeMap<String, Option<Duration>>,
+    /// Keys whose calls are refused.
+    pub(crate) refusing: BTreeSet<String>,
+    /// What was applied, in its order: target, key, token.
+    pub(crate) applied: Vec<(String, String, String)>,
+    /// What was asked: key and attempt.
+    pub(crate) asked: Vec<(String, i32)>,
+    /// The highest number that was applied, by target and key.
+    numbers: BTreeMap<(String, String), i64>,
+}
+
+impl World {
+    fn answer(&mut self, call: &Call) -> Reply {
+        self.asked.push((call.key.clone(), call.attempt));
+        if let Some(after) = self.failing.get(&call.key) {
+            return Reply::Failed { reason: "not now".to_owned(), after: *after };
+        }
+        if self.refusing.contains(&call.key) {
+            return Reply::Refused("never".to_owned());
+        }
+        let place = (call.target.name.clone(), call.key.clone());
+        let before = self.numbers.insert(place.clone(), call.number);
+        assert!(before.is_none_or(|before| before < call.number), "a fence would refuse {call:?} after {before:?}");
+        self.applied.push((place.0, place.1, call.token.clone()));
+        Reply::Done("applied")
+    }
+}
+
+pub(crate) struct Bench {
+    pub(crate) driver: TopologyDriver,
+    pub(crate) world: Arc<Mutex<World>>,
+    sent: u64,
+    /// Why mutations became dead letters.
+    pub(crate) refused: Vec<String>,
+    /// Keys of stores, by the stores' names.
+    alive: BTreeMap<String, BTreeSet<Vec<u8>>>,
+}
+
+fn config() -> Config {
+    let Loaded { topology: config, .. } =
+        Layers::new(DEFAULTS).load::<Config>().expect("the defaults are a configuration");
+    config
+}
+
+/// A namespace of one target, which tries thrice, a second after a failure, two after the next.
+pub(crate) fn namespace() -> Namespace {
+    let mut namespace = Namespace { targets: vec![target("cache")], ..Namespace::default() };
+    namespace.retry.max_attempts = 3;
+    namespace.retry.backoff_ms = 1_000;
+    namespace.retry.longest_backoff_ms = 60_000;
+    namespace.breaker.failures = 0;
+    namespace
+}
+
+pub(crate) fn target(name: &str) -> TargetSpec {
+    let (kind, address) = (TargetKind::Http, Address::new("http://localhost:1/{key}"));
+    TargetSpec { name: name.to_owned(), kind, address, settings: BTreeMap::new() }
+}
+
+impl Bench {
+    /// With the namespace `shop`.
+    pub(crate) fn new(namespace: &Namespace) -> Self {
+        let mut driver = TopologyDriver::new(topology(&config()).unwrap()).unwrap();
+        driver.clock = ManualClock::at(Timestamp(BEGIN));
+        let world = Arc::new(Mutex::new(World::default()));
+        let own = Arc::clone(&world);
+        driver.answer("targets", move |body| own.lock().unwrap().answer(&Call::decode(body).unwrap()));
+        let mut bench = Bench { driver, world, sent: 0, refused: Vec::new(), alive: BTreeMap::new() };
+        bench.set("shop", namespace);
+        bench.driver.assign(HERE).unwrap();
+        bench
+    }
+
+    /// Sets a namespace.
+    pub(crate) fn set(&mut self, name: &str, namespace: &Namespace) {
+        let value = self.encoded(namespace);
+        let topic = "write-ahead-log.namespaces";
+        self.driver.send(topic, HERE, Some(name.as_bytes()), Some(&value), &Headers::new()).unwrap();
+    }
+
+    /// As whoever starts it again, over the same stores.
+    pub(crate) fn restart(&mut self) {
+        self.driver.restart(topology(&config()).unwrap()).unwrap();
+    }
+
+    fn bound<T: AvroSchema + Serialize + DeserializeOwned + Send + Sync + 'static>(&self) -> Avro<T> {
+        let (codec, schemas) = (avro::<T>(), Arc::clone(self.driver.schemas()));
+        let writer = Some(schemas.register_local(T::SCHEMA).unwrap());
+        codec.bind(&Binding { schemas, writer });
+        codec
+    }
+
+    fn encoded<T: AvroSchema + Serialize + DeserializeOwned + Send + Sync + 'static>(&self, value: &T) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.bound::<T>().encode(value, &mut bytes).unwrap();
+        bytes
+    }
+
+    /// A put of a key, under a token of its own; gives the token.
+    pub(crate) fn put(&mut self, key: &str) -> String {
+        self.send(self.mutation(key))
+    }
+
+    pub(crate) fn mutation(&self, key: &str) -> Mutation {
+        Mutation {
+            namespace: "shop".to_owned(),
+            token: format!("{key}-{}", self.sent),
+            created_at: self.driver.clock.now().0,
+            key: key.to_owned(),
+            operation: Operation::Put,
+            value: Some(b"{}".to_vec()),
+            ..Mutation::default()
+        }
+    }
+
+    pub(crate) fn send(&mut self, mutation: Mutation) -> String {
+        self.sent += 1;
+        let value = self.encoded(&mutation);
+        let outcome = self.driver.send("write-ahead-log.mutations", HERE, None, Some(&value), &Headers::new()).unwrap();
+        self.refused.extend(if let Outcome::SetAside { error, .. } = outcome { Some(error.reason) } else { None });
+        mutation.token
+    }
+
+    pub(crate) fn command(&mut self, mutation: &Mutation, action: Action) {
+        let mutation = Mutation { target: Some("cache".to_owned()), ..mutation.clone() };
+        let (namespace, token, target) = (mutation.namespace.clone(), mutation.token.clone(), "cache".to_owned());
+        let value = self.encoded(&Command { namespace, token, target, action });
+        let key = lane(&mutation);
+        let topic = "write-ahead-log.commands";
+        self.driver.send(topic, HERE, Some(key.as_bytes()), Some(&value), &Headers::new()).unwrap();
+    }
+
+    /// Lets time pass, tick by tick.
+    pub(crate) fn pass(&mut self, by: Duration) {
+        let step = Duration::from_millis(10);
+        for _ in 0..by.as_millis() / step.as_millis() {
+            self.driver.advance_wall_clock(step).unwrap();
+        }
+    }
+
+    pub(crate) fn fail(&self, key: &str) {
+        self.world.lock().unwrap().failing.insert(key.to_owned(), None);
+    }
+
+    pub(crate) fn mend(&self, key: &str) {
+        self.world.lock().unwrap().failing.remove(key);
+    }
+
+    /// Tokens of what was applied since the last look, in its order.
+    pub(crate) fn applied(&self) -> Vec<String> {
+        let applied = std::mem::take(&mut self.world.lock().unwrap().applied);
+        applied.into_iter().map(|(_, _, token)| token).collect()
+    }
+
+    /// What was asked since the last look.
+    pub(crate) fn asked(&self) -> Vec<(String, i32)> {
+        std::mem::take(&mut self.world.lock().unwrap().asked)
+    }
+
+    /// What has ended since the last look.
+    pub(crate) fn results(&mut self) -> Vec<MutationResult> {
+        self.values("write-ahead-log.results")
+    }
+
+    /// How they have ended: token and state.
+    pub(crate) fn ends(&mut self) -> Vec<(String, State)> {
+        self.results().into_iter().map(|result| (result.token, result.state)).collect()
+    }
+
+    /// What was given up since the last look.
+    pub(crate) fn exhausted(&mut self) -> Vec<Driven> {
+        self.driver.take("write-ahead-log.exhausted")
+    }
+
+    fn values<T: AvroSchema + Serialize + DeserializeOwned + Send + Sync + 'static>(&mut self, topic: &str) -> Vec<T> {
+        let codec = self.bound::<T>();
+        self.driver.take(topic).iter().map(|record| record.value(&codec).unwrap()).collect()
+    }
+
+    /// The keys that a store has: as its changelog says.
+    pub(crate) fn keys(&mut self, store: &str) -> BTreeSet<Vec<u8>> {
+        let written = self.driver.take(&format!("write-ahead-log-{store}-changelog"));
+        let alive = self.alive.entry(store.to_owned()).or_default();
+        for Driven { key, value, .. } in written {
+            let key = key.unwrap_or_default();
+            if value.is_some() {
+                alive.insert(key)
+            } else {
+                alive.remove(&key)
+            };
+        }
+        alive.clone()
+    }
+}
