@@ -5,6 +5,7 @@
 //!
 //! ```text
 //!  arguments ─▶ Layers ─▶ configuration ─▶ parts ─▶ topology ─┬─▶ run, describe, validate, apply, config show
+//!                                                             │      └─ run: OwnRoutes, made of a Host
 //!                                                             └─▶ Console ─▶ the topology's own
 //!                                                                    ├─ Client, Submitter, TopicFollower: the brokers
 //!                                                                    └─ Values: bytes and values, by the registry's schemas
@@ -17,14 +18,13 @@ mod allocator;
 mod arguments;
 mod console;
 mod options;
+mod routes;
 mod run;
 mod values;
 
 use std::convert::Infallible;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use axum::Router;
 use clap::error::ErrorKind;
 use clap::{Parser as _, Subcommand};
 use serde::de::DeserializeOwned;
@@ -37,7 +37,8 @@ use crate::topology::Topology;
 use arguments::{Arguments, Command, ConfigCommand};
 
 pub use console::Console;
-pub use values::Values;
+pub use routes::{Built, Host, OwnRoutes};
+pub use values::{Values, Writes};
 
 /// Wrong usage or configuration (`EX_USAGE` of sysexits.h).
 const USAGE: u8 = 64;
@@ -46,9 +47,8 @@ const USAGE: u8 = 64;
 pub struct Parts {
     /// What it does with records.
     pub topology: Topology,
-    /// What it does when it is asked, beside the pages that every binary has: routes behind `http.token`, and how long an answer
-    /// may take.
-    pub routes: Option<(Router, Duration)>,
+    /// What it does when it is asked, beside the pages that every binary has.
+    pub routes: Option<OwnRoutes>,
 }
 
 impl From<Topology> for Parts {

@@ -3,18 +3,18 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::RuntimeConfig;
 use crate::error::{Dependency, FatalError};
-use crate::runtime::{App, Queries};
+use crate::runtime::{App, Options, Queries};
 use crate::store::StoreKind;
 use crate::telemetry::{HttpServer, Site, Telemetry, TopologyDescription};
 use crate::topology::{Format, Topology};
 
+use super::routes::{Built, Host, OwnRoutes};
 use super::{allocator, options};
 
 /// Threads of tokio: HTTP, registry, lanes; the records are processed elsewhere.
@@ -31,7 +31,7 @@ pub(super) fn run(
     name: &'static str,
     config: &RuntimeConfig,
     topology: Topology,
-    routes: Option<(Router, Duration)>,
+    routes: Option<OwnRoutes>,
 ) -> Result<ExitCode, FatalError> {
     config.init_log()?;
     allocator::bound_arenas(config.processing.stream_threads);
@@ -48,9 +48,9 @@ pub(super) fn run(
         let server = HttpServer::bind(config.http.listen, site, telemetry.clone()).await?;
         tracing::info!(target: "headrace", address = %server.address(), "status page at http://{}/", server.address());
         let queries = Queries::new(&topology, &options, config.http.advertised(server.address()))?;
-        let mut server = server.waiting(queries.routes(), Queries::LONGEST, config.http.state_bearer());
-        if let Some((routes, longest)) = routes {
-            server = server.changing(routes, longest, config.http.bearer());
+        let mut server = server.waiting((queries.routes(), Queries::LONGEST), config.http.state_bearer());
+        if let Some(routes) = routes {
+            server = with_own(server, routes, config, &options, &queries)?;
         }
         options.queries = Some(queries);
         let pages = CancellationToken::new();
@@ -69,6 +69,25 @@ pub(super) fn run(
         telemetry.fatal(error);
     }
     result
+}
+
+fn with_own(
+    mut server: HttpServer,
+    routes: OwnRoutes,
+    config: &RuntimeConfig,
+    options: &Options,
+    queries: &Queries,
+) -> Result<HttpServer, FatalError> {
+    let (kafka, registry, state_token) = (options.kafka.clone(), options.registry.clone(), config.http.state_bearer());
+    let host = Host { kafka, registry, queries: queries.clone(), state_token };
+    let Built { changing, reading } = routes.build(&host)?;
+    if let Some(changing) = changing {
+        server = server.changing(changing, config.http.bearer());
+    }
+    if let Some(reading) = reading {
+        server = server.waiting(reading, config.http.state_bearer());
+    }
+    Ok(server)
 }
 
 async fn with_deadline(

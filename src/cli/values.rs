@@ -1,10 +1,11 @@
-//! A topic's values, as a command reads and writes them: by the codec of the topology, with schemas that are asked for where a value
+//! A topic's values, as a command reads and writes them, and a route: by the codec of the topology, with schemas that are asked for where a value
 //! needs them.
 
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::OnceCell;
 
 use crate::codec::registry::{Registry, RegistryError};
 use crate::codec::{Avro, AvroSchema, Binding, Codec as _, DecodeError, SchemaId, Schemas, avro};
@@ -12,6 +13,38 @@ use crate::error::FatalError;
 
 /// What a subject's later schemas must be able to read, as `apply` sets it.
 const COMPATIBILITY: &str = "BACKWARD";
+
+/// Values to be written to one topic, of a process that goes on: their schema is asked for when the first of them comes, and again when
+/// the registry was away.
+pub struct Writes<T: AvroSchema> {
+    topic: String,
+    registry: Arc<Registry>,
+    values: OnceCell<Values<T>>,
+}
+
+impl<T: AvroSchema> Writes<T> {
+    pub(super) fn new(topic: &str, registry: Arc<Registry>) -> Self {
+        Writes { topic: topic.to_owned(), registry, values: OnceCell::new() }
+    }
+
+    /// The topic.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+}
+
+impl<T> Writes<T>
+where
+    T: AvroSchema + Serialize + DeserializeOwned + Send + Sync + 'static,
+{
+    /// What makes bytes of them.
+    ///
+    /// # Errors
+    /// The registry is away, refuses, or has schemas that this one does not fit; nothing was written.
+    pub async fn values(&self) -> Result<&Values<T>, FatalError> {
+        self.values.get_or_try_init(|| Values::new(&self.topic, Arc::clone(&self.registry)).written()).await
+    }
+}
 
 /// Values of one topic.
 pub struct Values<T: AvroSchema> {

@@ -32,6 +32,7 @@ mod settings;
 mod submitter;
 mod takeover;
 mod transaction;
+mod writer;
 
 pub use admin::{Admin, TopicState, TopicWanted};
 pub use bulletin::{Bulletin, Posting};
@@ -54,3 +55,4 @@ pub use settings::Settings;
 pub use submitter::Submitter;
 pub use takeover::end_transactions_of_others;
 pub use transaction::{Committed, Member, Outgoing, ProduceError, Slot, TooLarge, TransactionalProducer};
+pub use writer::{NotWritten, Writer, Written};

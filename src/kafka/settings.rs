@@ -12,6 +12,12 @@ use crate::wire::{Observer, WireError};
 
 /// The longest `socket.timeout.ms` that librdkafka takes, in milliseconds.
 const LONGEST_REQUEST: u128 = 300_000;
+/// Records of whoever asks that wait in the client; further ones are refused.
+const MAX_ASKED: usize = 20_000;
+/// The same in KiB.
+const MAX_ASKED_KBYTES: usize = 64 * 1024;
+/// The largest batch of them; a single record may be larger.
+const ASKED_BATCH_BYTES: usize = 256 * 1024;
 
 /// How to reach the cluster, and the limits that the process has set.
 #[derive(Debug, Clone)]
@@ -207,6 +213,23 @@ impl Settings {
         config
     }
 
+    /// A client for the records of whoever asks: many at a time, each with so long to come to its end.
+    pub(super) fn asked(&self, patience: Duration) -> ClientConfig {
+        let mut config = self.producer("writer");
+        let millis = patience.as_millis().clamp(1000, LONGEST_REQUEST).to_string();
+        config.set("message.timeout.ms", &millis);
+        // A broker that has stopped is given up with the record, not a minute later.
+        config.set("socket.timeout.ms", &millis);
+        config.set("linger.ms", "2");
+        config.set("queue.buffering.max.messages", MAX_ASKED.to_string());
+        config.set("queue.buffering.max.kbytes", MAX_ASKED_KBYTES.to_string());
+        // A batch is refused as a whole: it must not be larger than what any topic takes that takes its records.
+        config.set("batch.size", ASKED_BATCH_BYTES.to_string());
+        // Topics are made before. By default one that is not there is waited for longer than a record has.
+        config.set("topic.metadata.propagation.max.ms", "1000");
+        config
+    }
+
     /// A client for administration and look-ups.
     pub(super) fn admin(&self) -> ClientConfig {
         self.base("admin")
@@ -263,10 +286,10 @@ fn log_also(config: &mut ClientConfig, part: &str) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn settings(properties: &[(&str, &str)]) -> Settings {
+    pub(crate) fn settings(properties: &[(&str, &str)]) -> Settings {
         Settings {
             bootstrap_servers: "b:1".to_owned(),
             properties: properties.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),

@@ -142,6 +142,9 @@ async fn run_threads(
     if !globals.ready(&shutdown).await? {
         return Ok(());
     }
+    if let Some(queries) = &options.queries {
+        queries.has_globals(&options.globals);
+    }
     let board = Board::default();
     Watch::start(&options, board.clone(), stop.clone())?;
     purge::start(&topology, &options, board.clone(), stop.clone())?;

@@ -53,4 +53,4 @@ pub use environment::{Environment, Plan, Problem};
 pub use implementation::{Implementation, Implementations};
 pub use memory::{GLOBAL_BYTES, MemoryPlan, STORE_BYTES, TASK_BYTES};
 pub use options::{Guarantee, Options};
-pub use queries::Queries;
+pub use queries::{LookError, Looks, Queries, Seen};

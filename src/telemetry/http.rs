@@ -87,6 +87,24 @@ pub struct Site {
     pub stores: Vec<String>,
 }
 
+/// Routes of others than the server's own, with what bounds each of their answers.
+#[derive(Debug)]
+pub struct Routes {
+    /// Where they lead.
+    pub router: Router,
+    /// From the headers to the answer.
+    pub longest: Duration,
+    /// Bytes of a request's body. As many requests as there may be connections can have one at a time, unless the routes bound them.
+    pub body_bytes: usize,
+}
+
+impl From<(Router, Duration)> for Routes {
+    /// With bodies as small as those of the server's own routes.
+    fn from((router, longest): (Router, Duration)) -> Self {
+        Routes { router, longest, body_bytes: LIMITS.body_bytes }
+    }
+}
+
 /// A token that requests which change something have to bring. Never printed.
 #[derive(Clone)]
 pub struct Bearer(String);
@@ -95,6 +113,13 @@ impl Bearer {
     /// Wraps the token.
     pub fn new(token: impl Into<String>) -> Self {
         Bearer(token.into())
+    }
+
+    /// What a request brings that has it. None if it is no text of a header, so that nobody is ever admitted by it.
+    pub fn header(&self) -> Option<HeaderValue> {
+        let mut value = HeaderValue::try_from(format!("Bearer {}", self.0)).ok()?;
+        value.set_sensitive(true);
+        Some(value)
     }
 
     /// Compares without telling by its time how much is right.
@@ -119,8 +144,8 @@ pub struct HttpServer {
     listener: TcpListener,
     address: SocketAddr,
     router: Router,
-    /// Routes that may take longer, and for how long.
-    patient: Vec<(Router, Duration)>,
+    /// Routes with bounds of their own.
+    others: Vec<Routes>,
     limits: Limits,
 }
 
@@ -147,7 +172,7 @@ impl HttpServer {
             listener,
             address,
             router: router(Shared { site, telemetry }),
-            patient: Vec::new(),
+            others: Vec::new(),
             limits: LIMITS,
         })
     }
@@ -164,22 +189,24 @@ impl HttpServer {
         self
     }
 
-    /// Adds routes that only read and may wait: each answer takes up to `longest`. With a token they need it.
+    /// Adds routes that only read and may wait. With a token they need it.
     #[must_use]
-    pub fn waiting(mut self, routes: Router, longest: Duration, token: Option<Bearer>) -> Self {
-        let routes = match token {
-            Some(_) => routes.route_layer(middleware::from_fn_with_state(Arc::new(token), guard_reads)),
-            None => routes,
+    pub fn waiting(mut self, routes: impl Into<Routes>, token: Option<Bearer>) -> Self {
+        let routes = routes.into();
+        let router = match token {
+            Some(_) => routes.router.route_layer(middleware::from_fn_with_state(Arc::new(token), guard_reads)),
+            None => routes.router,
         };
-        self.patient.push((routes, longest));
+        self.others.push(Routes { router, ..routes });
         self
     }
 
-    /// Adds routes that change something, each answer within `longest`: without a token they are refused, with one they need it.
+    /// Adds routes that change something: without a token they are refused, with one they need it.
     #[must_use]
-    pub fn changing(mut self, routes: Router, longest: Duration, token: Option<Bearer>) -> Self {
-        let guarded = routes.route_layer(middleware::from_fn_with_state(Arc::new(token), guard));
-        self.patient.push((guarded, longest));
+    pub fn changing(mut self, routes: impl Into<Routes>, token: Option<Bearer>) -> Self {
+        let routes = routes.into();
+        let router = routes.router.route_layer(middleware::from_fn_with_state(Arc::new(token), guard));
+        self.others.push(Routes { router, ..routes });
         self
     }
 
@@ -190,8 +217,8 @@ impl HttpServer {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), FatalError> {
         let limits = self.limits;
         let mut router = bounded(self.router, limits);
-        for (patient, request_time) in self.patient {
-            router = router.merge(bounded(patient, Limits { request_time, ..limits }));
+        for Routes { router: others, longest, body_bytes } in self.others {
+            router = router.merge(bounded(others, Limits { request_time: longest, body_bytes, ..limits }));
         }
         let room = Arc::new(Semaphore::new(limits.connections));
         let mut connections = JoinSet::new();

@@ -135,9 +135,9 @@ async fn routes_that_change_something_need_the_token() {
             "POST /pause HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\nAuthorization: {token}\r\n\r\n"
         )
     };
-    let open = start(|server| server.changing(routes(), LONGEST, None)).await;
+    let open = start(|server| server.changing((routes(), LONGEST), None)).await;
     assert!(open.raw(&request("Bearer x")).await.starts_with("HTTP/1.1 403"));
-    let guarded = start(|server| server.changing(routes(), LONGEST, Some(Bearer::new("canary")))).await;
+    let guarded = start(|server| server.changing((routes(), LONGEST), Some(Bearer::new("canary")))).await;
     assert!(guarded.raw(&request("Bearer canary")).await.ends_with("paused"));
     for wrong in ["Bearer canarz", "Bearer canar", "Bearer canaryy", "Bearer ", "canary"] {
         let answer = guarded.raw(&request(wrong)).await;
@@ -149,7 +149,7 @@ async fn routes_that_change_something_need_the_token() {
 #[tokio::test]
 async fn the_state_needs_its_own_token_where_there_is_one() {
     let routes = || Router::new().route("/state", get(|| async { "state" }));
-    let asked = |server: HttpServer, token| server.waiting(routes(), LIMITS.request_time, token);
+    let asked = |server: HttpServer, token| server.waiting((routes(), LIMITS.request_time), token);
     let open = start(|server| asked(server, None)).await;
     assert!(open.get("/state").await.ends_with("state"));
     let guarded = start(|server| asked(server, Some(Bearer::new("canary")))).await;
@@ -177,7 +177,7 @@ async fn a_route_that_waits_has_a_longer_time_and_the_others_keep_theirs() {
     let running = start(|server| {
         let limits = Limits { request_time: short, ..LIMITS };
         let server = HttpServer { limits, ..server.reading(Router::new().route("/never", never())) };
-        server.waiting(Router::new().route("/state", waits), long, None)
+        server.waiting((Router::new().route("/state", waits), long), None)
     })
     .await;
     let ends = async {
@@ -267,4 +267,29 @@ async fn shutdown_ends_idle_connections_and_lets_an_answer_end() {
     assert!(answer.ends_with("done"), "{answer}");
     let ended = tokio::time::timeout(Duration::from_secs(5), running.server).await;
     ended.expect("the server has not stopped").unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn routes_have_bodies_as_large_as_they_say_and_the_others_keep_their_bound() {
+    let echo = || post(|body: axum::body::Bytes| async move { body.len().to_string() });
+    let running = start(|server| {
+        let routes = Routes { router: Router::new().route("/large", echo()), longest: LONGEST, body_bytes: 200_000 };
+        server.waiting(routes, None).reading(Router::new().route("/small", echo()))
+    })
+    .await;
+    let ask = async |path: &str, bytes: usize| {
+        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {bytes}\r\n\r\n");
+        running.raw(&format!("{head}{}", "x".repeat(bytes))).await
+    };
+    assert!(ask("/large", 150_000).await.ends_with("150000"));
+    assert!(ask("/large", 200_001).await.starts_with("HTTP/1.1 413"));
+    assert!(ask("/small", 150_000).await.starts_with("HTTP/1.1 413"));
+}
+
+#[test]
+fn a_token_is_sent_as_it_is_asked_for_and_not_printed() {
+    let header = Bearer::new("canary").header().unwrap();
+    assert!(header == "Bearer canary" && !format!("{header:?}").contains("canary"));
+    let request = Request::builder().header(header::AUTHORIZATION, header).body(axum::body::Body::empty()).unwrap();
+    assert!(Bearer::new("canary").admits(&request) && !Bearer::new("other").admits(&request));
 }

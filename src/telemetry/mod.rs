@@ -30,7 +30,7 @@ pub use family::{
     SecondsCounters, SecondsGauges,
 };
 pub use health::{DependencyView, Health, Heartbeat, Reason, TaskState, TaskView};
-pub use http::{Bearer, HttpServer, Site, TopologyDescription};
+pub use http::{Bearer, HttpServer, Routes, Site, TopologyDescription};
 pub use jobs::{JobEnd, Running};
 pub use log::{LogLines, init_log, log_filter};
 pub use metrics::{Lag, Metrics, ThreadMetrics};

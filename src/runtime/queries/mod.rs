@@ -4,6 +4,7 @@
 //!  stream threads ─▶ Views ──────────┐ one snapshot per answer, off the stream thread
 //!  GET /state/… ─▶ Request ─▶ places ─┼─ here ──▶ lookup, scan ─▶ JSON with the position
 //!                                     └─ there ─▶ Peers ─▶ the owner's /state
+//!  Looks (a topology's own routes) ─▶ places, and the global tables
 //!  other instances ◀─▶ <application-id>-instances ◀─▶ announcer ─▶ Directory (who has which task)
 //! ```
 //!
@@ -14,6 +15,7 @@
 mod announcer;
 mod answer;
 mod directory;
+mod looks;
 mod lookup;
 mod peers;
 mod places;
@@ -23,7 +25,7 @@ mod scan;
 mod token;
 mod views;
 
-use std::sync::{Arc, RwLock, RwLockReadGuard};
+use std::sync::{Arc, OnceLock, RwLock, RwLockReadGuard, Weak};
 use std::time::Instant;
 
 use tokio::sync::Semaphore;
@@ -31,7 +33,7 @@ use tokio::sync::Semaphore;
 use crate::codec::registry::Registry;
 use crate::codec::{DecodeError, SchemaId, Schemas, Shown};
 use crate::error::FatalError;
-use crate::store::StoreKind;
+use crate::store::{GlobalState, StoreKind};
 use crate::telemetry::Telemetry;
 use crate::topology::{StoreDeclaration, Topology};
 
@@ -45,6 +47,7 @@ use super::options::Options;
 use super::standby::Standbys;
 
 pub(super) use announcer::announce;
+pub use looks::{LookError, Looks, Seen};
 
 /// Queries of clients at a time; together with those of other instances fewer than the HTTP server has connections, so that
 /// probes and metrics always get one.
@@ -64,6 +67,8 @@ struct Shared {
     address: String,
     views: Views,
     standbys: Standbys,
+    /// The global tables, once they are read to their ends.
+    globals: OnceLock<Weak<GlobalState>>,
     directory: RwLock<Directory>,
     peers: Peers,
     schemas: Arc<Schemas>,
@@ -93,6 +98,7 @@ impl Queries {
             address: address.into(),
             views: Views::default(),
             standbys: Standbys::default(),
+            globals: OnceLock::new(),
             directory: RwLock::default(),
             peers: Peers::new(&options.kafka.instance_id)?,
             schemas: Arc::clone(&options.schemas),

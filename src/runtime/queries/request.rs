@@ -249,6 +249,12 @@ impl Request {
         Ok(self)
     }
 
+    /// The same scan, from where a page's `next` says.
+    pub(super) fn going_on(self, next: &str) -> Result<Self, Refusal> {
+        let next = Cursor::parse(next).ok_or_else(|| Refusal::Failed("a page gave no place to go on at".to_owned()))?;
+        Ok(Request { next: Some(next), ..self })
+    }
+
     /// The bounds of a scan in one partition, after the last key of the page before.
     pub(super) fn bounds<'a>(&'a self, after: Option<&'a [u8]>, after_prefix: Option<&'a [u8]>) -> Bounds<'a> {
         let included = |bytes: &'a Option<Vec<u8>>| bytes.as_deref().map_or(Bound::Unbounded, Bound::Included);

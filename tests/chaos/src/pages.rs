@@ -20,7 +20,7 @@ pub async fn serve(topology: &Topology, options: &mut Options, port: u16) -> Res
     let server = HttpServer::bind(listen, Site::default(), options.telemetry.clone()).await?;
     let address = server.address().to_string();
     let queries = Queries::new(topology, options, address.clone())?;
-    let server = server.waiting(queries.routes(), Queries::LONGEST, None::<Bearer>);
+    let server = server.waiting((queries.routes(), Queries::LONGEST), None::<Bearer>);
     options.queries = Some(queries);
     let end = CancellationToken::new();
     tokio().spawn(server.run(end.clone()));

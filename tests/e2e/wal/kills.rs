@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use write_ahead_log::entry::State;
 use write_ahead_log::mutation::Mutation;
-use write_ahead_log::namespace::{Address, Namespace, TargetKind, TargetSpec};
+use write_ahead_log::namespace::{Namespace, TargetKind, TargetSpec};
 
 use super::application::{Log, now, put};
 use super::effects::{Book, Effects};
@@ -81,12 +81,7 @@ fn naive(mutations: &[Mutation], seed: u64) -> Findings {
 fn m8_w7_kills_and_failures_leave_each_key_what_was_written_to_it_in_its_order() {
     let seed = fastrand::u64(..);
     let (effects, log) = (Effects::start(seed, FAILING), Log::new("wal-kills"));
-    let target = TargetSpec {
-        name: "book".to_owned(),
-        kind: TargetKind::Http,
-        address: Address::new(effects.url()),
-        settings: BTreeMap::new(),
-    };
+    let target = TargetSpec::new("book", TargetKind::Http, effects.url());
     let mut namespace = Namespace { targets: vec![target], ..Namespace::default() };
     (namespace.retry.max_attempts, namespace.retry.backoff_ms) = (1_000, 50);
     namespace.retry.longest_backoff_ms = 500;
@@ -128,12 +123,7 @@ fn m8_w7_kills_and_failures_leave_each_key_what_was_written_to_it_in_its_order()
 fn m8_a_key_that_fails_holds_up_nobody_else_and_a_kill_changes_nothing() {
     let (effects, log) = (Effects::start(1, 0), Log::new("wal-parking"));
     effects.book().broken.insert("poison".to_owned());
-    let target = TargetSpec {
-        name: "book".to_owned(),
-        kind: TargetKind::Http,
-        address: Address::new(effects.url()),
-        settings: BTreeMap::new(),
-    };
+    let target = TargetSpec::new("book", TargetKind::Http, effects.url());
     let mut namespace = Namespace { targets: vec![target], ..Namespace::default() };
     (namespace.retry.max_attempts, namespace.retry.backoff_ms) = (1_000, 100);
     namespace.retry.longest_backoff_ms = 1_000;

@@ -33,7 +33,7 @@ pub mod wishes;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headrace::cli::Parts;
+use headrace::cli::{OwnRoutes, Parts};
 use headrace::error::FatalError;
 use headrace::topology::Topology;
 
@@ -58,5 +58,6 @@ pub fn parts(config: &Config) -> Result<Parts, FatalError> {
     let (topology, counters) = flow::build(config)?;
     // An answer to who waits for work comes a moment after the wait.
     let longest = pull::LONGEST_WAIT + Duration::from_secs(5);
-    Ok(Parts { topology, routes: (!counters.is_empty()).then(|| (pull::routes(Arc::new(counters)), longest)) })
+    let routes = (!counters.is_empty()).then(|| OwnRoutes::changing(pull::routes(Arc::new(counters)), longest));
+    Ok(Parts { topology, routes })
 }

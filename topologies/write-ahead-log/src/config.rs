@@ -1,7 +1,7 @@
 //! The topology's own part of the configuration. What holds for a namespace is not here: it lies on a topic, and changes without a
 //! restart.
 
-use headrace::config::Span;
+use headrace::config::{ByteSize, Span};
 use serde::Deserialize;
 
 /// This topology's sections; those that every binary shares are apart.
@@ -14,6 +14,8 @@ pub struct Config {
     pub mutations: Mutations,
     /// How targets are spoken with.
     pub targets: TargetsConfig,
+    /// Mutations over HTTP.
+    pub intake: IntakeConfig,
 }
 
 /// Topics of this topology.
@@ -48,4 +50,39 @@ pub struct Mutations {
 pub struct TargetsConfig {
     /// Addresses that each of a stream thread's lanes may be connected to.
     pub connections: usize,
+}
+
+/// Mutations over HTTP.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct IntakeConfig {
+    /// How long one may take until Kafka has it.
+    pub timeout: Span,
+    /// The largest body.
+    pub max_body: ByteSize,
+    /// The most mutations in one request.
+    pub max_mutations: u32,
+    /// Requests of one namespace at a time.
+    pub requests: u32,
+    /// What all bodies that are being worked on may have together.
+    pub memory: ByteSize,
+}
+
+#[cfg(test)]
+mod tests {
+    use headrace::config::{Layers, Loaded};
+
+    use crate::DEFAULTS;
+    use crate::config::Config;
+    use crate::targets::Options;
+
+    /// Else one target that hangs would be a failure of the whole batch, which is sent again for as long as it takes.
+    #[test]
+    fn w8_a_lane_is_more_patient_than_any_target_and_a_transaction_more_than_several() {
+        let Loaded { runtime, .. } = Layers::new(DEFAULTS).load::<Config>().unwrap();
+        let lane = runtime.external.timeout.duration();
+        assert!(lane > Options::LONGEST, "{lane:?}");
+        let transaction = runtime.kafka.transaction_timeout.duration();
+        assert!(transaction / 2 > 2 * Options::LONGEST, "{transaction:?}");
+    }
 }

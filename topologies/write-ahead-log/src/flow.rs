@@ -7,7 +7,7 @@ use headrace::dead_letter::Policy;
 use headrace::error::FatalError;
 use headrace::processor::Only;
 use headrace::record::Timestamp;
-use headrace::store::{self, Lines, Stores};
+use headrace::store::{self, GlobalTable, Lines, Stores};
 use headrace::topology::{Builder, Stream, Topology};
 
 use crate::breaker::Breakers;
@@ -26,8 +26,8 @@ use crate::targets::{Options, Targets};
 /// How often a record is tried that a processor fails at.
 const ATTEMPTS: u32 = 3;
 
-/// The topology.
-pub(crate) fn build(config: &Config) -> Result<Topology, FatalError> {
+/// The topology, with the table of what holds for whom.
+pub(crate) fn build(config: &Config) -> Result<(Topology, GlobalTable<String, Namespace>), FatalError> {
     let (topics, mut builder) = (&config.topics, Topology::builder("write-ahead-log"));
     builder.own_topic(&topics.mutations);
     builder.own_topic(&topics.commands);
@@ -42,7 +42,7 @@ pub(crate) fn build(config: &Config) -> Result<Topology, FatalError> {
         lines: Lines::new(builder.store("lines", Stores::rocks(raw(), raw()))),
         clocks: builder.store("clocks", Stores::rocks(text(), text())),
         timers: Timers(store::Timers::new(builder.store("timers", Stores::rocks(raw(), raw())))),
-        namespaces,
+        namespaces: namespaces.clone(),
         breakers: Breakers::default(),
     };
     let log = Log { ledger: ledger.clone(), tick: config.mutations.tick.duration(), looked: Timestamp(i64::MIN) };
@@ -55,7 +55,8 @@ pub(crate) fn build(config: &Config) -> Result<Topology, FatalError> {
     ends(config, &mut builder, steps, "");
     ends(config, &mut builder, settled, "-settled");
     builder.dead_letters(&topics.dead_letters, Policy::after_attempts(ATTEMPTS));
-    builder.build().map_err(|error| FatalError::Topology(error.to_string()))
+    let topology = builder.build().map_err(|error| FatalError::Topology(error.to_string()))?;
+    Ok((topology, namespaces))
 }
 
 /// The topics that namespaces have for themselves.

@@ -15,11 +15,13 @@
 pub mod breaker;
 pub mod call;
 pub mod calls;
+pub mod commands;
 pub mod config;
 pub mod due;
 pub mod entry;
 mod flow;
 pub mod input;
+pub mod intake;
 pub mod ledger;
 pub mod log;
 pub mod mutation;
@@ -27,6 +29,7 @@ pub mod namespace;
 pub mod settle;
 pub mod targets;
 
+use headrace::cli::Parts;
 use headrace::error::FatalError;
 use headrace::topology::Topology;
 
@@ -40,5 +43,14 @@ pub const DEFAULTS: &str = include_str!("../default.toml");
 /// # Errors
 /// The configuration does not make a topology; touches no network.
 pub fn topology(config: &Config) -> Result<Topology, FatalError> {
-    flow::build(config)
+    Ok(flow::build(config)?.0)
+}
+
+/// The dataflow, with what is asked over HTTP.
+///
+/// # Errors
+/// As [`topology`].
+pub fn parts(config: &Config) -> Result<Parts, FatalError> {
+    let (topology, namespaces) = flow::build(config)?;
+    Ok(Parts { topology, routes: Some(intake::routes(config, namespaces)) })
 }

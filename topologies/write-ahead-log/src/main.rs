@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use write_ahead_log::config::Config;
-use write_ahead_log::{DEFAULTS, topology};
+use write_ahead_log::{DEFAULTS, commands, parts};
 
 fn main() -> ExitCode {
-    headrace::cli::main("write-ahead-log", DEFAULTS, |config: &Config| topology(config))
+    headrace::cli::main_with("write-ahead-log", DEFAULTS, |config: &Config| parts(config), commands::run)
 }

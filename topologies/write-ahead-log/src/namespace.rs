@@ -112,6 +112,13 @@ pub struct TargetSpec {
     pub settings: BTreeMap<String, String>,
 }
 
+impl TargetSpec {
+    /// One whose settings are all by default.
+    pub fn new(name: &str, kind: TargetKind, address: impl Into<String>) -> Self {
+        TargetSpec { name: name.to_owned(), kind, address: Address::new(address), settings: BTreeMap::new() }
+    }
+}
+
 /// How often, and when, something is tried again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Retry {

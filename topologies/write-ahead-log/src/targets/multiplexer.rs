@@ -25,7 +25,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// No batch takes longer: a lane's own patience has to be longer.
+    /// No batch takes longer: a lane's own patience (`external.timeout`) has to be longer.
     pub const LONGEST: Duration = LONGEST_TIMEOUT.saturating_add(GRACE);
 }
 

@@ -14,8 +14,8 @@ use crate::namespace::{Problem, TargetSpec, field};
 pub const SECRETS: &str = "HEADRACE_SECRET_";
 /// How long an attempt may take, where nothing else is set.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How long it may take at most: a batch waits for its slowest call.
-pub(super) const LONGEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long it may take at most: a batch waits for its slowest call, and the transaction for its batches.
+pub(super) const LONGEST_TIMEOUT: Duration = Duration::from_secs(10);
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(10);
 
 /// See the module's documentation.

@@ -16,7 +16,7 @@ use write_ahead_log::call::Call;
 use write_ahead_log::config::Config;
 use write_ahead_log::entry::{Action, Command, MutationResult, State, lane};
 use write_ahead_log::mutation::{Mutation, Operation};
-use write_ahead_log::namespace::{Address, Namespace, TargetKind, TargetSpec};
+use write_ahead_log::namespace::{Namespace, TargetKind, TargetSpec};
 use write_ahead_log::{DEFAULTS, topology};
 
 /// When the clock of each test begins.
@@ -83,8 +83,7 @@ pub(crate) fn namespace() -> Namespace {
 }
 
 pub(crate) fn target(name: &str) -> TargetSpec {
-    let (kind, address) = (TargetKind::Http, Address::new("http://localhost:1/{key}"));
-    TargetSpec { name: name.to_owned(), kind, address, settings: BTreeMap::new() }
+    TargetSpec::new(name, TargetKind::Http, "http://localhost:1/{key}")
 }
 
 impl Bench {

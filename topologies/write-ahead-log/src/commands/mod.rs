@@ -1,0 +1,39 @@
+//! The log from a shell: what people type beside `run` and `apply`.
+//!
+//! ```text
+//!  namespaces set ──▶ validate ──▶ topics.namespaces ──▶ every instance, at once
+//!  namespaces list, show, explain ◀── topics.namespaces
+//! ```
+
+mod namespaces;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use headrace::cli;
+use headrace::error::FatalError;
+
+use crate::config::Config;
+
+type Console = cli::Console<Config>;
+
+/// A command of the write-ahead log.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The namespaces: where mutations go, and how.
+    Namespaces {
+        /// What is to be done with them.
+        #[command(subcommand)]
+        command: namespaces::NamespacesCommand,
+    },
+}
+
+/// Does what was typed.
+///
+/// # Errors
+/// What is wrong with it (exit code 64), or why it could not be done (1).
+pub fn run(command: Command, console: &Console) -> Result<ExitCode, FatalError> {
+    match command {
+        Command::Namespaces { command } => command.run(console),
+    }
+}

@@ -1,0 +1,109 @@
+//! Mutations over HTTP, for callers that have no Kafka client, or want to know what has become of one.
+//!
+//! ```text
+//!  POST   /v1/{namespace}/log             one mutation, or many  ─▶ mutations topic   durable: succeeded, failed or unknown
+//!  DELETE /v1/{namespace}/log/{token}     take it back           ─▶ commands topic    202: it is asked for
+//!  GET    /v1/{namespace}/status/{token}  what became of it      ◀─ entries, of whichever instance has them
+//! ```
+//!
+//! **What is promised** (rule W1): a mutation that has `succeeded` is on all in-sync replicas, and will be applied or given up with a
+//! word. One that has `failed` was certainly not written. Everything else is `unknown`: so is a request that got no answer, or another
+//! one than is told of here. Send it again **with the same token**: the log knows it again, and does nothing twice (rule W2).
+//!
+//! The two that change something need `http.token`, the other what `/state` needs. A mutation that a topic's own rules, a lifetime or a
+//! drift limit refuse is durable all the same: that is seen in its status, since the log, which knows what came before, decides it.
+
+mod answer;
+mod append;
+mod body;
+mod cancel;
+mod form;
+mod refusal;
+mod room;
+mod status;
+mod token;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::routing::{delete, get, post};
+use headrace::cli::{Built, Host, OwnRoutes, Writes};
+use headrace::error::FatalError;
+use headrace::kafka::Writer;
+use headrace::runtime::Looks;
+use headrace::store::GlobalTable;
+use headrace::telemetry::Routes;
+
+use crate::config::{Config, IntakeConfig};
+use crate::entry::Command;
+use crate::mutation::{Mutation, is_name};
+use crate::namespace::Namespace;
+
+use refusal::Refusal;
+use room::Room;
+
+/// Beyond the time that a mutation may take: a body that comes slowly, and the way to the registry and back.
+const BESIDE: Duration = Duration::from_secs(15);
+
+/// What the routes share.
+struct Intake {
+    bounds: IntakeConfig,
+    namespaces: GlobalTable<String, Namespace>,
+    looks: Looks,
+    writer: Writer,
+    mutations: Writes<Mutation>,
+    commands: Writes<Command>,
+    room: Room,
+}
+
+/// The routes; `namespaces` says which there are.
+pub fn routes(config: &Config, namespaces: GlobalTable<String, Namespace>) -> OwnRoutes {
+    let config = config.clone();
+    OwnRoutes::built(move |host| built(&config, namespaces, host))
+}
+
+fn built(config: &Config, namespaces: GlobalTable<String, Namespace>, host: &Host) -> Result<Built, FatalError> {
+    let (bounds, topics) = (config.intake.clone(), &config.topics);
+    let (longest, body_bytes) = (bounds.timeout.duration() + BESIDE, bytes(bounds.max_body.bytes()));
+    let intake = Arc::new(Intake {
+        room: Room::new(bounds.requests as usize, bytes(bounds.memory.bytes())),
+        bounds,
+        namespaces,
+        looks: host.looks(),
+        writer: host.writer(config.intake.timeout.duration())?,
+        mutations: host.writes(&topics.mutations)?,
+        commands: host.writes(&topics.commands)?,
+    });
+    let changing = Router::new()
+        .route("/v1/{namespace}/log", post(append::append))
+        .route("/v1/{namespace}/log/{token}", delete(cancel::cancel))
+        .with_state(Arc::clone(&intake));
+    let reading = Router::new().route("/v1/{namespace}/status/{token}", get(status::status)).with_state(intake);
+    Ok(Built {
+        changing: Some(Routes { router: changing, longest, body_bytes }),
+        reading: Some((reading, longest).into()),
+    })
+}
+
+impl Intake {
+    /// A namespace as this instance knows it.
+    async fn namespace(&self, name: &str) -> Result<Namespace, Refusal> {
+        // What can't be a name is none, and is not looked for.
+        let known = match is_name(name) {
+            Ok(()) => self.looks.table(&self.namespaces, &name.to_owned()).await?,
+            Err(_) => None,
+        };
+        known.ok_or(Refusal::NoNamespace)
+    }
+}
+
+fn bytes(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// Now, in milliseconds since the epoch.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
