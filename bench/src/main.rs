@@ -7,6 +7,7 @@ mod cdc_invalidation;
 mod counting;
 mod eos_tax;
 mod measure;
+mod neighbour;
 mod rebalance;
 mod report;
 mod share;
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 
 type Failure = Box<dyn std::error::Error>;
 
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 12] = [
     "cdc-invalidation",
     "stateful-count",
     "eos-tax",
@@ -31,6 +32,7 @@ const NAMES: [&str; 11] = [
     "share-mixed",
     "dequeue-latency",
     "timers",
+    "noisy-neighbour",
 ];
 
 fn main() -> ExitCode {
@@ -56,6 +58,7 @@ fn benchmark() -> ExitCode {
         "share-mixed" => share::mixed(),
         "dequeue-latency" => share::dequeue(),
         "timers" => timers::run(),
+        "noisy-neighbour" => neighbour::run(),
         _ => {
             eprintln!("bench: no benchmark is called {name:?}; there are: {}", NAMES.join(", "));
             return ExitCode::from(64);
