@@ -24,8 +24,8 @@ use crate::board::Event;
 use crate::limits::Limits;
 use crate::tasks::{Over, Priority, QueueState, ReadyTask};
 
-/// Attempts that are handed out, or forgotten, in one go: all of it is one transaction.
-const AT_ONCE: usize = 1_000;
+/// Attempts that are handed out, or forgotten, in one go: meanwhile records of other queues wait. The rest has the next record or tick.
+const AT_ONCE: usize = 100;
 
 /// What a gate is told.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -17,8 +17,9 @@ pub enum Due {
 
 const DUES: [Due; 3] = [Due::Begin, Due::Expire, Due::Forget];
 
-/// Timers that are taken in one go: all of it is one transaction.
-const AT_ONCE: usize = 1_000;
+/// Timers that are taken in one go. A go is not interrupted, and all partitions of a stream thread have theirs one after the other
+/// before the next record is processed, of whatever queue it is: so it has to take as long as a turn of records, and not longer.
+const AT_ONCE: usize = 100;
 
 /// What is due.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,5 +4,6 @@ mod crons;
 mod histories;
 mod limits;
 mod lives;
+mod portions;
 mod stops;
 mod support;
