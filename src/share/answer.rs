@@ -44,12 +44,18 @@ impl Engine {
         };
         let Flight { broker, sent, load, delta, .. } = flight;
         self.nodes.entry(broker).or_default().answered(delta.as_ref());
-        let mut codes: BTreeMap<Named, Option<Code>> = BTreeMap::new();
-        for part in answer.parts {
-            codes.insert((part.topic, part.partition), part.acknowledge_error);
-            self.part_fetched(broker, part, (sent, answer.lock), now);
-        }
+        let lock = (sent, answer.lock);
+        let code = |part: &FetchedPart| ((part.topic, part.partition), part.acknowledge_error);
+        let codes: BTreeMap<Named, Option<Code>> = answer.parts.iter().map(code).collect();
+        // What was told comes first: the broker may have handed the same records out anew, after it has taken it.
         self.judge(load.told, broker, &codes, (sent, Some(answer.lock)), now);
+        for part in answer.parts {
+            let (named, told) = ((part.topic, part.partition), verdict(part.acknowledge_error));
+            self.part_fetched(broker, part, lock, now);
+            if let Verdict::Gone(Lost::Moved) = told {
+                self.ledger.lose_partition(broker, named, Lost::Moved);
+            }
+        }
     }
 
     /// Acknowledgements that went alone have their answer.
@@ -120,8 +126,8 @@ impl Engine {
 
     /// A broker that refuses may say who leads instead (rule R15).
     fn told_leader(&mut self, named: Named, leader: Option<BrokerId>) {
-        if let (Some(part), Some(leader)) = (self.parts.get_mut(&named), leader) {
-            part.leader = Some(leader);
+        if let Some(leader) = leader {
+            self.lead(named, leader);
         }
     }
 

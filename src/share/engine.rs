@@ -373,10 +373,19 @@ impl Engine {
             return;
         }
         let part = self.parts.entry(named).or_insert_with(|| Part::new(topic));
-        if let (Some(before), true) = (part.leader, leader.is_some() && part.leader != leader) {
-            self.ledger.lose_partition(before, named, Lost::Moved);
+        match leader {
+            Some(leader) => self.lead(named, leader),
+            None => part.leader = None,
         }
-        part.leader = leader;
+    }
+
+    /// From now on this broker leads a partition; what others have handed over of it is gone (rule R12), also by a leader that was
+    /// forgotten meanwhile.
+    pub(super) fn lead(&mut self, named: Named, leader: BrokerId) {
+        let Some(part) = self.parts.get_mut(&named) else { return };
+        if part.leader.replace(leader) != Some(leader) {
+            self.ledger.lose_others(leader, named, Lost::Moved);
+        }
     }
 
     /// A topic's name.

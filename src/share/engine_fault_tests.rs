@@ -99,6 +99,59 @@ fn r12_a_broker_that_refuses_because_it_leads_no_more_takes_the_locks_with_it() 
     assert!(matches!(engine.next(now), Some(Call::Look(doubted)) if doubted == [("tasks".into(), 0)]));
 }
 
+/// The leader of now was known already, and forgotten, when the one of before answered at last.
+#[test]
+fn r12_what_a_leader_of_before_brings_while_none_is_known_is_lost_when_one_is_found() {
+    let now = Instant::now();
+    let mut engine = member(now);
+    let (_, silent) = fetch(&mut engine, now);
+    let later = now + Duration::from_secs(6);
+    assert!(matches!(engine.next(later), Some(Call::Beat(_))));
+    assert!(matches!(engine.next(later), Some(Call::Look(_))));
+    engine.found(leaders(OTHER), later);
+    let (_, flight) = fetch(&mut engine, later);
+    assert_eq!(flight.broker, OTHER);
+    let cut = WireError::Closed { address: "b:2".into(), reason: "test".into() };
+    engine.fetched(flight, Err(cut), later);
+    engine.fetched(silent, Ok(acquired(5, 9)), later);
+    assert!(engine.ledger.owes(BROKER), "who leads is not known");
+    engine.found(leaders(OTHER), later);
+    assert!(!engine.ledger.owes(BROKER));
+}
+
+/// Another broker has led the partition meanwhile, and nobody has told.
+#[test]
+fn r12_who_is_handed_a_record_again_has_lost_it_before() {
+    let now = Instant::now();
+    let (mut engine, grant) = working(now, 2);
+    accept(&mut engine, &grant, 0);
+    let (request, flight) = fetch(&mut engine, now);
+    assert_eq!(request.parts[0].acknowledged.len(), 1);
+    accept(&mut engine, &grant, 2);
+    // What is on its way is refused, with others it may be; the rest is handed out anew.
+    let mut again = acquired(0, 2);
+    again.parts[0].acknowledge_error = Code::new(WRONG);
+    engine.fetched(flight, Ok(again), now);
+    assert_eq!(grant.fate(0), Fate::Lost(Lost::Refused));
+    assert!((1..3).all(|index| grant.fate(index) == Fate::Lost(Lost::Expired)));
+    let (request, _) = fetch(&mut engine, now);
+    let batch = &request.parts[0].acknowledged[0];
+    let kinds = [Acknowledgement::Gap];
+    assert_eq!((batch.first, batch.last, &*batch.kinds), (0, 2, &kinds[..]), "what is said now, and nothing of before");
+}
+
+/// A record that is released may come back with the answer.
+#[test]
+fn r14_what_is_taken_is_settled_though_the_record_comes_again_with_the_same_answer() {
+    let now = Instant::now();
+    let (mut engine, grant) = working(now, 0);
+    engine.settle(&[Settlement { grant: grant.number, index: 0, kind: Acknowledgement::Release }]);
+    let (_, flight) = fetch(&mut engine, now);
+    engine.fetched(flight, Ok(acquired(0, 0)), now);
+    assert_eq!(grant.fate(0), Fate::Settled);
+    assert!(engine.ledger.owes(BROKER), "it is this member's again");
+}
+
 #[test]
 fn r15_the_leader_that_a_refusal_names_is_asked_without_a_look() {
     let now = Instant::now();

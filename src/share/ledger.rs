@@ -13,12 +13,14 @@
 //! is known.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::delivery::Settlement;
 use super::error::Lost;
 use super::grant::{Fate, Grant};
+use super::owned::{Owned, State};
 use super::session::Named;
 use crate::position::Partition;
 use crate::wire::BrokerId;
@@ -26,33 +28,6 @@ use crate::wire::share::{AcknowledgedBatch, Acknowledgement, SharePart};
 
 /// Renewals are due at half of a lock's time, give or take this part of it.
 const JITTER: f64 = 0.1;
-
-/// Where one record stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// With its holder.
-    Out,
-    /// Its acknowledgement waits for a request.
-    Waiting(Acknowledgement),
-    /// Its acknowledgement is on the wire, or is to be sent again.
-    Flying(Acknowledgement),
-    Done,
-}
-
-/// A range of records that this member holds.
-#[derive(Debug)]
-struct Owned {
-    shared: Arc<Grant>,
-    named: Named,
-    broker: BrokerId,
-    states: Box<[State]>,
-    out: usize,
-    /// Which records wait, in the order of their settlement.
-    waiting: Vec<u32>,
-    flying: usize,
-    deadline: Instant,
-    renew_at: Option<Instant>,
-}
 
 /// One record's acknowledgement.
 #[derive(Debug, Clone, Copy)]
@@ -152,17 +127,13 @@ impl Ledger {
         self.grants.values().any(|owned| owned.broker == broker)
     }
 
-    #[cfg(test)]
-    pub(super) fn is_empty(&self) -> bool {
-        self.grants.is_empty()
-    }
-
     /// A range was acquired by a request that was sent at `sent`; all of its records are out.
     pub(super) fn acquire(&mut self, acquisition: Acquisition, sent: Instant, lock: Duration) -> Arc<Grant> {
         let Acquisition { broker, named, topic, range: (first, last), fetched } = acquisition;
         let count = usize::try_from(last - first + 1).unwrap_or(0);
         let number = self.next;
         self.next += 1;
+        self.supersede(broker, named, first..=last);
         let shared = Arc::new(Grant::new(number, topic, Partition(named.1), (first, count), fetched));
         let owned = Owned {
             shared: Arc::clone(&shared),
@@ -172,12 +143,25 @@ impl Ledger {
             out: count,
             waiting: Vec::new(),
             flying: 0,
+            deadlines: vec![sent + lock; count].into(),
             deadline: sent + lock,
             renew_at: self.renews.then(|| sent + half(lock)),
         };
         self.held += count;
         self.grants.insert(number, owned);
         shared
+    }
+
+    /// Who is handed a record again has lost it before, and what was said of the old lock would be taken for the new one: the
+    /// partition has been led by another broker meanwhile, and nobody has told.
+    fn supersede(&mut self, broker: BrokerId, named: Named, range: RangeInclusive<i64>) {
+        let mut before = Vec::new();
+        for owned in self.grants.values().filter(|owned| (owned.broker, owned.named) == (broker, named)) {
+            let (first, number) = (owned.shared.first, owned.shared.number);
+            let shared = first.max(*range.start())..(first + owned.shared.len()).min(range.end() + 1);
+            before.extend(shared.filter_map(|at| u32::try_from(at - first).ok()).map(|index| (number, index)));
+        }
+        before.into_iter().for_each(|(grant, index)| self.lose(grant, index, Lost::Expired));
     }
 
     /// A record's holder has said what is to become of it. Whoever says it too late is not heard.
@@ -355,8 +339,7 @@ impl Ledger {
         if run.kind == Acknowledgement::Renew {
             self.renewable = true;
             let lock = lock.unwrap_or_default();
-            // All of a range that is out was renewed together, or in parts, of which the first one counts.
-            owned.deadline = owned.deadline.max(sent + lock);
+            owned.renewed(run.first, run.last, sent + lock);
             owned.renew_at = Some(sent + half(lock));
             return;
         }
@@ -416,6 +399,11 @@ impl Ledger {
         self.lose_all(lost, |owned| owned.broker == broker && owned.named == named);
     }
 
+    /// What was acquired of a partition from any broker but its leader is lost.
+    pub(super) fn lose_others(&mut self, leader: BrokerId, named: Named, lost: Lost) {
+        self.lose_all(lost, |owned| owned.broker != leader && owned.named == named);
+    }
+
     /// Nobody keeps the books any more; whoever waits for a word would wait for ever.
     pub(super) fn lose_everything(&mut self, lost: Lost) {
         self.lose_all(lost, |_| true);
@@ -451,10 +439,10 @@ impl Ledger {
         let over: Vec<u64> = self.grants.values().filter(over).map(|owned| owned.shared.number).collect();
         for grant in over {
             let Some(owned) = self.grants.get(&grant) else { continue };
-            let kept = |state: &State| matches!(state, State::Flying(_) | State::Done);
-            let gone = (0..).zip(&owned.states).filter(|(_, state)| !kept(state)).map(|(index, _)| index);
-            for index in gone.collect::<Vec<u32>>() {
-                self.lose(grant, index, Lost::Expired);
+            let gone: Vec<u32> = owned.live().filter(|(_, end)| *end <= now).map(|(index, _)| index).collect();
+            gone.into_iter().for_each(|index| self.lose(grant, index, Lost::Expired));
+            if let Some(owned) = self.grants.get_mut(&grant) {
+                owned.look_again();
             }
         }
         self.expire_again(now);
@@ -466,8 +454,9 @@ impl Ledger {
         for account in self.accounts.values_mut().filter(|account| !account.again.is_empty()) {
             for groups in account.again.values_mut() {
                 for group in groups.iter_mut() {
-                    let over =
-                        |entry: &mut Entry| self.grants.get(&entry.grant).is_none_or(|owned| owned.deadline <= now);
+                    let over = |entry: &mut Entry| {
+                        self.grants.get(&entry.grant).is_none_or(|owned| owned.deadlines[entry.index as usize] <= now)
+                    };
                     late.extend(group.extract_if(.., over));
                 }
                 groups.retain(|group| !group.is_empty());

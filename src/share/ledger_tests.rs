@@ -10,6 +10,12 @@ fn named(partition: i32) -> Named {
     (crate::wire::TopicId([7; 16]), partition)
 }
 
+impl Ledger {
+    fn is_empty(&self) -> bool {
+        self.grants.is_empty()
+    }
+}
+
 fn ledger() -> Ledger {
     Ledger::new(true)
 }
@@ -251,6 +257,46 @@ fn r9_what_is_to_be_told_again_is_not_told_after_the_end_of_its_lock() {
         assert_eq!((grant.fate(0), grant.fate(1)), (Fate::Lost(Lost::Expired), Fate::Lost(Lost::Expired)));
         assert!(ledger.is_empty());
     }
+}
+
+/// What was settled before is not renewed with its neighbours.
+#[test]
+fn r9_the_renewal_of_others_does_not_put_off_the_end_of_what_waits() {
+    let (mut ledger, now) = (ledger(), Instant::now());
+    let grant = acquire(&mut ledger, ONE, 0, (0, 2), now);
+    settle(&mut ledger, &grant, [1], Acknowledgement::Accept);
+    let due = now + LOCK * 56 / 100;
+    let load = ledger.renewals(ONE, due);
+    assert_eq!(told(&ledger, &load), ["0: 0-0 Renew, 2-2 Renew"]);
+    // Settled while its renewal is on its way, which it has part in.
+    settle(&mut ledger, &grant, [2], Acknowledgement::Accept);
+    answer(&mut ledger, load, Verdict::Taken, due);
+    ledger.expire(now + LOCK);
+    assert_eq!(
+        (0..3).map(|index| grant.fate(index)).collect::<Vec<_>>(),
+        [Fate::Held, Fate::Lost(Lost::Expired), Fate::Held]
+    );
+    assert_eq!(ledger.wakes(|_| false), Some(due + LOCK), "nothing ends before");
+    let load = ledger.take(ONE);
+    assert_eq!(told(&ledger, &load), ["0: 2-2 Accept"]);
+    ledger.expire(due + LOCK);
+    assert_eq!((grant.fate(0), grant.fate(2)), (Fate::Lost(Lost::Expired), Fate::Held), "the other is on the wire");
+}
+
+/// The same of what was refused with others.
+#[test]
+fn r9_the_renewal_of_others_does_not_put_off_the_end_of_what_is_told_again() {
+    let (mut ledger, now) = (ledger(), Instant::now());
+    let grant = acquire(&mut ledger, ONE, 0, (0, 2), now);
+    settle(&mut ledger, &grant, 0..2, Acknowledgement::Accept);
+    let load = ledger.take(ONE);
+    let due = now + LOCK * 56 / 100;
+    let renewal = ledger.renewals(ONE, due);
+    answer(&mut ledger, renewal, Verdict::Taken, due);
+    answer(&mut ledger, load, Verdict::Later, due);
+    ledger.expire(now + LOCK);
+    assert!(!ledger.has_waiting(ONE));
+    assert_eq!((grant.fate(1), grant.fate(2)), (Fate::Lost(Lost::Expired), Fate::Held));
 }
 
 #[test]

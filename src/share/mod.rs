@@ -33,6 +33,7 @@ mod grant;
 mod ledger;
 mod membership;
 mod node;
+mod owned;
 mod pace;
 mod part;
 mod pool;
