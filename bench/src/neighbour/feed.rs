@@ -1,7 +1,7 @@
 //! Who submits: both sides' tasks, evenly, from a thread of its own; what is due is not put off because something is slow.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ impl Submitter {
         Ok(Submitter { writer: Writer::start(servers)?, topic: topic.to_owned(), tasks })
     }
 
-    fn submit(&mut self, kind: &Kind, number: u64) -> Result<(), Failure> {
+    fn submit(&mut self, kind: &Kind, number: u64, not_before: Option<i64>) -> Result<(), Failure> {
         let side = if kind.side == Side::Victim { "victim" } else { "neighbour" };
         let (id, queue) = (format!("{side}-{number}"), kind.queue.to_owned());
         let task = Task {
@@ -76,6 +76,7 @@ impl Submitter {
             kind: kind.millis.to_string(),
             priority: kind.priority,
             payload: vec![0; 100],
+            not_before,
             ..Task::default()
         };
         let mut value = Vec::new();
@@ -89,6 +90,8 @@ struct Shared {
     stop: AtomicBool,
     /// The neighbour's, to be submitted at once.
     extra: AtomicU64,
+    /// When those may begin, in milliseconds since the epoch.
+    not_before: AtomicI64,
     neighbours: AtomicU64,
 }
 
@@ -139,9 +142,10 @@ impl Feed {
         Ok(Feed { shared, thread: std::thread::spawn(feed), pace })
     }
 
-    /// So many of the neighbour's at once, besides.
-    pub(super) fn burst(&self, tasks: u64) {
-        self.shared.extra.fetch_add(tasks, Ordering::Relaxed);
+    /// So many of the neighbour's at once, besides; they may begin at this time, in milliseconds since the epoch.
+    pub(super) fn burst(&self, tasks: u64, not_before: i64) {
+        self.shared.not_before.store(not_before, Ordering::Relaxed);
+        self.shared.extra.fetch_add(tasks, Ordering::Release);
     }
 
     /// The neighbour's so far.
@@ -167,14 +171,16 @@ fn feed(
         let elapsed = (now_us() - begin).max(0).cast_unsigned();
         // The number k is due at k / rate.
         while victims * SECOND_US <= elapsed * victim.rate {
-            submitter.submit(victim, victims)?;
+            submitter.submit(victim, victims, None)?;
             victims += 1;
         }
         if let Some(kind) = &neighbour {
             let due = (elapsed * kind.rate / SECOND_US).saturating_sub(evenly);
             evenly += due;
-            for _ in 0..due + shared.extra.swap(0, Ordering::Relaxed) {
-                submitter.submit(kind, neighbours)?;
+            let extra = shared.extra.swap(0, Ordering::Acquire);
+            let not_before = Some(shared.not_before.load(Ordering::Relaxed));
+            for place in 0..due + extra {
+                submitter.submit(kind, neighbours, not_before.filter(|_| place >= due))?;
                 neighbours += 1;
             }
             shared.neighbours.store(neighbours, Ordering::Relaxed);

@@ -11,7 +11,9 @@ use crate::counting::committed_reader;
 
 const LOOK: Duration = Duration::from_millis(10);
 /// Nothing new for so long, and all was read.
-const QUIET: Duration = Duration::from_secs(3);
+const QUIET: Duration = Duration::from_secs(1);
+/// What is handed out goes on where a backlog is left; that is read in less.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Milliseconds, in order.
 #[derive(Debug, Clone, Default)]
@@ -73,8 +75,9 @@ pub(super) fn seen(
 
 /// When the victim's attempts were handed out, by number, as the records say it: in microseconds, to the millisecond.
 pub(super) fn handed_out(servers: &str, topic: &str) -> Result<HashMap<u64, i64>, Failure> {
-    let (reader, mut ready, mut last) = (committed_reader(servers, topic)?, HashMap::new(), Instant::now());
-    while last.elapsed() < QUIET {
+    let (reader, mut ready, begun) = (committed_reader(servers, topic)?, HashMap::new(), Instant::now());
+    let mut last = begun;
+    while last.elapsed() < QUIET && begun.elapsed() < PATIENCE {
         match reader.poll(LOOK) {
             Event::Records(mut portion) => {
                 last = Instant::now();

@@ -10,12 +10,12 @@
 //! | arm | what it is |
 //! |---|---|
 //! | alone | the victim's queue, and nobody else |
-//! | beside | the same beside the neighbour's queue; in the end 20,000 of the neighbour's tasks come at once |
+//! | beside | the same beside the neighbour's queue; in the end 20,000 of the neighbour's tasks come at once, and 20,000 are due at once |
 //! | priority | both in the neighbour's queue, the victim's tasks HIGH and the neighbour's LOW |
 //! | one queue | both in the neighbour's queue: the control arm, which has to be worse |
 //!
 //! Each run has a new application, so that no arm has the other's state. `RUNS`, `SECONDS` (of which a run is measured), `RECORDS` (that wait
-//! at first, and that come at once) and `RATE` (the neighbour's a second) make it quicker, or heavier.
+//! at first, that come at once, and that are due at once) and `RATE` (the neighbour's a second) make it quicker, or heavier.
 
 mod feed;
 mod figures;
@@ -45,11 +45,13 @@ const VICTIM_RATE: u64 = 100;
 const VICTIM_MILLIS: u64 = 5;
 const NEIGHBOUR_RATE: u64 = 120;
 const NEIGHBOUR_MILLIS: u64 = 100;
-/// Of the neighbour's tasks so many may be with handlers at a time.
-const RUNNING: usize = 10;
+/// Of the neighbour's tasks so many may be with handlers, or on their way, at a time; twice as many where the victim's are among them.
+const RUNNING: u64 = 10;
 const WARM_UP: Duration = Duration::from_secs(10);
 /// For how long the victim is looked at from the burst on.
 const AFTER_BURST: Duration = Duration::from_secs(10);
+/// So long before they are due those of the second burst are submitted.
+const AHEAD: Duration = Duration::from_secs(5);
 /// For what was due last.
 const REST: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -75,6 +77,11 @@ impl Arm {
         }
     }
 
+    /// How many of the neighbour's queue may be with handlers.
+    fn running(self) -> u64 {
+        if self.victim().0 == "neighbour" { 2 * RUNNING } else { RUNNING }
+    }
+
     /// The victim's queue and the priority of its tasks.
     fn victim(self) -> (&'static str, Priority) {
         match self {
@@ -97,7 +104,8 @@ struct Stage {
 #[derive(Default)]
 struct Outcome {
     seen: Seen,
-    burst: Option<Seen>,
+    /// One that is submitted, and one that is due.
+    bursts: Vec<Seen>,
     cores: Cores,
     /// The neighbour's attempts and submissions a second.
     attempts: f64,
@@ -132,7 +140,7 @@ impl Stage {
         self.runs += 1;
         let id = format!("{}-{}", arm.name(), self.runs);
         let handlers = Handlers::start()?;
-        let queues = [("victim", String::new()), ("neighbour", format!("running = {RUNNING}"))];
+        let queues = [("victim", String::new()), ("neighbour", format!("running = {}", arm.running()))];
         let mut instance = Instance::start(&self.bed, &id, &queues, &handlers)?;
         let outcome = self.measure_in(arm, &mut instance, &handlers);
         let outcome = outcome.map_err(|error| format!("{id}: {error}\n{}", instance.running.printed()))?;
@@ -159,12 +167,7 @@ impl Stage {
         let before = (Load::look(instance.running.pid(), broker)?, handlers.neighbours(), feed.neighbours(), now_us());
         std::thread::sleep(self.seconds);
         let after = (Load::look(instance.running.pid(), broker)?, handlers.neighbours(), feed.neighbours(), now_us());
-        let mut end = after.3;
-        if arm == Arm::Beside {
-            feed.burst(self.backlog);
-            std::thread::sleep(AFTER_BURST);
-            end = now_us();
-        }
+        let bursts = if arm == Arm::Beside { self.bursts(&feed) } else { Vec::new() };
         std::thread::sleep(REST);
         instance.running.check()?;
         let (begun, now, pace) = (handlers.begun(), now_us(), feed.pace);
@@ -175,13 +178,25 @@ impl Stage {
         let each = |before: u64, after: u64| (after - before) as f64 / self.seconds.as_secs_f64();
         let outcome = Outcome {
             seen: of((before.3, after.3)),
-            burst: (arm == Arm::Beside).then(|| of((after.3, end))),
+            bursts: bursts.into_iter().map(of).collect(),
             cores: after.0.since(&before.0)?,
             attempts: each(before.1, after.1),
             submitted: each(before.2, after.2),
             waiting: after.2.saturating_sub(after.1),
         };
         Ok(outcome)
+    }
+
+    /// Many at once, and many that are due at once; gives when each was looked at.
+    fn bursts(&self, feed: &Feed) -> Vec<(i64, i64)> {
+        let mut looked_at = Vec::new();
+        for ahead in [Duration::ZERO, AHEAD] {
+            let at = now_us() + i64::try_from(ahead.as_micros()).unwrap_or(0);
+            feed.burst(self.backlog, at / 1_000);
+            std::thread::sleep(ahead + AFTER_BURST);
+            looked_at.push((at, now_us()));
+        }
+        looked_at
     }
 
     /// Until the schedule has all that is to wait at first.
@@ -235,8 +250,8 @@ impl Stage {
 
 fn detail(all: &[&Outcome]) -> Map<String, Value> {
     let each = |figure: &dyn Fn(&Outcome) -> f64| -> Vec<f64> { all.iter().map(|outcome| figure(outcome)).collect() };
-    let burst = |quantile: f64| -> Vec<f64> {
-        all.iter().filter_map(|outcome| Some(outcome.burst.as_ref()?.latency.quantile(quantile))).collect()
+    let burst = |place: usize, quantile: f64| -> Vec<f64> {
+        all.iter().filter_map(|outcome| Some(outcome.bursts.get(place)?.latency.quantile(quantile))).collect()
     };
     report::figures([
         ("p50_ms", each(&|outcome| outcome.seen.latency.quantile(0.5))),
@@ -247,9 +262,10 @@ fn detail(all: &[&Outcome]) -> Map<String, Value> {
         ("until_handed_out_p99_ms", each(&|outcome| outcome.seen.handed_out.quantile(0.99))),
         ("from_there_to_the_handler_p50_ms", each(&|outcome| outcome.seen.picked_up.quantile(0.5))),
         ("from_there_to_the_handler_p99_ms", each(&|outcome| outcome.seen.picked_up.quantile(0.99))),
-        ("burst_p50_ms", burst(0.5)),
-        ("burst_p99_ms", burst(0.99)),
-        ("burst_max_ms", burst(1.0)),
+        ("burst_submitted_p99_ms", burst(0, 0.99)),
+        ("burst_submitted_max_ms", burst(0, 1.0)),
+        ("burst_due_p99_ms", burst(1, 0.99)),
+        ("burst_due_max_ms", burst(1, 1.0)),
         ("neighbour_submitted_per_second", each(&|outcome| outcome.submitted)),
         ("neighbour_attempts_per_second", each(&|outcome| outcome.attempts)),
         ("neighbour_waiting", each(&|outcome| outcome.waiting as f64)),
@@ -269,9 +285,9 @@ impl std::fmt::Display for Outcome {
         write!(f, "{count} tasks: p50 {p50:.0} ms, p99 {p99:.0}, p99.9 {p999:.0}; {not_begun} not begun; ")?;
         let [to, from] = [handed_out, picked_up].map(|spans| (spans.quantile(0.5), spans.quantile(0.99)));
         write!(f, "handed out {:.0}/{:.0}, picked up {:.0}/{:.0}; ", to.0, to.1, from.0, from.1)?;
-        if let Some(burst) = &self.burst {
+        for (burst, name) in self.bursts.iter().zip(["submitted", "due"]) {
             let [p99, most] = [0.99, 1.0].map(|quantile| burst.latency.quantile(quantile));
-            write!(f, "burst p99 {p99:.0} ms, most {most:.0}; ")?;
+            write!(f, "burst {name}: p99 {p99:.0} ms, most {most:.0}; ")?;
         }
         write!(f, "neighbour {:.0}/s of {:.0}/s; ", self.attempts, self.submitted)?;
         let Cores { application, broker, own, others, part } = self.cores;
