@@ -82,7 +82,7 @@ mod tests {
         let Loaded { runtime, .. } = Layers::new(DEFAULTS).load::<Config>().unwrap();
         let lane = runtime.external.timeout.duration();
         assert!(lane > Options::LONGEST, "{lane:?}");
-        let transaction = runtime.kafka.transaction_timeout.duration();
+        let transaction = runtime.processing.transaction_timeout.duration();
         assert!(transaction / 2 > 2 * Options::LONGEST, "{transaction:?}");
     }
 }
