@@ -108,7 +108,8 @@ fn url(target: &TargetSpec, key: &str) -> Result<Url, String> {
     if url.host() != plain.host() || url.port() != plain.port() || url.username() != plain.username() {
         return Err("has {key} where it would choose the server; have it in the path or in the query".to_owned());
     }
-    let segments = |url: &Url| url.path_segments().map_or(0, Iterator::count);
+    // Such a segment is taken away when the URL is parsed, however it is encoded.
+    let segments = |url: &Url| url.path_segments().map(|parts| parts.map(str::is_empty).collect::<Vec<_>>());
     if segments(&url) != segments(&plain) {
         return Err("the key is . or .., which no path can have; have {key} in the query".to_owned());
     }
@@ -258,4 +259,42 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = next.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::namespace::{Address, TargetKind};
+
+    fn at(address: &str, key: &str) -> Result<String, String> {
+        let address = Address::new(address);
+        let target = TargetSpec { name: "t".to_owned(), kind: TargetKind::Http, address, settings: [].into() };
+        url(&target, key).map(String::from)
+    }
+
+    #[test]
+    fn w8_a_key_stays_where_the_address_has_it() {
+        assert_eq!(at("https://h/a/{key}/b", "x/../y?z#"), Ok("https://h/a/x%2F..%2Fy%3Fz%23/b".to_owned()));
+        assert_eq!(at("https://h/a?k={key}", ".."), Ok("https://h/a?k=..".to_owned()));
+        for (address, key) in [("https://h/a/{key}", "."), ("https://h/a/{key}", ".."), ("https://h/a/.{key}/b", ".")] {
+            assert!(at(address, key).unwrap_err().contains("no path can have"), "{address} {key}");
+        }
+        assert_eq!(at("https://h/a/{key}", "..."), Ok("https://h/a/...".to_owned()));
+        for address in ["https://{key}/a", "https://{key}.h/a", "https://{key}@h/a"] {
+            assert!(at(address, "x").unwrap_err().contains("choose the server"), "{address}");
+        }
+        assert!(at("ftp://h/{key}", "x").is_err() && at("h/{key}", "x").is_err());
+    }
+
+    #[test]
+    fn w9_a_server_says_when_to_come_again() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let said =
+            |text: &'static str| after(&HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(text))]), now);
+        assert_eq!(said("120"), Some(Duration::from_secs(120)));
+        assert_eq!(said("Sun, 06 Nov 1994 08:50:37 GMT"), Some(Duration::from_secs(60)));
+        assert_eq!(said("Sun, 06 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(said("99999999999"), Some(LONGEST_AFTER));
+        assert_eq!(said("soon"), None);
+    }
 }

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A batch has calls of any targets, and one that is away or slow is no failure of the others: each call has its own reply, and a
-//! link never takes longer than its target's `timeout`. A kind is a file here, and a line in [`kind`].
+//! link never takes longer than its target's `timeout`. A kind is a file here, and a line in `kind`.
 //!
 //! Calls come again: after a failure, after a crash, and late from a connection that was given up. So each kind keeps a *fence*, the
 //! last number that was applied by ordering key and key, where its target can (rule W8).
