@@ -7,12 +7,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use futures::StreamExt as _;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -44,6 +46,9 @@ struct Limits {
     request_time: Duration,
     /// For answers that are under way when the process stops.
     drain_time: Duration,
+    /// What is read, and thrown away, of a body that is too large, and for how long.
+    linger_bytes: usize,
+    linger_time: Duration,
 }
 
 const LIMITS: Limits = Limits {
@@ -55,6 +60,8 @@ const LIMITS: Limits = Limits {
     header_time: Duration::from_secs(75),
     request_time: Duration::from_secs(10),
     drain_time: Duration::from_secs(2),
+    linger_bytes: 32 << 20,
+    linger_time: Duration::from_secs(2),
 };
 
 /// The declared graph in every format that `describe` has.
@@ -292,6 +299,7 @@ async fn within_limits(State(limits): State<Limits>, request: Request, next: Nex
     let length: Option<usize> = length.and_then(|value| value.to_str().ok()?.parse().ok());
     let mut response = match length {
         Some(length) if length > limits.body_bytes => {
+            linger(request.into_body(), limits).await;
             (StatusCode::PAYLOAD_TOO_LARGE, format!("a body may have up to {} bytes\n", limits.body_bytes))
                 .into_response()
         }
@@ -308,6 +316,20 @@ async fn within_limits(State(limits): State<Limits>, request: Request, next: Nex
         HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
     );
     response
+}
+
+/// Takes what a client goes on sending: if the connection were closed while it writes, it would be reset, and the answer lost.
+async fn linger(body: Body, limits: Limits) {
+    let mut body = body.into_data_stream();
+    let mut taken = 0;
+    let all = async {
+        while taken < limits.linger_bytes
+            && let Some(Ok(chunk)) = body.next().await
+        {
+            taken += chunk.len();
+        }
+    };
+    let _ = tokio::time::timeout(limits.linger_time, all).await;
 }
 
 async fn guard(State(token): State<Arc<Option<Bearer>>>, request: Request, next: Next) -> Response {

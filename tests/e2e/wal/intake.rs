@@ -3,11 +3,12 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headrace::codec::{Avro, AvroSchema as _, Binding, Codec as _, SchemaId, Schemas, avro};
 use serde_json::{Value, json};
-use testbed::{Testbed, spawn};
+use testbed::{Kafka, Testbed, spawn};
 use write_ahead_log::mutation::{Mutation, Operation};
 
 use super::support::{Asked, Log, TOKEN};
@@ -29,7 +30,7 @@ fn delayed(token: &str, key: &str) -> Value {
 }
 
 fn datum(mutation: &Mutation) -> Vec<u8> {
-    let (codec, schemas): (Avro<Mutation>, _) = (avro(), std::sync::Arc::new(Schemas::default()));
+    let (codec, schemas): (Avro<Mutation>, _) = (avro(), Arc::new(Schemas::default()));
     schemas.insert(SchemaId(1), Mutation::SCHEMA).unwrap();
     codec.bind(&Binding { schemas, writer: Some(SchemaId(1)) });
     let mut framed = Vec::new();
@@ -126,7 +127,8 @@ fn w1_a_batch_is_in_the_log_in_its_order_and_mistakes_are_told_one_by_one() {
 
 #[test]
 fn w1_without_brokers_it_is_unknown_and_sent_again_it_succeeds_w16_and_others_have_room() {
-    let own = std::sync::Arc::new(Testbed::builder().kafka().registry().start().unwrap());
+    let kafka = Kafka::builder().unwrap().property("group.min.session.timeout.ms", "1000");
+    let own = Arc::new(Testbed::builder().kafka_with(kafka).registry().start().unwrap());
     let log = Log::new(own, "wal-away", "[intake]\ntimeout = \"5s\"\nrequests = 2\n");
     let mut app = log.app();
     app.start_again();

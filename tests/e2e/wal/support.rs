@@ -123,9 +123,10 @@ impl Log {
             let url = format!("{}{}", app.url(), asked.path);
             let request = self.client.request(asked.method, url).timeout(DEADLINE).header("content-type", asked.kind);
             let request = asked.token.into_iter().fold(request, |request, token| request.bearer_auth(token));
-            let sent = request.body(asked.body).send();
+            let request = request.body(asked.body);
+            // Its timer needs the runtime as soon as it is made.
             async {
-                let answer = sent.await.unwrap();
+                let answer = request.send().await.unwrap();
                 let (status, retry_after) = (answer.status().as_u16(), answer.headers().contains_key("retry-after"));
                 Answered { status, retry_after, body: answer.json().await.unwrap_or_default() }
             }

@@ -22,7 +22,7 @@ import uuid
 
 TOKEN = os.environ["WAL_TOKEN"]
 PATIENCE = 60  # seconds for one answer: longer than the instances' own
-TRIES = 20
+TRIES = 60
 
 
 def ask(method, url, body=None):
