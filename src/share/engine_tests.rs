@@ -160,3 +160,6 @@ fn a_member_that_closes_gives_back_closes_its_session_and_is_over() {
 
 #[path = "engine_fault_tests.rs"]
 mod faults;
+
+#[path = "model/image/engine.rs"]
+mod image;

@@ -310,3 +310,6 @@ fn r8_what_waits_behind_something_that_is_told_again_frees_no_place() {
     settle(&mut ledger, &grant, 2..4, Acknowledgement::Accept);
     assert_eq!((ledger.freed_by(ONE), ledger.held()), (0, 2));
 }
+
+#[path = "model/image/ledger.rs"]
+mod image;

@@ -108,3 +108,6 @@ fn only_a_member_leaves() {
     member.beaten(accepted(3, None), now);
     assert_eq!(member.leave().unwrap().epoch, -1);
 }
+
+#[path = "model/image/membership.rs"]
+mod image;

@@ -32,6 +32,8 @@ mod gate;
 mod grant;
 mod ledger;
 mod membership;
+#[cfg(test)]
+mod model;
 mod node;
 mod owned;
 mod pace;

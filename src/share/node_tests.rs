@@ -104,3 +104,6 @@ fn a_broker_that_says_nothing_gives_its_places_to_others_and_is_asked_about_now_
     node.answered(None);
     assert!(!node.turns_slow(late + SLOW) && !node.is_slow());
 }
+
+#[path = "model/image/node.rs"]
+mod image;

@@ -44,3 +44,7 @@ impl Part {
         self.failures = self.failures.saturating_add(1);
     }
 }
+
+#[cfg(test)]
+#[path = "model/image/part.rs"]
+mod image;

@@ -69,3 +69,6 @@ fn a_request_that_tells_nothing_of_partitions_changes_none() {
     session.answered(None);
     assert_eq!(session.delta(), Delta { epoch: 2, added: vec![named(1)], forgotten: vec![] });
 }
+
+#[path = "model/image/session.rs"]
+mod image;
