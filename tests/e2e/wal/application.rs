@@ -78,7 +78,8 @@ impl Log {
 
     /// A process of it, which is not started.
     pub(super) fn app(&self, instance: &str) -> App {
-        let topics = ["mutations", "commands", "namespaces", "results", "exhausted", "dead-letters"];
+        let topics =
+            ["mutations", "commands", "groups", "group-results", "namespaces", "results", "exhausted", "dead-letters"];
         let topics: String = topics.iter().map(|name| format!("{name} = \"{}\"\n", self.topic(name))).collect();
         let sections = format!("[topics]\n{topics}[internal-topics]\npartitions = {PARTITIONS}\n");
         let set = vec![format!("instance-id={instance}"), format!("application-id={}", self.id)];

@@ -20,6 +20,8 @@ pub(super) struct Effect {
     pub(super) sequence: i64,
     /// In milliseconds since the epoch.
     pub(super) at: i64,
+    /// Its place among all that was written, whatever its key.
+    pub(super) place: usize,
 }
 
 /// What it has, and how it behaves.
@@ -82,7 +84,8 @@ impl Book {
     /// As an idempotent target has it: each token once.
     pub(super) fn write(&mut self, key: &str, token: &str, sequence: i64) {
         if self.seen.entry(key.to_owned()).or_default().insert(token.to_owned()) {
-            let effect = Effect { token: token.to_owned(), sequence, at: now() };
+            let place = self.effects.values().map(Vec::len).sum();
+            let effect = Effect { token: token.to_owned(), sequence, at: now(), place };
             self.effects.entry(key.to_owned()).or_default().push(effect);
         } else {
             self.repeated += 1;

@@ -4,6 +4,7 @@
 mod application;
 mod commands;
 mod effects;
+mod groups;
 mod http;
 mod intake;
 mod kills;

@@ -97,7 +97,8 @@ impl Log {
         format!("{}.{name}", self.id)
     }
 
-    fn set(&self, name: &str, namespace: &Namespace) {
+    /// Sets a namespace.
+    pub(super) fn set(&self, name: &str, namespace: &Namespace) {
         let mut value = Vec::new();
         self.namespaces.encode(namespace, &mut value).unwrap();
         let key = Some(name.as_bytes().to_vec());
@@ -107,7 +108,8 @@ impl Log {
 
     /// Its process, which is not started.
     pub(super) fn app(&self) -> App {
-        let topics = ["mutations", "commands", "namespaces", "results", "exhausted", "dead-letters"];
+        let topics =
+            ["mutations", "commands", "groups", "group-results", "namespaces", "results", "exhausted", "dead-letters"];
         let topics: String = topics.iter().map(|name| format!("{name} = \"{}\"\n", self.topic(name))).collect();
         let token = self.bed.dirs().unwrap().root().join(format!("{}-token", self.id));
         std::fs::write(&token, TOKEN).unwrap();

@@ -12,6 +12,8 @@ pub struct Config {
     pub topics: Topics,
     /// What holds for all namespaces.
     pub mutations: Mutations,
+    /// What holds for all groups.
+    pub groups: GroupsConfig,
     /// How targets are spoken with.
     pub targets: TargetsConfig,
     /// Mutations over HTTP.
@@ -26,6 +28,10 @@ pub struct Topics {
     pub mutations: String,
     /// What is to happen to mutations that wait.
     pub commands: String,
+    /// Mutations that are applied together or not at all.
+    pub groups: String,
+    /// What has become of each group.
+    pub group_results: String,
     /// The namespaces.
     pub namespaces: String,
     /// What has become of each mutation at each target.
@@ -42,6 +48,14 @@ pub struct Topics {
 pub struct Mutations {
     /// How exact times are kept.
     pub tick: Span,
+}
+
+/// What holds for all groups.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct GroupsConfig {
+    /// How long the rest of a group is waited for.
+    pub timeout: Span,
 }
 
 /// How targets are spoken with.

@@ -44,6 +44,11 @@ impl State {
         matches!(self, State::Applied | State::Rejected | State::Exhausted | State::Cancelled)
     }
 
+    /// Whether the target has it.
+    pub fn is_applied(self) -> bool {
+        self == State::Applied
+    }
+
     /// Whether it stands in the line of its ordering key.
     pub fn is_in_line(self) -> bool {
         matches!(self, State::Waiting | State::Parked | State::Halted)

@@ -15,6 +15,8 @@ use crate::calls::Calls;
 use crate::config::Config;
 use crate::due::Timers;
 use crate::entry::{Entry, MutationResult};
+use crate::group::{Group, GroupRecord, GroupResult};
+use crate::groups::{ByGroup, GroupStep, Groups};
 use crate::input::{ByLane, Input, InputCodec};
 use crate::ledger::{Ledger, Step};
 use crate::log::Log;
@@ -32,11 +34,13 @@ pub(crate) fn build(config: &Config) -> Result<(Topology, GlobalTable<String, Na
     builder.own_topic(&topics.mutations);
     builder.own_topic(&topics.commands);
     builder.own_topic(&topics.namespaces);
+    builder.own_topic(&topics.groups);
     let namespaces = builder.global_table("namespaces", &topics.namespaces, text(), avro::<Namespace>());
     let inputs = vec![topics.mutations.clone(), of_namespaces(&topics.mutations), topics.commands.clone()];
     let inputs = builder.source("inputs", &inputs, InputCodec::new(&topics.commands));
     let by_lane = builder.process("lane", inputs, ByLane { namespaces: namespaces.clone() });
     let by_lane = builder.repartition("lanes", by_lane, text(), avro::<Input>());
+    groups(config, &mut builder, &namespaces);
     let ledger = Ledger {
         entries: builder.store("entries", Stores::rocks(text(), avro::<Entry>())),
         lines: Lines::new(builder.store("lines", Stores::rocks(raw(), raw()))),
@@ -59,6 +63,29 @@ pub(crate) fn build(config: &Config) -> Result<(Topology, GlobalTable<String, Na
     Ok((topology, namespaces))
 }
 
+/// Groups, as long as they are not written into the log.
+fn groups(config: &Config, builder: &mut Builder, namespaces: &GlobalTable<String, Namespace>) {
+    let topics = &config.topics;
+    let records = builder.source("groups", &topics.groups, (raw(), avro::<GroupRecord>()));
+    let by_group = builder.process("by-group", records, ByGroup);
+    let by_group = builder.repartition("groups", by_group, text(), avro::<GroupRecord>());
+    let groups = Groups {
+        groups: builder.store("groups", Stores::rocks(text(), avro::<Group>())),
+        staged: builder.store("staged", Stores::rocks(text(), avro::<Mutation>())),
+        timers: store::Timers::new(builder.store("group-timers", Stores::rocks(raw(), raw()))),
+        namespaces: namespaces.clone(),
+        patience: config.groups.timeout.duration(),
+        tick: config.mutations.tick.duration(),
+    };
+    let steps = builder.process("staging", by_group, groups);
+    let written = Only::new(|step| if let GroupStep::Write(mutation) = step { Some(mutation) } else { None });
+    let written = builder.process("operations", steps, written);
+    builder.sink("operations", written, &topics.mutations, text(), avro::<Mutation>());
+    let ended = Only::new(|step| if let GroupStep::Ended(result) = step { Some(result) } else { None });
+    let ended = builder.process("ended-groups", steps, ended);
+    builder.sink("group-results", ended, &topics.group_results, text(), avro::<GroupResult>());
+}
+
 /// The topics that namespaces have for themselves.
 fn of_namespaces(mutations: &str) -> String {
     format!("^{}\\..+", mutations.replace('.', "\\."))
@@ -72,4 +99,7 @@ fn ends(config: &Config, builder: &mut Builder, steps: Stream<String, Step>, suf
     let exhausted = Only::new(|step| if let Step::Exhausted(mutation) = step { Some(mutation) } else { None });
     let exhausted = builder.process(&format!("given-up{suffix}"), steps, exhausted);
     builder.sink(&format!("exhausted{suffix}"), exhausted, &config.topics.exhausted, text(), avro::<Mutation>());
+    let progress = Only::new(|step| if let Step::Progress(progress) = step { Some(progress) } else { None });
+    let progress = builder.process(&format!("progress{suffix}"), steps, progress);
+    builder.sink(&format!("progress{suffix}"), progress, &config.topics.groups, text(), avro::<GroupRecord>());
 }

@@ -19,6 +19,7 @@ use headrace::store::{GlobalTable, Lines, Store, StoreIndex};
 use crate::breaker::{Breakers, Trip};
 use crate::due::{Due, Timers};
 use crate::entry::{Entry, MutationResult, State};
+use crate::group::{self, GroupRecord, Member, Progress};
 use crate::mutation::Mutation;
 use crate::namespace::{Namespace, OnExhausted, TargetSpec};
 
@@ -98,6 +99,8 @@ pub enum Step {
     Ended(MutationResult),
     /// It was given up, and is kept as it came.
     Exhausted(Mutation),
+    /// An operation of a group has ended; the key is the group's.
+    Progress(GroupRecord),
 }
 
 /// A processor's context here.
@@ -146,6 +149,10 @@ impl Ledger {
         self.timers.set(now.saturating_add(remember_ms), &Due::Forget(id), out)?;
         out.count(state.name(), &entry.mutation.namespace);
         self.give(&lane, Step::Ended(MutationResult::from(&entry)), Headers::new(), out);
+        if let Some(member) = &entry.mutation.group {
+            let (group, progress) = (group::id(&entry.mutation.namespace, &member.group), progress(&entry, member));
+            self.give(&group, Step::Progress(progress), Headers::new(), out);
+        }
         if state == State::Exhausted {
             let headers = why(&entry);
             let mutation = Mutation { value, ..entry.mutation };
@@ -228,6 +235,16 @@ impl Ledger {
     /// When a line goes on.
     pub(crate) fn clock(&self, lane: &str, out: &mut Out<'_>) -> Result<Option<Clock>, Fault> {
         Ok(out.store(&self.clocks).read(&lane.to_owned())?.map(|clock| Clock::decode(&clock)))
+    }
+}
+
+fn progress(entry: &Entry, member: &Member) -> GroupRecord {
+    let (sequence, target, state) = (member.sequence, entry.target().to_owned(), entry.state);
+    GroupRecord {
+        namespace: entry.mutation.namespace.clone(),
+        group: member.group.clone(),
+        progress: Some(Progress { sequence, target, state }),
+        ..GroupRecord::default()
     }
 }
 

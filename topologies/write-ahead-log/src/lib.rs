@@ -6,6 +6,7 @@
 //!  mutations ┐                            log ─▶ asked ─▶ targets ─▶ settle ─▶ results
 //!  commands ─┴─▶ lane ─▶ lanes ─▶         │ (entries, lines, clocks, timers) │ └─▶ exhausted
 //!                                         └────────── results, exhausted ◀───┘
+//!  groups ─▶ by-group ─▶ staging ─▶ mutations: a group's operations, when all of them are there
 //! ```
 //!
 //! Callers write [mutations](mutation) of a namespace; the log applies each to the namespace's targets (Redis, PostgreSQL, HTTP):
@@ -20,6 +21,8 @@ pub mod config;
 pub mod due;
 pub mod entry;
 mod flow;
+pub mod group;
+pub mod groups;
 pub mod input;
 pub mod intake;
 pub mod ledger;

@@ -78,7 +78,9 @@ impl Log {
             entry.reason = Some(error.reason);
             return self.ledger.end(entry, State::Rejected, namespace.dedup_window_ms, out);
         }
-        let due = mutation.due(namespace.delay_ms).saturating_add(jitter(&entry.id(), namespace.jitter_ms));
+        // An operation of a group has its turn now.
+        let most = if mutation.group.is_some() { 0 } else { namespace.jitter_ms };
+        let due = mutation.due(namespace.delay_ms).saturating_add(jitter(&entry.id(), most));
         if due > now {
             let number = out.lines(&self.ledger.lines).take_number()?;
             (entry.state, entry.due, entry.number) = (State::Delayed, Some(due), Some(number));

@@ -9,6 +9,8 @@ use headrace::codec::AvroSchema;
 use headrace::error::{RecordError, Stage};
 use serde::{Deserialize, Serialize};
 
+use crate::group::Member;
+
 /// The longest token, in bytes.
 pub const LONGEST_TOKEN: usize = 200;
 /// The longest key, and the longest ordering key, in bytes: PostgreSQL's indices take entries of up to 2.7 kB.
@@ -84,6 +86,8 @@ pub struct Mutation {
     pub delay_ms: Option<i64>,
     /// For the target.
     pub headers: BTreeMap<String, String>,
+    /// Of which group it is an operation; the log's to set.
+    pub group: Option<Member>,
 }
 
 impl AvroSchema for Mutation {

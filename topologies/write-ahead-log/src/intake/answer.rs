@@ -71,6 +71,21 @@ impl Answer {
         Answer { durable, token: Some(token), reason, matter }
     }
 
+    /// Whether it is in the log for certain.
+    pub(super) fn has_succeeded(&self) -> bool {
+        self.durable == Durable::Succeeded
+    }
+
+    /// Whether it is in the log.
+    pub(super) fn durable(&self) -> Durable {
+        self.durable
+    }
+
+    /// Why it is not, or may not be.
+    pub(super) fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
     /// The same with its place among others in its reason.
     pub(super) fn at(mut self, index: usize) -> Self {
         self.reason = self.reason.map(|reason| format!("item {index}: {reason}"));

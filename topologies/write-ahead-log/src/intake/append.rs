@@ -9,11 +9,12 @@
 
 use std::sync::Arc;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use futures::future::{Either, join_all, ready};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer::{Answer, response, status};
 use super::body::{Item, Kind, read};
@@ -40,16 +41,7 @@ impl Intake {
         let kind = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
         let kind = Kind::of(kind)?;
         let _place = self.room.enter(name)?;
-        let most = bytes(self.bounds.max_body.bytes());
-        let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        let _memory = self.room.hold(announced.unwrap_or(most))?;
-        let too_large = |_| {
-            let limit = &self.bounds.max_body;
-            Refusal::TooLarge(format!(
-                "the body has more than {limit}, as much as intake.max-body allows; send several"
-            ))
-        };
-        let body = to_bytes(body, announced.unwrap_or(most).min(most)).await.map_err(too_large)?;
+        let (body, _memory) = self.body(headers, body).await?;
         let items = read(kind, &body, name, now(), self.bounds.max_mutations as usize)?;
         drop(body);
         let mut answers = self.write(&namespace, items.all).await;
@@ -62,6 +54,21 @@ impl Intake {
                 response(status, places.map(|(index, answer)| answer.at(index)).collect::<Vec<_>>())
             }
         })
+    }
+
+    /// All of a body, and the room that it holds.
+    pub(super) async fn body(&self, headers: &HeaderMap, body: Body) -> Result<(Bytes, OwnedSemaphorePermit), Refusal> {
+        let most = bytes(self.bounds.max_body.bytes());
+        let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let memory = self.room.hold(announced.unwrap_or(most))?;
+        let too_large = |_| {
+            let limit = &self.bounds.max_body;
+            Refusal::TooLarge(format!(
+                "the body has more than {limit}, as much as intake.max-body allows; send several"
+            ))
+        };
+        let body = to_bytes(body, announced.unwrap_or(most).min(most)).await.map_err(too_large)?;
+        Ok((body, memory))
     }
 
     /// Writes what is fit for it, and tells of each, in their order.

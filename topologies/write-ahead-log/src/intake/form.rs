@@ -30,9 +30,10 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::token::made_up;
-use crate::mutation::{Mutation, Operation};
+use crate::mutation::{LONGEST_DELAY_MS, Mutation, Operation};
 
-type Field = Option<Box<RawValue>>;
+/// A field, if it is there.
+pub(super) type Field = Option<Box<RawValue>>;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -108,8 +109,9 @@ impl Form {
             operation: self.operation()?,
             value: self.value()?,
             not_before: time("not_before", &self.not_before)?,
-            delay_ms: self.delay()?,
+            delay_ms: delay(&self.delay, &self.delay_ms)?,
             headers: headers.unwrap_or_default(),
+            group: None,
         })
     }
 
@@ -136,17 +138,33 @@ impl Form {
             Some(_) => Err("value: is given in more than one form; send one of value, text and base64".to_owned()),
         }
     }
+}
 
-    fn delay(&self) -> Result<Option<i64>, String> {
-        let what = "a text such as 30s, 5m or 2d";
-        let span = text("delay", &self.delay)?.map(|delay| delay.parse::<Span>()).transpose();
-        let span = span.map_err(|_| format!("delay: is not {what}"))?;
-        let span = span.map(|span| i64::try_from(span.millis()).unwrap_or(i64::MAX));
-        let millis = parsed::<i64>("delay_ms", &self.delay_ms, "a number of milliseconds")?;
-        match (span, millis) {
-            (Some(_), Some(_)) => Err("delay: is given twice; send one of delay and delay_ms".to_owned()),
-            (span, millis) => Ok(span.or(millis)),
+/// Milliseconds, in either form.
+fn delay(delay: &Field, delay_ms: &Field) -> Result<Option<i64>, String> {
+    let what = "a text such as 30s, 5m or 2d";
+    let span = text("delay", delay)?.map(|delay| delay.parse::<Span>()).transpose();
+    let span = span.map_err(|_| format!("delay: is not {what}"))?;
+    let span = span.map(|span| i64::try_from(span.millis()).unwrap_or(i64::MAX));
+    let millis = parsed::<i64>("delay_ms", delay_ms, "a number of milliseconds")?;
+    match (span, millis) {
+        (Some(_), Some(_)) => Err("delay: is given twice; send one of delay and delay_ms".to_owned()),
+        (span, millis) => Ok(span.or(millis)),
+    }
+}
+
+/// When something begins that says it either way: at most ten years from now.
+pub(super) fn begins(not_before: &Field, delay: &Field, delay_ms: &Field, now: i64) -> Result<Option<i64>, String> {
+    let at = time("not_before", not_before)?;
+    let at = match (at, self::delay(delay, delay_ms)?) {
+        (Some(_), Some(_)) => return Err("not_before: is given with a delay; send one of them".to_owned()),
+        (at, delay) => at.or(delay.map(|delay| now.saturating_add(delay))),
+    };
+    match at {
+        Some(at) if !(0..=now.saturating_add(LONGEST_DELAY_MS)).contains(&at) => {
+            Err("not_before: is none of the next ten years".to_owned())
         }
+        at => Ok(at),
     }
 }
 

@@ -4,6 +4,8 @@
 //!  POST   /v1/{namespace}/log             one mutation, or many  ─▶ mutations topic   durable: succeeded, failed or unknown
 //!  DELETE /v1/{namespace}/log/{token}     take it back           ─▶ commands topic    202: it is asked for
 //!  GET    /v1/{namespace}/status/{token}  what became of it      ◀─ entries, of whichever instance has them
+//!  POST   /v1/{namespace}/groups          several, or none       ─▶ groups topic
+//!  DELETE, GET  …/groups/{group}          take it back; how far it is
 //! ```
 //!
 //! **What is promised** (rule W1): a mutation that has `succeeded` is on all in-sync replicas, and will be applied or given up with a
@@ -18,6 +20,7 @@ mod append;
 mod body;
 mod cancel;
 mod form;
+mod groups;
 mod refusal;
 mod room;
 mod status;
@@ -37,6 +40,7 @@ use headrace::telemetry::Routes;
 
 use crate::config::{Config, IntakeConfig};
 use crate::entry::Command;
+use crate::group::GroupRecord;
 use crate::mutation::{Mutation, is_name};
 use crate::namespace::Namespace;
 
@@ -54,6 +58,7 @@ struct Intake {
     writer: Writer,
     mutations: Writes<Mutation>,
     commands: Writes<Command>,
+    groups: Writes<GroupRecord>,
     room: Room,
 }
 
@@ -74,12 +79,18 @@ fn built(config: &Config, namespaces: GlobalTable<String, Namespace>, host: &Hos
         writer: host.writer(config.intake.timeout.duration())?,
         mutations: host.writes(&topics.mutations)?,
         commands: host.writes(&topics.commands)?,
+        groups: host.writes(&topics.groups)?,
     });
     let changing = Router::new()
         .route("/v1/{namespace}/log", post(append::append))
         .route("/v1/{namespace}/log/{token}", delete(cancel::cancel))
+        .route("/v1/{namespace}/groups", post(groups::write))
+        .route("/v1/{namespace}/groups/{group}", delete(groups::abort))
         .with_state(Arc::clone(&intake));
-    let reading = Router::new().route("/v1/{namespace}/status/{token}", get(status::status)).with_state(intake);
+    let reading = Router::new()
+        .route("/v1/{namespace}/status/{token}", get(status::status))
+        .route("/v1/{namespace}/groups/{group}", get(groups::show))
+        .with_state(intake);
     Ok(Built {
         changing: Some(Routes { router: changing, longest, body_bytes }),
         reading: Some((reading, longest).into()),

@@ -1,6 +1,6 @@
 //! A log without brokers and targets: what is asked of targets is seen, and answered as a test has it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use write_ahead_log::call::Call;
 use write_ahead_log::config::Config;
 use write_ahead_log::entry::{Action, Command, MutationResult, State, lane};
+use write_ahead_log::group::{GroupRecord, GroupResult};
 use write_ahead_log::mutation::{Mutation, Operation};
 use write_ahead_log::namespace::{Namespace, TargetKind, TargetSpec};
 use write_ahead_log::{DEFAULTS, topology};
@@ -62,6 +63,8 @@ pub(crate) struct Bench {
     sent: u64,
     /// Why mutations became dead letters.
     pub(crate) refused: Vec<String>,
+    /// What the topology has written to topics that it reads.
+    carried: VecDeque<Driven>,
     /// Keys of stores, by the stores' names.
     alive: BTreeMap<String, BTreeSet<Vec<u8>>>,
 }
@@ -94,7 +97,8 @@ impl Bench {
         let world = Arc::new(Mutex::new(World::default()));
         let own = Arc::clone(&world);
         driver.answer("targets", move |body| own.lock().unwrap().answer(&Call::decode(body).unwrap()));
-        let mut bench = Bench { driver, world, sent: 0, refused: Vec::new(), alive: BTreeMap::new() };
+        let mut bench =
+            Bench { driver, world, sent: 0, refused: Vec::new(), carried: VecDeque::new(), alive: BTreeMap::new() };
         bench.set("shop", namespace);
         bench.driver.assign(HERE).unwrap();
         bench
@@ -159,6 +163,33 @@ impl Bench {
         self.driver.send(topic, HERE, Some(key.as_bytes()), Some(&value), &Headers::new()).unwrap();
     }
 
+    /// Writes something about the group `g`.
+    pub(crate) fn group(&mut self, record: GroupRecord) {
+        let record = GroupRecord { namespace: "shop".to_owned(), group: "g".to_owned(), ..record };
+        let value = self.encoded(&record);
+        self.carry("write-ahead-log.groups", Some(b"shop/g"), &value);
+    }
+
+    /// One of what the topology has written to a topic that it reads comes back to it, as brokers have it; false if there is none.
+    pub(crate) fn carry_one(&mut self) -> bool {
+        for topic in ["write-ahead-log.mutations", "write-ahead-log.groups"] {
+            self.carried.extend(self.driver.take(topic));
+        }
+        let Some(Driven { topic, key, value, .. }) = self.carried.pop_front() else { return false };
+        self.carry(&topic, key.as_deref(), &value.unwrap());
+        true
+    }
+
+    /// All of it comes back.
+    pub(crate) fn carry_on(&mut self) {
+        while self.carry_one() {}
+    }
+
+    fn carry(&mut self, topic: &str, key: Option<&[u8]>, value: &[u8]) {
+        let outcome = self.driver.send(topic, HERE, key, Some(value), &Headers::new()).unwrap();
+        self.refused.extend(if let Outcome::SetAside { error, .. } = outcome { Some(error.reason) } else { None });
+    }
+
     /// Lets time pass, tick by tick.
     pub(crate) fn pass(&mut self, by: Duration) {
         let step = Duration::from_millis(10);
@@ -194,6 +225,11 @@ impl Bench {
     /// How they have ended: token and state.
     pub(crate) fn ends(&mut self) -> Vec<(String, State)> {
         self.results().into_iter().map(|result| (result.token, result.state)).collect()
+    }
+
+    /// Groups that have ended since the last look.
+    pub(crate) fn group_results(&mut self) -> Vec<GroupResult> {
+        self.values("write-ahead-log.group-results")
     }
 
     /// What was given up since the last look.
