@@ -53,7 +53,7 @@ test: check ## check, then all tests on the real parts
 
 .PHONY: bench
 bench: setup ## a benchmark beside its peer and its limit: NAME= [RECORDS= WARM_UP= RUNS= DETAIL_RUNS= ONLY= LOAD=]
-	@$(CARGO) build $(FLAGS) --bin bench --bin stateful-count --bin stored-values --bin pending-timers --bin copy-loop --bin share-worker --bin cdc-invalidation --bin task-queue
+	@$(CARGO) build $(FLAGS) --bin bench --bin stateful-count --bin stored-values --bin pending-timers --bin copy-loop --bin share-worker --bin cdc-invalidation --bin task-queue --bin write-ahead-log
 	@$(BIN)/bench $(NAME)
 
 # Of the task queue there are runs of its own; all others are of the runtime, whatever the topology.

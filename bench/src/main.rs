@@ -4,13 +4,17 @@
 //! with their extremes; what counts is the ratio, since absolute figures belong to a machine.
 
 mod cdc_invalidation;
+mod cores;
 mod counting;
 mod eos_tax;
+mod instance;
 mod measure;
 mod neighbour;
+mod parking;
 mod rebalance;
 mod report;
 mod share;
+mod spans;
 mod state;
 mod stateful_count;
 mod supervised;
@@ -20,7 +24,7 @@ use std::process::ExitCode;
 
 type Failure = Box<dyn std::error::Error>;
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "cdc-invalidation",
     "stateful-count",
     "eos-tax",
@@ -33,6 +37,7 @@ const NAMES: [&str; 12] = [
     "dequeue-latency",
     "timers",
     "noisy-neighbour",
+    "parking",
 ];
 
 fn main() -> ExitCode {
@@ -59,6 +64,7 @@ fn benchmark() -> ExitCode {
         "dequeue-latency" => share::dequeue(),
         "timers" => timers::run(),
         "noisy-neighbour" => neighbour::run(),
+        "parking" => parking::run(),
         _ => {
             eprintln!("bench: no benchmark is called {name:?}; there are: {}", NAMES.join(", "));
             return ExitCode::from(64);

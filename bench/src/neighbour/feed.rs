@@ -9,8 +9,8 @@ use headrace::codec::registry::Registry;
 use headrace::codec::{Avro, AvroSchema as _, Binding, Codec as _, Schemas, avro};
 use task_queue::tasks::{Priority, Task};
 
-use super::handlers::now_us;
 use crate::Failure;
+use crate::spans::now_us;
 use crate::state::Writer;
 
 const TICK: Duration = Duration::from_millis(1);

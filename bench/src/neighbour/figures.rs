@@ -8,33 +8,13 @@ use headrace::wire::fetch::Event;
 use super::feed::{Pace, Side, named};
 use crate::Failure;
 use crate::counting::committed_reader;
+use crate::spans::Spans;
 
 const LOOK: Duration = Duration::from_millis(10);
 /// Nothing new for so long, and all was read.
 const QUIET: Duration = Duration::from_secs(1);
 /// What is handed out goes on where a backlog is left; that is read in less.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Milliseconds, in order.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Spans(Vec<f64>);
-
-impl Spans {
-    fn of(mut micros: Vec<i64>) -> Self {
-        micros.sort_unstable();
-        Spans(micros.into_iter().map(|micros| micros as f64 / 1_000.0).collect())
-    }
-
-    pub(super) fn count(&self) -> usize {
-        self.0.len()
-    }
-
-    /// The smallest one that so large a part is not above; 0 of none.
-    pub(super) fn quantile(&self, quantile: f64) -> f64 {
-        let place = (self.0.len() as f64 * quantile).ceil() as usize;
-        self.0.get(place.saturating_sub(1)).copied().unwrap_or(0.0)
-    }
-}
 
 /// What was seen of the tasks that were due in some time.
 #[derive(Debug, Clone, Default)]

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -14,15 +14,10 @@ use tokio::runtime::Runtime;
 
 use super::feed::{Side, named};
 use crate::Failure;
+use crate::spans::now_us;
 
 /// Of the neighbour's tasks one in so many fails at its first attempt.
 const FAILS: u64 = 10;
-
-/// Microseconds since the epoch.
-pub(super) fn now_us() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-}
 
 /// When a task began, by number; in microseconds since the epoch.
 type Begun = Mutex<Vec<Option<i64>>>;

@@ -20,8 +20,7 @@
 mod feed;
 mod figures;
 mod handlers;
-mod instance;
-mod load;
+mod queues;
 
 use std::time::{Duration, Instant};
 
@@ -30,13 +29,14 @@ use task_queue::tasks::Priority;
 use testbed::Testbed;
 
 use crate::Failure;
+use crate::cores::{Cores, Load};
 use crate::counting::number;
+use crate::instance::Instance;
 use crate::report;
+use crate::spans::now_us;
 use feed::{Feed, Kind, Side, Submitter};
 use figures::{Seen, handed_out, seen};
-use handlers::{Handlers, now_us};
-use instance::Instance;
-use load::{Cores, Load};
+use handlers::Handlers;
 
 const RUNS: u64 = 5;
 const SECONDS: u64 = 30;
@@ -141,7 +141,7 @@ impl Stage {
         let id = format!("{}-{}", arm.name(), self.runs);
         let handlers = Handlers::start()?;
         let queues = [("victim", String::new()), ("neighbour", format!("running = {}", arm.running()))];
-        let mut instance = Instance::start(&self.bed, &id, &queues, &handlers)?;
+        let mut instance = queues::start(&self.bed, &id, &queues, &handlers)?;
         let outcome = self.measure_in(arm, &mut instance, &handlers);
         let outcome = outcome.map_err(|error| format!("{id}: {error}\n{}", instance.running.printed()))?;
         instance.end(&self.bed)?;
@@ -202,7 +202,7 @@ impl Stage {
     /// Until the schedule has all that is to wait at first.
     fn wait_backlog(&self, instance: &mut Instance) -> Result<(), Failure> {
         let deadline = Instant::now() + PATIENCE;
-        while instance.submitted("neighbour")? < self.backlog {
+        while instance.events("submitted", "neighbour")? < self.backlog {
             instance.running.check()?;
             if Instant::now() > deadline {
                 return Err(format!("the backlog was not taken in within {PATIENCE:?}").into());

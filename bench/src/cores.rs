@@ -8,7 +8,7 @@ use crate::measure::cpu_seconds;
 
 /// CPU time so far, in seconds.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Load {
+pub(crate) struct Load {
     at: Instant,
     application: f64,
     broker: f64,
@@ -18,25 +18,25 @@ pub(super) struct Load {
 
 /// Cores, in the mean of some time.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Cores {
-    pub(super) application: f64,
-    pub(super) broker: f64,
-    pub(super) own: f64,
+pub(crate) struct Cores {
+    pub(crate) application: f64,
+    pub(crate) broker: f64,
+    pub(crate) own: f64,
     /// Whatever else runs on the machine.
-    pub(super) others: f64,
+    pub(crate) others: f64,
     /// Of all that there are.
-    pub(super) part: f64,
+    pub(crate) part: f64,
 }
 
 impl Load {
-    pub(super) fn look(application: u32, broker: u32) -> Result<Self, Failure> {
+    pub(crate) fn look(application: u32, broker: u32) -> Result<Self, Failure> {
         let own = cpu_seconds(std::process::id())?;
         let (application, broker) = (cpu_seconds(application)?, cpu_seconds(broker)?);
         Ok(Load { at: Instant::now(), application, broker, own, machine: machine()? })
     }
 
     /// From an earlier look to this one.
-    pub(super) fn since(&self, before: &Load) -> Result<Cores, Failure> {
+    pub(crate) fn since(&self, before: &Load) -> Result<Cores, Failure> {
         let elapsed = (self.at - before.at).max(Duration::from_millis(1)).as_secs_f64();
         let mean = |figure: fn(&Load) -> f64| (figure(self) - figure(before)) / elapsed;
         let (application, broker, own) =
