@@ -187,10 +187,10 @@ impl Stage {
 
     fn body(&self, runs: u64, outcomes: &[(Arm, Outcome)]) -> Value {
         let of = |arm: Arm| outcomes.iter().filter(move |(own, _)| *own == arm).map(|(_, outcome)| outcome);
-        let measured = |arm: Arm| of(arm).map(|outcome| outcome.run).collect::<Vec<Run>>();
+        let [without, poison] = Arm::ALL.map(|arm| of(arm).map(|outcome| outcome.run).collect::<Vec<Run>>());
         let arms = Arm::ALL.map(|arm| {
             let all: Vec<&Outcome> = of(arm).collect();
-            let mut shown = report::summary(&measured(arm));
+            let mut shown = report::summary(if arm == Arm::Poison { &poison } else { &without });
             shown.extend(outcome::figures(&all));
             (arm.name().to_owned(), Value::Object(shown))
         });
@@ -199,7 +199,9 @@ impl Stage {
             "commit": report::commit(),
             "machine": report::machine(),
             "runs": runs,
-            "ratio": report::ratio(&measured(Arm::Poison), &measured(Arm::Without)),
+            "ratio": report::ratio(&poison, &without),
+            // What a busy machine says less about.
+            "ratio_cpu_seconds": report::ratio_of(&poison, &without, Run::cpu_seconds_per_million),
             "arms": Map::from_iter(arms),
             "detail": {
                 "others": self.records, "keys": KEYS, "poison_key_one_in": EACH,
