@@ -56,10 +56,13 @@ bench: setup ## a benchmark beside its peer and its limit: NAME= [RECORDS= WARM_
 	@$(CARGO) build $(FLAGS) --bin bench --bin stateful-count --bin stored-values --bin pending-timers --bin copy-loop --bin share-worker --bin cdc-invalidation --bin task-queue --bin write-ahead-log
 	@$(BIN)/bench $(NAME)
 
-# Of the task queue there are runs of its own; all others are of the runtime, whatever the topology.
+# Of the task queue and of the write-ahead log there are runs of their own; all others are of the runtime, whatever the topology.
 ifeq ($(TOPOLOGY),task-queue)
 CHAOS := queue $(if $(TASKS),--tasks $(TASKS)) $(if $(KILLS),--kills $(KILLS)) $(if $(RESTARTS),--restarts $(RESTARTS))
 CHAOS_BINS := --bin task-queue
+else ifeq ($(TOPOLOGY),write-ahead-log)
+CHAOS := log $(if $(MUTATIONS),--mutations $(MUTATIONS)) $(if $(KILLS),--kills $(KILLS))
+CHAOS_BINS := --bin write-ahead-log
 else ifdef SEEDS
 CHAOS := seeds --seeds $(SEEDS)
 else ifdef SCHEDULES
@@ -69,7 +72,7 @@ CHAOS := kills --kills $(or $(KILLS),100) $(if $(BROKERS),--brokers $(BROKERS)) 
 endif
 
 .PHONY: chaos
-chaos: topology setup ## faults, then the verdict: KILLS=100, or SCHEDULES=200 of a bad network, or SEEDS=2000 simulated [SEED= RATE= BROKERS=3 STANDBYS=1 ONLY_KILLS=1]; TOPOLOGY=task-queue [TASKS=100000 KILLS= RESTARTS=10 SEED=]
+chaos: topology setup ## faults, then the verdict: KILLS=100, or SCHEDULES=200 of a bad network, or SEEDS=2000 simulated [SEED= RATE= BROKERS=3 STANDBYS=1 ONLY_KILLS=1]; TOPOLOGY=task-queue [TASKS=100000 KILLS= RESTARTS=10 SEED=], or TOPOLOGY=write-ahead-log [MUTATIONS=20000 KILLS= SEED=]
 	@$(CARGO) build $(FLAGS) --bin chaos $(CHAOS_BINS)
 	@$(BIN)/chaos $(CHAOS) $(if $(SEED),--seed $(SEED))
 

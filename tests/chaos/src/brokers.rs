@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use testbed::{Cache, Dirs, Kafka, KafkaBuilder};
 
@@ -97,6 +98,22 @@ impl<'a> Brokers<'a> {
     /// coordinator there is has moved.
     pub fn in_turn(self, turn: usize) -> &'a Kafka {
         &self.0[turn % self.0.len()]
+    }
+
+    /// Whether all replicas of everything are, so that any broker can do without any other.
+    ///
+    /// # Errors
+    /// One is not, or nobody says.
+    pub fn in_sync(self, client: &ClientConfig) -> Result<()> {
+        let client: BaseConsumer = client.create()?;
+        let metadata = client.fetch_metadata(None, LOOK)?;
+        for topic in metadata.topics() {
+            let behind = topic.partitions().iter().find(|part| part.isr().len() < part.replicas().len());
+            if let Some(part) = behind {
+                return Err(format!("{}-{} is not", topic.name(), part.id()).into());
+            }
+        }
+        Ok(())
     }
 
     /// Where the leader of a partition has its log.

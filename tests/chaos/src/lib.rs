@@ -23,6 +23,7 @@
 //! network/                  a proxy on the real protocol, and the dice that say what it does
 //! naive/                    the control arms
 //! queue/                    the proofs of the task queue, whose binary is what is killed
+//! wal/                      the proof of the write-ahead log, whose targets are killed, too
 //! simulation/               the loop over a model of Kafka and of time, a seed at a time
 //! check/                    the checker, pure: records in, findings out
 //! ground, event, topology   the topics and the dataflow of a run
@@ -63,6 +64,7 @@ pub mod simulation;
 pub mod topology;
 pub mod transactions;
 pub mod verdict;
+pub mod wal;
 
 pub use fleet::Fleet;
 

@@ -1,5 +1,5 @@
-//! `chaos`: the long runs. `chaos kills --kills 100`, `chaos schedules --schedules 200`, `chaos seeds --seeds 2000` and
-//! `chaos queue --tasks 100000`; `make chaos` calls them.
+//! `chaos`: the long runs. `chaos kills --kills 100`, `chaos schedules --schedules 200`, `chaos seeds --seeds 2000`,
+//! `chaos queue --tasks 100000` and `chaos log --mutations 20000`; `make chaos` calls them.
 //!
 //! Exit codes: 0 our arm is exact and the control arm is not; 1 otherwise; 64 wrong usage.
 
@@ -14,7 +14,7 @@ use chaos::queue::{self, Whole};
 use chaos::schedules::{self, Network, Outcome, Runs};
 use chaos::simulation::{self, Arm};
 use chaos::verdict::Verdict;
-use chaos::{Result, child, report};
+use chaos::{Result, child, report, wal};
 use clap::{Parser, Subcommand};
 use serde_json::json;
 use testbed::{Kafka, Testbed};
@@ -71,6 +71,15 @@ enum Command {
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(5..))]
         restarts: u32,
     },
+    /// The write-ahead log: its binary killed under mutations of all kinds, and its brokers and targets with it.
+    Log {
+        /// How many mutations.
+        #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(500..))]
+        mutations: u32,
+        /// How many kills of instances; by default one for each thousand mutations, and four at least.
+        #[arg(long)]
+        kills: Option<u32>,
+    },
     /// Requests that are delayed, cut, lost, refused and reordered, by one seed after the other.
     Schedules {
         /// How many seeds.
@@ -116,6 +125,10 @@ fn main() -> ExitCode {
         Command::Queue { tasks, kills, restarts } => {
             let seed = seed.unwrap_or_else(|| fastrand::u64(..u64::from(u32::MAX)));
             queue::run(Whole { seed, tasks, kills, restarts })
+        }
+        Command::Log { mutations, kills } => {
+            let seed = seed.unwrap_or_else(|| fastrand::u64(..u64::from(u32::MAX)));
+            wal::run(wal::Whole { seed, mutations, kills })
         }
         Command::Schedules { schedules } => run_schedules(seed.unwrap_or(1), schedules),
         Command::Seeds { seeds, arm, twice: true } => run_twice(seed.unwrap_or(1), seeds, arm.unwrap_or(Arm::Ours)),

@@ -10,7 +10,6 @@
 
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tempfile::TempDir;
 use testbed::{Kafka, wait};
 
@@ -42,8 +41,6 @@ const AWAY: u32 = 2;
 const AGAIN_MS: std::ops::Range<u64> = 50..2_500;
 /// One in so many kills is followed by another one at once.
 const TWICE: u32 = 5;
-/// For one question to the brokers.
-const LOOK: Duration = Duration::from_secs(10);
 /// Of records that a member holds: those of one that is cut off come again after it.
 const LOCK_MS: &str = "8000";
 
@@ -225,7 +222,9 @@ impl Run<'_> {
     }
 
     fn kill_broker(&mut self) -> Result<()> {
-        wait::until("all replicas to be in sync", PATIENCE, || self.in_sync().map_err(|error| error.to_string()))?;
+        wait::until("all replicas to be in sync", PATIENCE, || {
+            self.brokers.in_sync(&self.ground.client()).map_err(|error| error.to_string())
+        })?;
         let broker = self.brokers.in_turn(self.broker_kills as usize);
         broker.kill();
         self.broker_kills += 1;
@@ -242,17 +241,5 @@ impl Run<'_> {
 
     fn bring_back(&mut self) -> Result<()> {
         self.away.take().map_or(Ok(()), |(broker, _)| self.restart(broker))
-    }
-
-    fn in_sync(&self) -> Result<()> {
-        let client: BaseConsumer = self.ground.client().create()?;
-        let metadata = client.fetch_metadata(None, LOOK)?;
-        for topic in metadata.topics() {
-            let behind = topic.partitions().iter().find(|part| part.isr().len() < part.replicas().len());
-            if let Some(part) = behind {
-                return Err(format!("{}-{} is not", topic.name(), part.id()).into());
-            }
-        }
-        Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! One instance of the task queue: the very binary that users deploy, started, killed, told to end, and started again.
+//! One instance of a topology's binary, the very one that users deploy: started, killed, told to end, and started again.
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ pub struct Member {
 }
 
 impl Member {
-    /// Writes its configuration into a folder of its own in `directory`, and starts nothing.
+    /// Of the task queue: writes its configuration into a folder of its own in `directory`, and starts nothing.
     ///
     /// # Errors
     /// The binary was not built, or the disk is full.
@@ -34,8 +34,16 @@ impl Member {
         let own = directory.join(format!("{}-{name}", ground.id));
         let http = format!("127.0.0.1:{}", free_port()?);
         let config = ground.configure(&own, name, &http, queues)?;
-        let (name, program, log) = (name.to_owned(), program()?, own.join("log"));
-        Ok(Member { name, program, config, log, http, child: None })
+        Member::of("task-queue", name, config, http)
+    }
+
+    /// Of any topology, by its binary, with a configuration that has it answer at `http`. Its log is beside the configuration.
+    ///
+    /// # Errors
+    /// The binary was not built.
+    pub fn of(binary: &str, name: &str, config: PathBuf, http: String) -> Result<Member> {
+        let (program, log) = (program(binary)?, config.with_file_name("log"));
+        Ok(Member { name: name.to_owned(), program, config, log, http, child: None })
     }
 
     fn command(&self, subcommand: &str) -> Result<Command> {
@@ -162,11 +170,11 @@ impl Drop for Member {
 }
 
 /// The binary beside this program, or beside the folder of test executables; or in `HEADRACE_BIN_DIR`.
-fn program() -> Result<PathBuf> {
+fn program(binary: &str) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let folders = [std::env::var_os("HEADRACE_BIN_DIR").map(PathBuf::from)];
     let beside = own.ancestors().skip(1).take(2).map(Path::to_owned);
-    let found = folders.into_iter().flatten().chain(beside).map(|folder| folder.join("task-queue"));
+    let found = folders.into_iter().flatten().chain(beside).map(|folder| folder.join(binary));
     let found = found.into_iter().find(|program| program.is_file());
-    Ok(found.ok_or("the binary task-queue is missing: build the workspace first (make chaos does)")?)
+    Ok(found.ok_or_else(|| format!("the binary {binary} is missing: build the workspace first (make chaos does)"))?)
 }

@@ -27,7 +27,7 @@ const LOOK: Duration = Duration::from_millis(50);
 pub type Results = HashMap<String, Vec<TaskResult>>;
 
 /// Reads what is committed from the beginning, all partitions.
-fn consumer(client: &ClientConfig, topic: &str) -> Result<(BaseConsumer, usize)> {
+pub(crate) fn consumer(client: &ClientConfig, topic: &str) -> Result<(BaseConsumer, usize)> {
     let mut config = client.clone();
     config.set("group.id", format!("reader-of-{topic}")).set("enable.partition.eof", "true");
     config.set("isolation.level", "read_committed").set("enable.auto.commit", "false").set("fetch.wait.max.ms", "50");

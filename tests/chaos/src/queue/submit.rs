@@ -34,8 +34,15 @@ pub struct Submitted {
 
 /// Counts what has not arrived.
 #[derive(Debug, Default)]
-struct Reports {
+pub(crate) struct Reports {
     failed: AtomicUsize,
+}
+
+impl Reports {
+    /// How much that is.
+    pub(crate) fn failed(&self) -> usize {
+        self.failed.load(Ordering::SeqCst)
+    }
 }
 
 impl ClientContext for Reports {}
@@ -98,7 +105,7 @@ impl Submitter {
     /// They have not, in time, or one was refused.
     pub fn flush(&self) -> Result<()> {
         self.producer.flush(PATIENCE)?;
-        match self.producer.context().failed.load(Ordering::SeqCst) {
+        match self.producer.context().failed() {
             0 => Ok(()),
             failed => Err(format!("{failed} tasks could not be submitted, so nothing can be said of them").into()),
         }
