@@ -57,8 +57,13 @@ impl Application {
     }
 
     fn apply(&self) -> Result<()> {
-        let status = spawn(self.command("apply")?)?.wait()?;
-        if status.success() { Ok(()) } else { Err(format!("apply has ended with {status}").into()) }
+        self.tell(&["apply"])
+    }
+
+    /// Runs one of its commands to its end.
+    pub(crate) fn tell(&self, command: &[&str]) -> Result<()> {
+        let status = spawn(self.command(command)?)?.wait()?;
+        if status.success() { Ok(()) } else { Err(format!("{} has ended with {status}", command.join(" ")).into()) }
     }
 
     /// Starts it if it does not run, as a supervisor would: a broker may tell of a group's settings only a while after it
@@ -69,14 +74,14 @@ impl Application {
             None => false,
         };
         if !runs {
-            self.child = Some(spawn(self.command("run")?)?);
+            self.child = Some(spawn(self.command(&["run"])?)?);
         }
         Ok(())
     }
 
-    fn command(&self, subcommand: &str) -> Result<Command> {
+    fn command(&self, words: &[&str]) -> Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg(subcommand).arg("--config").arg(&self.config).env(CHILD, self.name);
+        command.args(words).arg("--config").arg(&self.config).env(CHILD, self.name);
         Ok(command)
     }
 }

@@ -1,12 +1,13 @@
 //! Every expression of the dashboards, alerts and recording rules gives a result on a real Prometheus that scrapes a
-//! running `cdc-invalidation` and a running `task-queue`, both under load.
+//! running `cdc-invalidation`, `task-queue` and `write-ahead-log`, all under load.
 //!
 //! No Grafana server is needed: a panel is wrong when its expression is, or when it is empty where it should not be.
 //!
 //! ```text
-//! changes ──▶ Kafka ──▶ cdc-invalidation ──▶ Redis
-//! tasks ────▶ Kafka ──▶ task-queue ◀──▶ handlers
-//!                       (this binary, started again)
+//! changes ────▶ Kafka ──▶ cdc-invalidation ──▶ Redis
+//! tasks ──────▶ Kafka ──▶ task-queue ◀──▶ handlers
+//! mutations ────────────▶ write-ahead-log ──▶ Redis, a receiver
+//!                         (this binary, started again)
 //!                          └── /metrics ◀── Prometheus ◀── every expression
 //! ```
 
@@ -14,6 +15,7 @@ mod application;
 mod changes;
 mod expressions;
 mod load;
+mod mutations;
 mod tasks;
 
 use std::process::ExitCode;
@@ -58,6 +60,10 @@ fn main() -> ExitCode {
         Ok(tasks::JOB) => {
             headrace::cli::main_with(tasks::JOB, task_queue::DEFAULTS, task_queue::parts, task_queue::commands::run)
         }
+        Ok(mutations::JOB) => {
+            let (defaults, parts) = (write_ahead_log::DEFAULTS, write_ahead_log::parts);
+            headrace::cli::main_with(mutations::JOB, defaults, parts, write_ahead_log::commands::run)
+        }
         Ok(name) => fail(&format!("there is no application {name}")),
         Err(_) => match run() {
             Ok(count) => {
@@ -75,21 +81,27 @@ fn fail(reason: &str) -> ExitCode {
 }
 
 fn run() -> Result<usize> {
-    let (of_changes, of_tasks) = (free_address()?, free_address()?);
-    let targets = [ScrapeTarget::new(changes::JOB, &of_changes), ScrapeTarget::new(tasks::JOB, &of_tasks)];
+    let [of_changes, of_tasks, of_mutations] = [free_address()?, free_address()?, free_address()?];
+    let targets = [(changes::JOB, &of_changes), (tasks::JOB, &of_tasks), (mutations::JOB, &of_mutations)];
+    let targets = targets.map(|(job, address)| ScrapeTarget::new(job, address));
     let rules = [expressions::file("recording-rules.yml"), expressions::file("alerts.yml")];
     let bed = Testbed::builder().kafka().registry().redis().prometheus_with(&targets, &rules).start()?;
     let (servers, ground) = (bed.kafka()?.bootstrap_servers().to_owned(), tasks::ground(&bed)?);
     changes::create_topic(&servers)?;
-    let handlers = tasks::handlers(&of_tasks)?;
+    let (handlers, receiver) = (tasks::handlers(&of_tasks)?, mutations::Receiver::start()?);
     let mut applications = [
         Application::prepare(&bed, changes::JOB, &of_changes, &changes::settings(&bed)?)?,
         Application::prepare(&bed, tasks::JOB, &of_tasks, &tasks::settings(&handlers))?,
+        Application::prepare(&bed, mutations::JOB, &of_mutations, "")?,
     ];
     applications.iter_mut().try_for_each(Application::start)?;
+    let [.., log] = &applications;
+    mutations::set_namespaces(&bed, log, &receiver)?;
+    let of_log = servers.clone();
     let loads = [
         Load::start(move |stop| changes::produce(&servers, stop)),
         Load::start(move |stop| tasks::produce(&ground, stop)),
+        Load::start(move |stop| mutations::produce(&of_mutations, &of_log, stop)),
     ];
     let all = expressions::all();
     let failures = failures(&bed, &all)?;
