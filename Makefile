@@ -28,7 +28,7 @@ setup: ## install packages, toolchain and jars that are missing
 	@$(BIN)/testbed fetch
 
 .PHONY: demo
-demo: topology setup ## a shop under load, a kill -9, each row compared; or TOPOLOGY=task-queue: each task with its result [DEMO_SECONDS=60 DEMO_RATE=]
+demo: topology setup ## a shop under load, a kill -9, each row compared; or TOPOLOGY=task-queue: each task with its result; or TOPOLOGY=write-ahead-log: each mutation with what its targets did [DEMO_SECONDS=60 DEMO_RATE=]
 	@$(CARGO) build $(FLAGS) --bin demo --bin $(TOPOLOGY)
 	@$(BIN)/demo --topology $(TOPOLOGY) $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS)) $(if $(DEMO_RATE),--rate $(DEMO_RATE))
 

@@ -309,7 +309,24 @@ impl TimersAccess<'_> {
     /// # Errors
     /// The store failed.
     pub fn take(&mut self, most: usize) -> Result<Vec<Timer>, Fault> {
-        Ok(self.timers.take(self.state, self.now, most)?)
+        self.take_until(self.now, most)
+    }
+
+    /// Takes those that are due at a time. Where that is a time that a record has, which of them are taken before it does not depend
+    /// on when it is processed, nor on how often.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn take_until(&mut self, at: Timestamp, most: usize) -> Result<Vec<Timer>, Fault> {
+        Ok(self.timers.take(self.state, at, most)?)
+    }
+
+    /// The first of those that are due by now, which stays.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn first(&mut self) -> Result<Option<Timer>, Fault> {
+        Ok(self.timers.first(self.state, self.now)?)
     }
 }
 

@@ -90,6 +90,16 @@ impl Timers {
         Ok(taken)
     }
 
+    /// The first of those that are due at a time, which stays.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn first(&self, state: &mut TaskState, now: Timestamp) -> Result<Option<Timer>, ReadError> {
+        let (begin, end) = (self.mark(state)?.unwrap_or(0), now.0.saturating_add(1).max(0));
+        let mut due = self.0.range(state, Bounds::between(&begin.to_be_bytes(), &end.to_be_bytes()))?;
+        Ok(due.next().transpose()?.and_then(|(key, _)| decode(&key)))
+    }
+
     pub(super) fn mark(&self, state: &mut TaskState) -> Result<Option<i64>, ReadError> {
         let mark = self.0.read(state, &MARK.to_vec())?;
         Ok(mark.and_then(|bytes| Some(i64::from_be_bytes(bytes.try_into().ok()?))))

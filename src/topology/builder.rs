@@ -67,6 +67,8 @@ pub struct Builder {
     /// Topics that are read and that the application makes all the same.
     pub(super) own_topics: Vec<String>,
     pub(super) compacted: Vec<String>,
+    /// Topics that are written and read, on purpose.
+    pub(super) feedback: Vec<String>,
     /// Each with the node that it comes from and the one that reads it.
     pub(super) globals: Vec<GlobalDeclaration>,
     pub(super) repartitions: Vec<(Repartition, usize, usize)>,
@@ -93,6 +95,7 @@ impl Builder {
             sink_topics: Vec::new(),
             own_topics: Vec::new(),
             compacted: Vec::new(),
+            feedback: Vec::new(),
             globals: Vec::new(),
             repartitions: Vec::new(),
             workers: Vec::new(),
@@ -150,6 +153,13 @@ impl Builder {
     pub fn own_compacted_topic(&mut self, topic: &str) {
         self.own_topic(topic);
         self.compacted.push(topic.to_owned());
+    }
+
+    /// The same of a topic that the topology writes to as well as others: what it writes there comes back to it. A topology that reads
+    /// what it writes is refused otherwise, since what goes round might never end; here it is for the processors to end it.
+    pub fn own_feedback_topic(&mut self, topic: &str) {
+        self.own_topic(topic);
+        self.feedback.push(topic.to_owned());
     }
 
     /// Declares a state store; the handle goes into the processors that use it.

@@ -74,11 +74,12 @@ impl Builder {
     }
 
     /// What goes round would never end: no sub-topology may get its own records back, by whatever way. What workers give comes back
-    /// from a share group: it has left the task that it came from.
+    /// from a share group: it has left the task that it came from. What is declared to come back may.
     pub(super) fn check_cycles(&mut self, groups: &[u32]) {
         let mut edges = self.edges_between();
         let written = self.nodes.iter().enumerate().filter_map(|(node, sketch)| match &sketch.kind {
-            NodeKind::Sink { topic, .. } if !self.is_written_by_workers(topic) => Some((groups[node], topic)),
+            NodeKind::Sink { topic, .. } if self.is_written_by_workers(topic) || self.feedback.contains(topic) => None,
+            NodeKind::Sink { topic, .. } => Some((groups[node], topic)),
             _ => None,
         });
         for (from, topic) in written {

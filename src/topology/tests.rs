@@ -130,6 +130,21 @@ fn a_topic_that_is_written_and_read_is_a_cycle_only_if_records_come_back() {
 }
 
 #[test]
+fn a_topic_that_is_declared_to_feed_back_may_go_round() {
+    let feedback = |declares: bool| {
+        let mut builder = Topology::builder("shop");
+        let orders = source(&mut builder, "orders", "orders-topic");
+        builder.sink("back", orders, "orders-topic", raw(), raw());
+        if declares {
+            builder.own_feedback_topic("orders-topic");
+        }
+        builder.build()
+    };
+    assert!(feedback(false).is_err());
+    assert_eq!(feedback(true).unwrap().made_topics(), ["orders-topic"]);
+}
+
+#[test]
 fn a_dead_letter_topic_that_is_read_is_a_cycle() {
     let text = mistake(|builder, _| builder.dead_letters("orders-topic", Policy::after_attempts(1)));
     assert_eq!(text, "topology shop: orders: reads orders-topic, which this topology writes: a cycle");

@@ -1,5 +1,5 @@
 //! `demo`: a shop database under load, captured by Debezium, kept in step in Redis by `cdc-invalidation`, and judged. With
-//! `--topology task-queue`: see [`tasks`].
+//! `--topology task-queue` or `write-ahead-log`: see [`tasks`] and [`log`].
 //!
 //! It exists so that one command shows the promise being kept on the reader's own machine, kill -9 included:
 //!
@@ -17,6 +17,7 @@ mod cache;
 mod database;
 mod invalidations;
 mod load;
+mod log;
 mod metrics;
 mod progress;
 mod sampler;
@@ -37,7 +38,7 @@ pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + S
 /// Exit code for a wrong command line, as in sysexits.h.
 const USAGE: u8 = 64;
 /// Topologies that have a demo.
-const TOPOLOGIES: [&str; 2] = ["cdc-invalidation", "task-queue"];
+const TOPOLOGIES: [&str; 3] = ["cdc-invalidation", "task-queue", "write-ahead-log"];
 /// pgbench's transactions per second, if nothing is said.
 const RATE: u32 = 300;
 /// tokio's threads: the sampler and the database's connection.
@@ -54,7 +55,7 @@ struct Arguments {
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(10..=3600))]
     seconds: u64,
     /// pgbench's transactions per second, 300 by default, each of about two and a half row changes; or tasks per second, by
-    /// default 50. (`make demo` passes DEMO_RATE.)
+    /// default 50; or mutations, 100. (`make demo` passes DEMO_RATE.)
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: Option<u32>,
     #[command(subcommand)]
@@ -99,6 +100,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     match (arguments.command.unwrap_or(Command::Run), arguments.topology.as_str()) {
         (Command::Run, "task-queue") => tasks::run(seconds, rate),
         (Command::Up, "task-queue") => tasks::up(),
+        (Command::Run, "write-ahead-log") => log::run(seconds, rate),
+        (Command::Up, "write-ahead-log") => log::up(),
         (Command::Run, _) => scenario::run(&runtime, seconds, rate.unwrap_or(RATE)),
         (Command::Up, _) => scenario::up(&runtime),
     }

@@ -104,7 +104,8 @@ fn w12_groups_are_applied_whole_and_in_their_sequence_whoever_is_killed() {
     }
     let expected = Findings { whole: COUNT, ..Findings::default() };
     assert_eq!(judge(&effects.book()), expected);
-    let redis = stores().redis().unwrap();
+    let stores = stores();
+    let redis = stores.redis().unwrap();
     for (number, sequence) in (0..COUNT).flat_map(|number| (0..OPERATIONS).map(move |sequence| (number, sequence))) {
         let value = redis.command(&["GET", &format!("pair:g{number}-k{sequence}")]).unwrap();
         assert_eq!(value, format!("{number}.{sequence}"));

@@ -74,7 +74,9 @@ impl Log {
         let registry = Registry::new(bed.registry().unwrap().url(), None, Duration::from_secs(10)).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (id, more, schemas) = (id.to_owned(), more.to_owned(), Arc::default());
-        let (namespaces, mutations, client) = (avro(), avro(), Client::new());
+        // A connection that is kept would be that of a process that was killed.
+        let client = Client::builder().pool_max_idle_per_host(0).build().unwrap();
+        let (namespaces, mutations) = (avro(), avro());
         let log = Log { bed, id, more, topics, namespaces, mutations, schemas, registry, runtime, client };
         log.app().apply();
         log.namespaces.bind(&log.writes::<Namespace>("namespaces"));

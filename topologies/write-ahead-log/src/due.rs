@@ -28,7 +28,7 @@ impl Due {
         }
     }
 
-    fn decode(bytes: &[u8]) -> Option<Due> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Due> {
         let (kind, of) = bytes.split_first()?;
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
         match *kind {
@@ -64,12 +64,17 @@ impl Timers {
         context.timers(&self.0).cancel(Timestamp(at), &due.encode())
     }
 
-    /// Takes those that are due by now, in their order, `most` of them: each with its time.
+    /// Takes those that are due at a time, in their order, `most` of them: each with its time.
     ///
     /// # Errors
     /// The store failed.
-    pub fn take<V>(&self, most: usize, context: &mut Context<'_, String, V>) -> Result<Vec<(i64, Due)>, Fault> {
-        let taken = context.timers(&self.0).take(most)?;
+    pub fn take<V>(
+        &self,
+        at: i64,
+        most: usize,
+        context: &mut Context<'_, String, V>,
+    ) -> Result<Vec<(i64, Due)>, Fault> {
+        let taken = context.timers(&self.0).take_until(Timestamp(at), most)?;
         Ok(taken.into_iter().filter_map(|timer| Some((timer.at.0, Due::decode(&timer.of)?))).collect())
     }
 }

@@ -77,8 +77,8 @@ pub struct Entry {
     pub mutation: Mutation,
     /// How far it is.
     pub state: State,
-    /// Where it stands among those of its task: later ones have higher numbers. One that was put off gets another one when its time
-    /// has come.
+    /// Where it stands among those of its task: later ones have higher [numbers](crate::number). One that was put off gets another
+    /// one when its time has come.
     pub number: Option<i64>,
     /// How often the target was asked.
     pub attempts: i32,
@@ -146,6 +146,8 @@ pub enum Action {
     Cancel,
     /// One that is parked or halted is tried at once, with its attempts anew.
     Retry,
+    /// The time of one that was put off has come; the log's own word.
+    Wake,
 }
 
 /// Somebody wants something of a mutation. The record's key is its lane.

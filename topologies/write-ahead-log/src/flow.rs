@@ -6,7 +6,6 @@ use headrace::codec::{avro, raw, text};
 use headrace::dead_letter::Policy;
 use headrace::error::FatalError;
 use headrace::processor::Only;
-use headrace::record::Timestamp;
 use headrace::store::{self, GlobalTable, Lines, Stores};
 use headrace::topology::{Builder, Stream, Topology};
 
@@ -14,7 +13,7 @@ use crate::breaker::Breakers;
 use crate::calls::Calls;
 use crate::config::Config;
 use crate::due::Timers;
-use crate::entry::{Entry, MutationResult};
+use crate::entry::{Command, Entry, MutationResult};
 use crate::group::{Group, GroupRecord, GroupResult};
 use crate::groups::{ByGroup, GroupStep, Groups};
 use crate::input::{ByLane, Input, InputCodec};
@@ -31,10 +30,10 @@ const ATTEMPTS: u32 = 3;
 /// The topology, with the table of what holds for whom.
 pub(crate) fn build(config: &Config) -> Result<(Topology, GlobalTable<String, Namespace>), FatalError> {
     let (topics, mut builder) = (&config.topics, Topology::builder("write-ahead-log"));
-    builder.own_topic(&topics.mutations);
-    builder.own_topic(&topics.commands);
+    builder.own_feedback_topic(&topics.mutations);
+    builder.own_feedback_topic(&topics.commands);
     builder.own_topic(&topics.namespaces);
-    builder.own_topic(&topics.groups);
+    builder.own_feedback_topic(&topics.groups);
     let namespaces = builder.global_table("namespaces", &topics.namespaces, text(), avro::<Namespace>());
     let inputs = vec![topics.mutations.clone(), of_namespaces(&topics.mutations), topics.commands.clone()];
     let inputs = builder.source("inputs", &inputs, InputCodec::new(&topics.commands));
@@ -46,11 +45,15 @@ pub(crate) fn build(config: &Config) -> Result<(Topology, GlobalTable<String, Na
         lines: Lines::new(builder.store("lines", Stores::rocks(raw(), raw()))),
         clocks: builder.store("clocks", Stores::rocks(text(), text())),
         timers: Timers(store::Timers::new(builder.store("timers", Stores::rocks(raw(), raw())))),
+        delays: Timers(store::Timers::new(builder.store("delays", Stores::rocks(raw(), raw())))),
         namespaces: namespaces.clone(),
         breakers: Breakers::default(),
     };
-    let log = Log { ledger: ledger.clone(), tick: config.mutations.tick.duration(), looked: Timestamp(i64::MIN) };
+    let log = Log::new(ledger.clone(), config.mutations.tick.duration());
     let steps = builder.process("log", by_lane, log);
+    let woken = Only::new(|step| if let Step::Wake(command) = step { Some(command) } else { None });
+    let woken = builder.process("woken", steps, woken);
+    builder.sink("wake", woken, &topics.commands, text(), avro::<Command>());
     let asked = Only::new(|step| if let Step::Ask(ask) = step { Some(&**ask) } else { None });
     let asked = builder.process("asked", steps, asked);
     let targets = Arc::new(Targets::new(Options { most_links: config.targets.connections }));
@@ -79,7 +82,7 @@ fn groups(config: &Config, builder: &mut Builder, namespaces: &GlobalTable<Strin
     };
     let steps = builder.process("staging", by_group, groups);
     let written = Only::new(|step| if let GroupStep::Write(mutation) = step { Some(mutation) } else { None });
-    let written = builder.process("operations", steps, written);
+    let written = builder.process("due-operations", steps, written);
     builder.sink("operations", written, &topics.mutations, text(), avro::<Mutation>());
     let ended = Only::new(|step| if let GroupStep::Ended(result) = step { Some(result) } else { None });
     let ended = builder.process("ended-groups", steps, ended);
@@ -100,6 +103,6 @@ fn ends(config: &Config, builder: &mut Builder, steps: Stream<String, Step>, suf
     let exhausted = builder.process(&format!("given-up{suffix}"), steps, exhausted);
     builder.sink(&format!("exhausted{suffix}"), exhausted, &config.topics.exhausted, text(), avro::<Mutation>());
     let progress = Only::new(|step| if let Step::Progress(progress) = step { Some(progress) } else { None });
-    let progress = builder.process(&format!("progress{suffix}"), steps, progress);
+    let progress = builder.process(&format!("ended-operations{suffix}"), steps, progress);
     builder.sink(&format!("progress{suffix}"), progress, &config.topics.groups, text(), avro::<GroupRecord>());
 }

@@ -21,6 +21,8 @@ pub struct Input {
     pub mutation: Option<Mutation>,
     /// Somebody wants something of a mutation.
     pub command: Option<Command>,
+    /// When it was given its lane, in milliseconds since the epoch: where it lies among the times of mutations that are put off.
+    pub at: i64,
 }
 
 impl AvroSchema for Input {
@@ -88,7 +90,8 @@ impl Processor for ByLane {
         match (&record.value, &record.key) {
             (Input { mutation: Some(mutation), .. }, _) => self.mutation(mutation, record, context),
             (Input { command: Some(_), .. }, Some(lane)) => {
-                context.forward(&record.map(lane.clone(), record.value.clone()));
+                let at = context.now().0;
+                context.forward(&record.map(lane.clone(), Input { at, ..record.value.clone() }));
                 Ok(())
             }
             _ => Err(refused("no-lane", "a command without a key; its key is the lane of its mutation".to_owned())),
@@ -121,7 +124,8 @@ impl ByLane {
         for target in targets {
             let mutation = Mutation { target: Some(target), ..mutation.clone() };
             let lane = lane(&mutation);
-            context.forward(&record.map(lane, Input { mutation: Some(mutation), command: None }));
+            let at = context.now().0;
+            context.forward(&record.map(lane, Input { mutation: Some(mutation), command: None, at }));
         }
         Ok(())
     }

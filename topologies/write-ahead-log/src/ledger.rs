@@ -4,7 +4,8 @@
 //!  entries   id ▶ entry                        what has become of it, and its value until it is applied
 //!  lines     lane ▶ 3 ── 7 ── 8                who is behind a mutation that was not done, by number
 //!  clocks    lane ▶ when its line goes on      one timer for each line in which somebody stands
-//!  timers    time ▶ begin, line, forget
+//!  delays    time ▶ begin                      whose time comes when
+//!  timers    time ▶ line, forget
 //! ```
 //!
 //! A mutation whose line is empty is asked at once, and never stands in one. One that was not done is parked: it becomes the first
@@ -18,7 +19,7 @@ use headrace::store::{GlobalTable, Lines, Store, StoreIndex};
 
 use crate::breaker::{Breakers, Trip};
 use crate::due::{Due, Timers};
-use crate::entry::{Entry, MutationResult, State};
+use crate::entry::{Command, Entry, MutationResult, State};
 use crate::group::{self, GroupRecord, Member, Progress};
 use crate::mutation::Mutation;
 use crate::namespace::{Namespace, OnExhausted, TargetSpec};
@@ -101,6 +102,8 @@ pub enum Step {
     Exhausted(Mutation),
     /// An operation of a group has ended; the key is the group's.
     Progress(GroupRecord),
+    /// The log is to be told what the time is.
+    Wake(Command),
 }
 
 /// A processor's context here.
@@ -115,8 +118,10 @@ pub struct Ledger {
     pub lines: Lines,
     /// By lane: when its line goes on, and how.
     pub clocks: Store<String, String>,
-    /// What is to happen when.
+    /// When lines go on, and what need not be known any more: by the clock.
     pub timers: Timers,
+    /// When the times of mutations come that were put off: by what comes in (see [`number`](crate::number)).
+    pub delays: Timers,
     /// What holds for whom.
     pub namespaces: GlobalTable<String, Namespace>,
     /// Which targets are left alone.
@@ -126,7 +131,8 @@ pub struct Ledger {
 impl Ledger {
     /// The stores.
     pub fn stores(&self) -> Vec<StoreIndex> {
-        vec![self.entries.index(), self.lines.index(), self.clocks.index(), self.timers.0.index()]
+        let timers = [self.timers.0.index(), self.delays.0.index()];
+        [self.entries.index(), self.lines.index(), self.clocks.index()].into_iter().chain(timers).collect()
     }
 
     /// Writes an entry.

@@ -29,6 +29,7 @@ pub mod ledger;
 pub mod log;
 pub mod mutation;
 pub mod namespace;
+pub mod number;
 pub mod settle;
 pub mod targets;
 

@@ -15,9 +15,14 @@ use crate::input::Input;
 use crate::ledger::{Ask, Clock, Ledger, Out, Pace, Step, breaker_of, trip};
 use crate::mutation::Mutation;
 use crate::namespace::Namespace;
+use crate::number;
 
 /// Timers that are taken in one go: meanwhile no record is looked at. The rest has the next record, or the next tick.
 const AT_ONCE: usize = 100;
+/// The same where somebody has come for nothing else.
+const AT_A_WAKE: usize = 1_000;
+/// How long a wake may take to come back, in milliseconds; then there is another one.
+const WAKE_MS: i64 = 1_000;
 /// How many of a line are asked together.
 const OF_A_LINE: usize = 64;
 /// How long a line of a paused namespace rests before it is looked at again, in milliseconds.
@@ -30,8 +35,17 @@ pub struct Log {
     pub ledger: Ledger,
     /// How exact times are kept.
     pub tick: Duration,
-    /// When timers were last looked at.
-    pub looked: Timestamp,
+    /// All that is due by then was taken.
+    looked: i64,
+    /// When the log was last told to wake, until it does.
+    woken: Option<i64>,
+}
+
+impl Log {
+    /// With nothing known of what is due.
+    pub fn new(ledger: Ledger, tick: Duration) -> Self {
+        Log { ledger, tick, looked: i64::MIN, woken: None }
+    }
 }
 
 impl Processor for Log {
@@ -49,26 +63,37 @@ impl Processor for Log {
     }
 
     fn punctuate(&mut self, _: &Tick<'_>, out: &mut Out<'_>) -> Result<(), Fault> {
-        self.begin_due(out)
+        let Timestamp(now) = out.now();
+        let due = self.ledger.timers.take(now, AT_ONCE, out)?;
+        due.into_iter().try_for_each(|(at, due)| match due {
+            Due::Line(lane) => self.ask_line(at, &lane, out),
+            Due::Forget(id) => self.forget(&id, out),
+            Due::Begin(..) => Ok(()),
+        })?;
+        self.wake(now, out)
     }
 
     fn process(&mut self, record: &Record<String, Input>, out: &mut Out<'_>) -> Result<(), Fault> {
-        // What is due by now is before what comes now (rule W4).
-        if out.now() > self.looked {
-            self.begin_due(out)?;
+        let Input { mutation, command, at } = &record.value;
+        let is_wake = command.as_ref().is_some_and(|command| command.action == Action::Wake);
+        // What is due by its time is before it (rule W4).
+        if *at > self.looked {
+            self.begin_due(*at, if is_wake { AT_A_WAKE } else { AT_ONCE }, out)?;
         }
-        match &record.value {
-            Input { mutation: Some(mutation), .. } => self.accept(mutation, record.timestamp, out),
-            Input { command: Some(command), .. } => self.obey(command, out),
-            Input { .. } => Err(RecordError::new(Stage::Process, "empty", "a record that says nothing").into()),
+        self.woken = self.woken.filter(|woken| !is_wake && *woken > *at);
+        match (mutation, command) {
+            (Some(mutation), _) => self.accept(mutation, *at, record.timestamp, out),
+            (_, Some(command)) => self.obey(command, out),
+            _ => Err(RecordError::new(Stage::Process, "empty", "a record that says nothing").into()),
         }
     }
 }
 
 impl Log {
-    fn accept(&self, mutation: &Mutation, came: Timestamp, out: &mut Out<'_>) -> Result<(), Fault> {
+    /// `at`: when it was given its lane; `came`: when it was written.
+    fn accept(&mut self, mutation: &Mutation, at: i64, came: Timestamp, out: &mut Out<'_>) -> Result<(), Fault> {
         let namespace = self.namespace(&mutation.namespace, out)?;
-        let (mut entry, Timestamp(now)) = (Entry::new(mutation.clone(), out.now().0), out.now());
+        let mut entry = Entry::new(mutation.clone(), out.now().0);
         if out.store(&self.ledger.entries).read(&entry.id())?.is_some() {
             out.count("repeated", &mutation.namespace);
             return Ok(());
@@ -81,14 +106,15 @@ impl Log {
         // An operation of a group has its turn now.
         let most = if mutation.group.is_some() { 0 } else { namespace.jitter_ms };
         let due = mutation.due(namespace.delay_ms).saturating_add(jitter(&entry.id(), most));
-        if due > now {
-            let number = out.lines(&self.ledger.lines).take_number()?;
+        let number = number::of_record(out.offset());
+        if due > at {
             (entry.state, entry.due, entry.number) = (State::Delayed, Some(due), Some(number));
             out.count(entry.state.name(), &mutation.namespace);
-            self.ledger.timers.set(due, &Due::Begin(number, entry.id()), out)?;
+            self.ledger.delays.set(due, &Due::Begin(number, entry.id()), out)?;
+            self.looked = self.looked.min(due.saturating_sub(1));
             return self.ledger.write(&entry, out);
         }
-        self.arrive(entry, &namespace, out)
+        self.arrive(entry, number, &namespace, out)
     }
 
     fn namespace(&self, name: &str, out: &mut Out<'_>) -> Result<Namespace, Fault> {
@@ -100,10 +126,9 @@ impl Log {
     }
 
     /// Its time has come: it is asked, or stands in line.
-    fn arrive(&self, mut entry: Entry, namespace: &Namespace, out: &mut Out<'_>) -> Result<(), Fault> {
+    fn arrive(&self, mut entry: Entry, number: i64, namespace: &Namespace, out: &mut Out<'_>) -> Result<(), Fault> {
         let (ledger, lane, Timestamp(now)) = (&self.ledger, entry.lane(), out.now());
-        entry.number = Some(out.lines(&ledger.lines).take_number()?);
-        (entry.since, entry.due) = (now, None);
+        (entry.number, entry.since, entry.due) = (Some(number), now, None);
         let is_first = out.lines(&ledger.lines).first(lane.as_bytes())?.is_none();
         let rests = if is_first { self.rests_until(&entry, namespace, now) } else { None };
         if !is_first || rests.is_some() {
@@ -158,24 +183,45 @@ impl Log {
         }
     }
 
-    fn begin_due(&mut self, out: &mut Out<'_>) -> Result<(), Fault> {
-        let due = self.ledger.timers.take(AT_ONCE, out)?;
+    /// Begins those that are due at a time, `most` of them: their numbers are before that of the record in hand.
+    fn begin_due(&mut self, at: i64, most: usize, out: &mut Out<'_>) -> Result<(), Fault> {
+        let due = self.ledger.delays.take(at, most, out)?;
         // What is left is due, too.
-        self.looked = if due.len() < AT_ONCE { out.now() } else { Timestamp(i64::MIN) };
-        due.into_iter().try_for_each(|(at, due)| match due {
-            Due::Begin(_, id) => self.begin(at, &id, out),
-            Due::Line(lane) => self.ask_line(at, &lane, out),
-            Due::Forget(id) => self.forget(&id, out),
+        self.looked = if due.len() < most { at } else { i64::MIN };
+        due.into_iter().enumerate().try_for_each(|(place, (at, due))| match due {
+            Due::Begin(_, id) => self.begin(at, &id, number::of_due(out.offset(), place), out),
+            Due::Line(_) | Due::Forget(_) => Ok(()),
         })
     }
 
-    fn begin(&self, at: i64, id: &str, out: &mut Out<'_>) -> Result<(), Fault> {
+    /// Has something come in whose time is late enough for the first that is due by now: without that its turn does not come. What is
+    /// written goes the way of all that comes in, since its place there is what counts.
+    fn wake(&mut self, now: i64, out: &mut Out<'_>) -> Result<(), Fault> {
+        if self.woken.is_some_and(|woken| now < woken.saturating_add(WAKE_MS)) {
+            return Ok(());
+        }
+        let Some(timer) = out.timers(&self.ledger.delays.0).first()? else { return Ok(()) };
+        let entry = match Due::decode(&timer.of) {
+            Some(Due::Begin(_, id)) => out.store(&self.ledger.entries).read(&id)?,
+            _ => None,
+        };
+        // Nobody's, and it must not stand before all others.
+        let Some(entry) = entry else { return out.timers(&self.ledger.delays.0).cancel(timer.at, &timer.of) };
+        self.woken = Some(now);
+        let (namespace, token, target) =
+            (entry.mutation.namespace.clone(), entry.mutation.token.clone(), entry.target().to_owned());
+        let command = Command { namespace, token, target, action: Action::Wake };
+        self.ledger.give(&entry.lane(), Step::Wake(command), Headers::new(), out);
+        Ok(())
+    }
+
+    fn begin(&self, at: i64, id: &str, number: i64, out: &mut Out<'_>) -> Result<(), Fault> {
         let entry = out.store(&self.ledger.entries).read(&id.to_owned())?;
         let Some(entry) = entry.filter(|entry| entry.state == State::Delayed && entry.due == Some(at)) else {
             return Ok(());
         };
         match self.namespace(&entry.mutation.namespace, out) {
-            Ok(namespace) => self.arrive(entry, &namespace, out),
+            Ok(namespace) => self.arrive(entry, number, &namespace, out),
             Err(Fault::Record(error)) => self.without_namespace(entry, &error, out),
             Err(fault) => Err(fault),
         }
@@ -242,7 +288,7 @@ impl Log {
         match command.action {
             Action::Cancel if in_line || entry.state == State::Delayed => {
                 if let Some(due) = entry.due {
-                    ledger.timers.cancel(due, &Due::Begin(entry.number.unwrap_or_default(), id), out)?;
+                    ledger.delays.cancel(due, &Due::Begin(entry.number.unwrap_or_default(), id), out)?;
                 }
                 let was_first = self.is_first(&lane, &entry, out)?;
                 if in_line {
@@ -259,7 +305,7 @@ impl Log {
                 ledger.write(&entry, out)?;
                 ledger.set_clock(&lane, Clock::one(now), out)
             }
-            Action::Cancel | Action::Retry => Ok(()),
+            Action::Cancel | Action::Retry | Action::Wake => Ok(()),
         }
     }
 

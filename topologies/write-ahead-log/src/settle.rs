@@ -93,6 +93,7 @@ impl Settle {
     fn held(&self, lane: &str, ask: &Ask, out: &mut Out<'_>) -> Result<(), Fault> {
         let (mut entry, Timestamp(now)) = (ask.entry.clone(), out.now());
         (entry.state, entry.since) = (State::Waiting, now);
+        out.count(entry.state.name(), &entry.mutation.namespace);
         if self.ledger.stand(lane, &entry, ask.in_line, out)? {
             // Who was not done is of another lane, or was given up.
             self.ledger.wake(lane, Clock::one(now), out)?;

@@ -41,6 +41,8 @@ const WINDOW: usize = 2_000;
 const BETWEEN_BROKERS: u32 = 4;
 const AWAY: u32 = 2;
 const BETWEEN_TARGETS: u32 = 2;
+/// A target is away for so long at least, so that mutations are parked, and breakers open.
+const TARGET_AWAY: Duration = Duration::from_secs(4);
 /// Between the two kills of one that is killed twice, in milliseconds.
 const AGAIN_MS: std::ops::Range<u64> = 50..2_500;
 /// One in so many kills is followed by another one at once.
@@ -118,7 +120,8 @@ struct Run<'a> {
     exits: u32,
     /// The broker that is away, and how many kills of instances it stays so.
     broker_away: Option<(&'a Kafka, u32)>,
-    target_away: Option<Target>,
+    /// The target that is away, and since when.
+    target_away: Option<(Target, Instant)>,
 }
 
 /// Runs it on three brokers, with stores that nobody else has.
@@ -267,7 +270,7 @@ impl Run<'_> {
             self.kill(victim)?;
         }
         match self.target_away.take() {
-            Some(target) => self.bring_target_back(target)?,
+            Some(away) => self.bring_target_back(away)?,
             None if self.instance_kills / BETWEEN_TARGETS > self.disturbed => self.take_target_away(),
             None => {}
         }
@@ -319,10 +322,11 @@ impl Run<'_> {
         self.disturbed += 1;
         self.target_kills += u32::from(target != Target::Receiver);
         self.diary.note("target-away", &format!("{target:?}"));
-        self.target_away = Some(target);
+        self.target_away = Some((target, Instant::now()));
     }
 
-    fn bring_target_back(&mut self, target: Target) -> Result<()> {
+    fn bring_target_back(&mut self, (target, since): (Target, Instant)) -> Result<()> {
+        self.pause.pause(TARGET_AWAY.saturating_sub(since.elapsed()));
         match target {
             Target::Redis => self.stores.redis.start()?,
             Target::Postgres => self.stores.postgres.start()?,
@@ -333,7 +337,7 @@ impl Run<'_> {
     }
 
     fn bring_back(&mut self) -> Result<()> {
-        self.target_away.take().map_or(Ok(()), |target| self.bring_target_back(target))?;
+        self.target_away.take().map_or(Ok(()), |away| self.bring_target_back(away))?;
         self.broker_away.take().map_or(Ok(()), |(broker, _)| self.restart(broker))
     }
 }

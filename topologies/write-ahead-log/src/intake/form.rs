@@ -197,6 +197,7 @@ mod tests {
             not_before: Some(1_790_000_001_000),
             delay_ms: Some(30_000),
             headers: [("traceparent".to_owned(), "00-a-b-01".to_owned())].into(),
+            group: None,
         };
         assert_eq!(read(json, "shop", NOW), Ok(expected));
     }

@@ -7,7 +7,7 @@ use write_ahead_log::group::{End, GroupRecord, Phase, Staged, checksum, whole};
 use write_ahead_log::mutation::Mutation;
 use write_ahead_log::namespace::OnExhausted;
 
-use super::support::{Bench, namespace, target};
+use super::support::{BEGIN, Bench, namespace, target};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// What the default configuration waits for the rest of a group.
@@ -48,6 +48,15 @@ fn ended(bench: &mut Bench) -> Vec<(Phase, i64, Option<String>)> {
     results.map(|result| (result.phase, result.given_up, result.reason)).collect()
 }
 
+/// Why it was aborted, which is how it has ended.
+#[track_caller]
+fn aborted(bench: &mut Bench) -> String {
+    match ended(bench).as_slice() {
+        [(Phase::Aborted, 0, Some(reason))] => reason.clone(),
+        results => panic!("{results:?}"),
+    }
+}
+
 #[test]
 fn w12_nothing_is_applied_before_all_are_there_and_then_all_are_in_their_sequence() {
     let mut bench = Bench::new(&namespace());
@@ -66,6 +75,7 @@ fn w12_nothing_is_applied_before_all_are_there_and_then_all_are_in_their_sequenc
     assert_eq!(ended(&mut bench), [(Phase::Done, 0, None)]);
     assert!(bench.keys("staged").is_empty());
     // Sent again it is the same group.
+    assert_eq!(bench.asked().len(), 4);
     operations.iter().for_each(|operation| bench.group(staged(operation.clone())));
     bench.group(end(&operations));
     bench.carry_on();
@@ -104,13 +114,13 @@ fn w12_one_that_is_not_complete_in_time_is_aborted_and_stays_so() {
     bench.group(staged(operations[0].clone()));
     bench.group(end(&operations));
     bench.driver.advance_wall_clock(PATIENCE + SECOND).unwrap();
-    let [(Phase::Aborted, 0, Some(reason))] = ended(&mut bench).try_into().unwrap() else { panic!("it is aborted") };
+    let reason = aborted(&mut bench);
     assert!(reason.contains("not complete within 10m: 1 operations have come, of 2"), "{reason}");
     bench.group(staged(operations[1].clone()));
     bench.carry_on();
     assert!(bench.asked().is_empty() && bench.keys("staged").is_empty());
     bench.driver.advance_wall_clock(Duration::from_secs(24 * 60 * 60 + 1)).unwrap();
-    assert!(bench.keys("groups").is_empty() && bench.keys("group-timers").is_empty(), "it is forgotten");
+    assert!(bench.keys("groups").is_empty(), "it is forgotten");
 }
 
 #[test]
@@ -172,7 +182,7 @@ fn w13_what_is_damaged_or_of_another_number_aborts_the_group() {
         operations.into_iter().for_each(|operation| bench.group(staged(operation)));
         bench.group(record);
         bench.carry_on();
-        let [(Phase::Aborted, 0, Some(reason))] = ended(&mut bench).try_into().unwrap() else { panic!("{expected}") };
+        let reason = aborted(&mut bench);
         assert!(reason.contains(expected), "{reason}");
         assert!(bench.asked().is_empty() && bench.keys("staged").is_empty());
     }
@@ -184,12 +194,12 @@ fn w13_an_operation_that_comes_twice_is_the_same_or_aborts_the_group() {
     let operations = of(&bench, &["a", "b"]);
     bench.group(staged(operations[0].clone()));
     bench.group(staged(Staged {
-        mutation: Mutation { created_at: 1, ..operations[0].mutation.clone() },
+        mutation: Mutation { created_at: BEGIN - 5_000, ..operations[0].mutation.clone() },
         ..operations[0].clone()
     }));
     assert!(bench.group_results().is_empty(), "who sends it again may not know when it was made");
     bench.group(staged(operation(&bench, 0, "c")));
-    let [(Phase::Aborted, 0, Some(reason))] = ended(&mut bench).try_into().unwrap() else { panic!("it is aborted") };
+    let reason = aborted(&mut bench);
     assert!(reason.contains("operation 0: has come twice"), "{reason}");
 }
 
@@ -214,7 +224,7 @@ fn w10_an_operation_that_is_given_up_is_told_or_halts_its_group() {
 fn a_group_of_no_namespace_is_a_dead_letter() {
     let mut bench = Bench::new(&namespace());
     bench.group(GroupRecord::default());
-    assert!(bench.group_results().is_empty() && bench.keys("groups").len() == 1);
+    assert!(bench.group_results().is_empty() && bench.keys("groups").is_empty());
     let letters = bench.driver.take("write-ahead-log.dead-letters");
     assert_eq!(letters.len(), 1, "a record that says nothing");
 }

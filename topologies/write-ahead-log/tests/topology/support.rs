@@ -25,6 +25,8 @@ pub(crate) const BEGIN: i64 = 1_700_000_000_000;
 /// The only partition.
 pub(crate) const HERE: i32 = 0;
 
+const LANES: &str = "write-ahead-log-lanes-repartition";
+
 /// What the targets have, and what they don't do.
 #[derive(Debug, Default)]
 pub(crate) struct World {
@@ -190,11 +192,30 @@ impl Bench {
         self.refused.extend(if let Outcome::SetAside { error, .. } = outcome { Some(error.reason) } else { None });
     }
 
+    /// What the log has written to wake itself comes back.
+    pub(crate) fn carry_wakes(&mut self) {
+        let topic = "write-ahead-log.commands";
+        for Driven { key, value, .. } in self.driver.take(topic) {
+            self.carry(topic, key.as_deref(), &value.unwrap());
+        }
+    }
+
+    /// What has come to the log so far, as it lies on the topic that it reads.
+    pub(crate) fn came(&mut self) -> Vec<Driven> {
+        self.driver.take(LANES)
+    }
+
+    /// The same comes again.
+    pub(crate) fn comes(&mut self, record: &Driven) {
+        self.carry(LANES, record.key.as_deref(), record.value.as_deref().unwrap());
+    }
+
     /// Lets time pass, tick by tick.
     pub(crate) fn pass(&mut self, by: Duration) {
         let step = Duration::from_millis(10);
         for _ in 0..by.as_millis() / step.as_millis() {
             self.driver.advance_wall_clock(step).unwrap();
+            self.carry_wakes();
         }
     }
 
