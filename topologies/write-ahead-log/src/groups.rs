@@ -110,8 +110,7 @@ impl Processor for Groups {
         }
         let name = &value.namespace;
         let Some(namespace) = out.global(&self.namespaces).read(name)? else {
-            let reason = format!("namespace {name} is not known; make it with `namespaces set {name}`");
-            return Err(refused("unknown-namespace", reason));
+            return Err(Namespace::unknown(name).into());
         };
         let group = match known {
             Some(group) => group,
@@ -298,7 +297,7 @@ impl Groups {
                 group: Some(member),
                 ..mutation.clone()
             };
-            let key = format!("{}/{}", mutation.namespace, mutation.ordering_key());
+            let key = mutation.record_key();
             out.forward(&Record { key, value: GroupStep::Write(mutation), timestamp, headers: Headers::new() });
         }
     }

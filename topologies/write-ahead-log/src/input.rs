@@ -109,13 +109,11 @@ impl ByLane {
         mutation.validate()?;
         let name = &mutation.namespace;
         let Some(namespace) = context.global(&self.namespaces).read(name)? else {
-            let reason = format!("namespace {name} is not known; make it with `namespaces set {name}`");
-            return Err(refused("unknown-namespace", reason));
+            return Err(Namespace::unknown(name).into());
         };
         let targets: Vec<String> = match &mutation.target {
             Some(target) if namespace.target(target).is_none() => {
-                let known: Vec<&str> = namespace.targets.iter().map(|target| target.name.as_str()).collect();
-                let reason = format!("target {target} is none of {name}'s, which are {}", known.join(", "));
+                let reason = format!("target {target} is none of {name}'s, which are {}", namespace.target_names());
                 return Err(refused("unknown-target", reason));
             }
             Some(target) => vec![target.clone()],

@@ -118,11 +118,8 @@ impl Log {
     }
 
     fn namespace(&self, name: &str, out: &mut Out<'_>) -> Result<Namespace, Fault> {
-        let unknown = || {
-            let reason = format!("namespace {name} is not known; make it with `namespaces set {name}`");
-            RecordError::new(Stage::Process, "unknown-namespace", reason)
-        };
-        Ok(out.global(&self.ledger.namespaces).read(&name.to_owned())?.ok_or_else(unknown)?)
+        let known = out.global(&self.ledger.namespaces).read(&name.to_owned())?;
+        Ok(known.ok_or_else(|| Namespace::unknown(name))?)
     }
 
     /// Its time has come: it is asked, or stands in line.

@@ -100,6 +100,11 @@ impl Mutation {
         self.order.as_deref().unwrap_or(&self.key)
     }
 
+    /// What brings mutations of one ordering key into one partition, whatever their targets: the key of their records.
+    pub fn record_key(&self) -> String {
+        format!("{}/{}", self.namespace, self.ordering_key())
+    }
+
     /// The first moment at which it may be applied, in milliseconds since the epoch, where the namespace has this delay (rule W5).
     /// Never before it was made.
     pub fn due(&self, namespace_delay_ms: i64) -> i64 {

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use headrace::backoff::{Backoff, Jitter};
 use headrace::codec::AvroSchema;
+use headrace::error::{RecordError, Stage};
 use serde::{Deserialize, Serialize};
 
 pub use problems::Problem;
@@ -234,6 +235,17 @@ impl AvroSchema for Namespace {
 }
 
 impl Namespace {
+    /// What is said of one that nobody has made.
+    pub fn unknown(name: &str) -> RecordError {
+        let reason = format!("namespace {name} is not known; make it with `namespaces set {name}`");
+        RecordError::new(Stage::Process, "unknown-namespace", reason)
+    }
+
+    /// The names of its targets, for people.
+    pub fn target_names(&self) -> String {
+        self.targets.iter().map(|target| target.name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
     /// A target by its name.
     pub fn target(&self, name: &str) -> Option<&TargetSpec> {
         self.targets.iter().find(|target| target.name == name)

@@ -88,7 +88,7 @@ impl Intake {
             };
             match encoded {
                 Ok(value) => {
-                    let written = self.writer.write(self.mutations.topic(), key(&mutation).as_bytes(), &value);
+                    let written = self.writer.write(self.mutations.topic(), mutation.record_key().as_bytes(), &value);
                     Either::Right(async move { Answer::of(mutation.token, written.await) })
                 }
                 Err(answer) => Either::Left(ready(answer)),
@@ -100,17 +100,11 @@ impl Intake {
     }
 }
 
-/// What brings mutations of one ordering key into one partition, whatever their targets.
-fn key(mutation: &Mutation) -> String {
-    format!("{}/{}", mutation.namespace, mutation.ordering_key())
-}
-
 /// A target that there is none of would be a dead letter, of which the caller hears nothing.
 fn has_target(namespace: &Namespace, mutation: Mutation) -> Item {
     match &mutation.target {
         Some(target) if namespace.target(target).is_none() => {
-            let known: Vec<&str> = namespace.targets.iter().map(|target| target.name.as_str()).collect();
-            let reason = format!("target: is none of the namespace's, which are {}", known.join(", "));
+            let reason = format!("target: is none of the namespace's, which are {}", namespace.target_names());
             Err((Some(mutation.token), reason))
         }
         _ => Ok(mutation),
@@ -125,8 +119,8 @@ mod tests {
     #[test]
     fn w4_what_orders_a_mutation_is_in_its_key_with_its_namespace() {
         let mutation = Mutation { namespace: "shop".to_owned(), key: "k".to_owned(), ..Mutation::default() };
-        assert_eq!(key(&mutation), "shop/k");
-        assert_eq!(key(&Mutation { order: Some("o".to_owned()), ..mutation }), "shop/o");
+        assert_eq!(mutation.record_key(), "shop/k");
+        assert_eq!(Mutation { order: Some("o".to_owned()), ..mutation }.record_key(), "shop/o");
     }
 
     #[test]

@@ -19,7 +19,7 @@ impl Namespace {
         if let Some(target) = &mutation.target
             && self.target(target).is_none()
         {
-            let known = self.targets.iter().map(|target| target.name.as_str()).collect::<Vec<_>>().join(", ");
+            let known = self.target_names();
             return refuse("unknown-target", format!("target: {target} is none of the namespace's, which are {known}"));
         }
         let bytes = mutation.bytes();
