@@ -17,6 +17,7 @@
 mod allocator;
 mod arguments;
 mod console;
+mod leave;
 mod options;
 mod routes;
 mod run;
@@ -87,7 +88,7 @@ pub fn main_with<C: DeserializeOwned, P: Into<Parts>, O: Subcommand>(
         Ok(code) => code,
         Err(error) => {
             eprintln!("{name}: {error}");
-            ExitCode::from(error.exit_code())
+            leave::at_once(error.exit_code())
         }
     }
 }

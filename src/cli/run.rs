@@ -15,7 +15,7 @@ use crate::telemetry::{HttpServer, Site, Telemetry, TopologyDescription};
 use crate::topology::{Format, Topology};
 
 use super::routes::{Built, Host, OwnRoutes};
-use super::{allocator, options};
+use super::{allocator, leave, options};
 
 /// Threads of tokio: HTTP, registry, lanes; the records are processed elsewhere.
 const TOKIO_THREADS: usize = 2;
@@ -108,7 +108,7 @@ async fn with_deadline(
         }
         () = overdue => {
             telemetry.shutdown_overdue("the stream threads", deadline + OVERTIME);
-            return Ok(ExitCode::FAILURE);
+            leave::at_once(1);
         }
     }
     telemetry.shutdown_done(asked.map_or(Duration::ZERO, |asked| asked.elapsed()));
@@ -128,7 +128,7 @@ fn stop_on_signals(shutdown: CancellationToken, telemetry: Telemetry, deadline: 
                 _ = interrupt.recv() => "SIGINT",
             };
             if shutdown.is_cancelled() {
-                std::process::exit(1);
+                leave::at_once(1);
             }
             telemetry.shutdown_requested(name, deadline);
             shutdown.cancel();

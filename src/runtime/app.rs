@@ -131,17 +131,31 @@ async fn run_threads(
     directory: Arc<StateDirectory>,
     shutdown: CancellationToken,
 ) -> Result<(), FatalError> {
-    // Without a source there is nothing to be a member for.
-    let threads = if topology.sources().is_empty() { 0 } else { options.stream_threads };
     let stop = shutdown.child_token();
     // However this ends, the threads beside do, too.
-    let _stops = stop.clone().drop_guard();
-    let tokio = tokio::runtime::Handle::current();
-    let (done, finished) = mpsc::channel(threads.max(1));
+    let stops = stop.clone().drop_guard();
     let mut globals = Globals::start(&topology, &mut options, &directory, &stop).await?;
-    if !globals.ready(&shutdown).await? {
+    let ended = run_above(&mut globals, topology, options, directory, stop).await;
+    drop(stops);
+    globals.closed().await;
+    ended
+}
+
+/// What runs above the global tables, once they have been read.
+async fn run_above(
+    globals: &mut Globals,
+    topology: Topology,
+    options: Options,
+    directory: Arc<StateDirectory>,
+    stop: CancellationToken,
+) -> Result<(), FatalError> {
+    if !globals.ready(&stop).await? {
         return Ok(());
     }
+    // Without a source there is nothing to be a member for.
+    let threads = if topology.sources().is_empty() { 0 } else { options.stream_threads };
+    let tokio = tokio::runtime::Handle::current();
+    let (done, finished) = mpsc::channel(threads.max(1));
     if let Some(queries) = &options.queries {
         queries.has_globals(&options.globals);
     }

@@ -21,13 +21,16 @@ use crate::backoff::Backoff;
 use crate::error::{Dependency, FatalError};
 use crate::kafka::{Followed, KafkaFailure, TopicFollower};
 use crate::position::{Offset, Partition, TopicPartition};
-use crate::store::{GlobalState, StateDirectory, StoreError, Written};
+use crate::store::{GlobalEnd, GlobalState, StateDirectory, StoreError, Written};
+use crate::telemetry::Telemetry;
 use crate::topology::{GlobalDeclaration, Topology};
 
 use super::options::Options;
 
 /// How long the directory may stay locked by its last owner on this machine.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+/// How long the end of an application waits for the last look into the tables.
+const END_PATIENCE: Duration = Duration::from_secs(5);
 /// How soon a stop is noticed.
 const STEP: Duration = Duration::from_millis(100);
 /// Records that are written at once, at most; what is there is written as soon as no more is.
@@ -45,10 +48,12 @@ pub(super) struct Globals {
     news: mpsc::Receiver<News>,
     /// Tables that have not been read to their end yet.
     missing: usize,
+    /// `None` without tables.
+    end: Option<GlobalEnd>,
 }
 
 impl Globals {
-    /// Opens the tables and starts their threads; they end soon after `stop`.
+    /// Opens the tables and starts their threads; they end soon after `stop`, see [`closed`](Self::closed).
     pub(super) async fn start(
         topology: &Topology,
         options: &mut Options,
@@ -57,16 +62,19 @@ impl Globals {
     ) -> Result<Self, FatalError> {
         let tables = topology.globals();
         let (tell, news) = mpsc::channel(2 * tables.len().max(1));
+        let mut end = None;
         if !tables.is_empty() {
             let names: Vec<&str> = tables.iter().map(|table| &*table.name).collect();
-            options.globals = Arc::new(open(directory, &names, options, stop).await?);
+            let mut state = open(directory, &names, options, stop).await?;
+            end = Some(state.end());
+            options.globals = Arc::new(state);
         }
         for table in tables {
             let mut keeper = Keeper {
                 table: table.clone(),
                 follower: TopicFollower::new(&options.kafka, &table.topic)?,
                 state: Arc::clone(&options.globals),
-                options: options.clone(),
+                telemetry: options.telemetry.clone(),
                 partitions: Vec::new(),
                 unread: BTreeSet::new(),
                 told: false,
@@ -84,7 +92,7 @@ impl Globals {
             let spawned = thread::Builder::new().name(format!("global-{}", table.name)).spawn(work);
             spawned.map_err(|error| FatalError::Other { context: "starting a thread".into(), source: error.into() })?;
         }
-        Ok(Globals { news, missing: tables.len() })
+        Ok(Globals { news, missing: tables.len(), end })
     }
 
     /// Until all have been read to their ends; false when the shutdown came first.
@@ -100,7 +108,7 @@ impl Globals {
     }
 
     /// Until one of them can't go on.
-    pub(super) async fn failed(mut self) -> FatalError {
+    pub(super) async fn failed(&mut self) -> FatalError {
         loop {
             match self.news.recv().await {
                 Some(Err(error)) => return error,
@@ -108,6 +116,15 @@ impl Globals {
                 // There are none, or they have ended with the application.
                 None => std::future::pending().await,
             }
+        }
+    }
+
+    /// After the stop, until all have let go of the tables and they are closed. The process must not leave before: C++ takes
+    /// RocksDB's locks down at the exit, and closing a database without them aborts it.
+    pub(super) async fn closed(self) {
+        let Some(end) = self.end else { return };
+        if tokio::time::timeout(END_PATIENCE, end.come()).await.is_err() {
+            tracing::warn!(target: "headrace", "the global tables are still looked into; they are left open");
         }
     }
 }
@@ -138,7 +155,7 @@ struct Keeper {
     table: GlobalDeclaration,
     follower: TopicFollower,
     state: Arc<GlobalState>,
-    options: Options,
+    telemetry: Telemetry,
     partitions: Vec<TopicPartition>,
     /// Partitions that were not read to their end yet.
     unread: BTreeSet<Partition>,
@@ -255,13 +272,13 @@ impl Keeper {
 
     fn is_away(&mut self, reason: &str) {
         self.away = true;
-        self.options.telemetry.dependency_away(&Dependency::Kafka, reason);
+        self.telemetry.dependency_away(&Dependency::Kafka, reason);
     }
 
     fn is_back(&mut self) {
         self.failures = 0;
         if std::mem::take(&mut self.away) {
-            self.options.telemetry.dependency_back(&Dependency::Kafka);
+            self.telemetry.dependency_back(&Dependency::Kafka);
         }
     }
 }

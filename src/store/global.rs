@@ -7,10 +7,12 @@
 //! It is no part of any task: nothing of a transaction touches it, and a reader sees the newest that has come.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rocksdb::WriteBatch;
+use tokio::sync::oneshot;
 
 use super::changes::{Changes, Listeners};
 use super::error::{ReadError, StoreError};
@@ -30,8 +32,22 @@ pub struct GlobalState {
     base: Tables,
     positions: Mutex<BTreeMap<TopicPartition, Offset>>,
     listeners: Listeners,
-    /// Declared last: released after the database is closed.
+    /// Declared behind the database: released after it is closed.
     _lock: Option<TaskLock>,
+    /// Declared last: who waits hears of its end when all else is gone.
+    _end: Option<oneshot::Sender<Infallible>>,
+}
+
+/// The end of a [`GlobalState`], for one who waits for it.
+#[derive(Debug)]
+pub struct GlobalEnd(oneshot::Receiver<Infallible>);
+
+impl GlobalEnd {
+    /// Until it has come.
+    pub async fn come(self) {
+        // Nothing is ever sent.
+        _ = self.0.await;
+    }
 }
 
 enum Tables {
@@ -48,6 +64,7 @@ impl Default for GlobalState {
             positions: Mutex::default(),
             listeners: Listeners::default(),
             _lock: None,
+            _end: None,
         }
     }
 }
@@ -68,7 +85,15 @@ impl GlobalState {
             positions: Mutex::new(positions),
             listeners: Listeners::default(),
             _lock: Some(lock),
+            _end: None,
         }
+    }
+
+    /// Ends when the last who has it has let go of it: its database is closed then, and its lock released.
+    pub fn end(&mut self) -> GlobalEnd {
+        let (end, heard) = oneshot::channel();
+        self._end = Some(end);
+        GlobalEnd(heard)
     }
 
     /// The offset after what a table has of a partition; `None` if it has nothing of it.

@@ -41,7 +41,7 @@ mod writer;
 pub use changes::Changes;
 pub use directory::StateDirectory;
 pub use error::{Format, ReadError, StoreError};
-pub use global::{GlobalState, GlobalTable, Written};
+pub use global::{GlobalEnd, GlobalState, GlobalTable, Written};
 pub use handle::{Entries, Store, StoreBuilder, Stores, Table};
 pub use journal::StagedWrite;
 pub use lines::{Lines, Place};

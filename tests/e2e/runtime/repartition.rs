@@ -6,6 +6,7 @@ use std::time::Duration;
 use headrace::error::FatalError;
 use headrace::kafka::{Admin, TopicWanted};
 use headrace::runtime::{Environment, Guarantee, Plan};
+use headrace::store::{StateDirectory, StoreOptions, StoreResources};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use testbed::wait;
 
@@ -300,4 +301,7 @@ fn a_global_table_is_whole_before_the_first_record_in_each_instance_and_follows_
     all(usize::try_from(sent + COLOURS).expect("few"));
     assert_eq!(count("none"), 1, "the deleted one");
     again.stop().expect("stopped");
+    // Closed, and not about to be: a process that leaves while RocksDB is at work aborts.
+    let state = StateDirectory::open(one.path(), &bench.application).expect("directory");
+    state.open_global(&[NAMES], &StoreResources::new(StoreOptions::default())).expect("nobody has it open any more");
 }
