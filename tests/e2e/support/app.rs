@@ -12,6 +12,11 @@ use testbed::{Testbed, free_port, http_get, spawn};
 
 use super::{DEADLINE, eventually};
 
+/// A variable that every binary under test has, for what it has to show to another one.
+pub(crate) const PEER: &str = "HEADRACE_SECRET_PEER";
+/// Its value.
+pub(crate) const PEERS_TOKEN: &str = "canary";
+
 /// What is to be run.
 #[derive(Debug, Clone)]
 pub(crate) struct Spec {
@@ -77,7 +82,7 @@ impl App {
 
     fn configured(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(arguments).arg("--config").arg(self.directory.join("config.toml"));
+        command.env(PEER, PEERS_TOKEN).args(arguments).arg("--config").arg(self.directory.join("config.toml"));
         for setting in &self.spec.set {
             command.arg("--set").arg(setting);
         }

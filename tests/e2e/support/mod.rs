@@ -8,7 +8,7 @@ pub(crate) mod session;
 
 use std::time::Duration;
 
-pub(crate) use app::{App, Spec};
+pub(crate) use app::{App, PEER, Spec};
 pub(crate) use bed::{MEMBERS, bed, queues, secured, share_groups, sharing, stores};
 pub(crate) use chaos::network::proxy;
 pub(crate) use chaos::{raw, transactions};

@@ -11,6 +11,7 @@ use write_ahead_log::entry::{Action, Command, MutationResult, lane};
 use write_ahead_log::mutation::Mutation;
 use write_ahead_log::namespace::Namespace;
 
+use super::support::TOPICS;
 use crate::support::records::Stored;
 use crate::support::{App, Spec, Topics, bed, eventually};
 
@@ -78,9 +79,7 @@ impl Log {
 
     /// A process of it, which is not started.
     pub(super) fn app(&self, instance: &str) -> App {
-        let topics =
-            ["mutations", "commands", "groups", "group-results", "namespaces", "results", "exhausted", "dead-letters"];
-        let topics: String = topics.iter().map(|name| format!("{name} = \"{}\"\n", self.topic(name))).collect();
+        let topics: String = TOPICS.iter().map(|name| format!("{name} = \"{}\"\n", self.topic(name))).collect();
         let sections = format!("[topics]\n{topics}[internal-topics]\npartitions = {PARTITIONS}\n");
         let set = vec![format!("instance-id={instance}"), format!("application-id={}", self.id)];
         // Of its own: configuration, state and address.

@@ -12,6 +12,7 @@ mod lives;
 mod postgres;
 mod receiver;
 mod redis;
+mod regions;
 mod support;
 mod targets;
 mod world;

@@ -12,13 +12,27 @@ use testbed::Testbed;
 use write_ahead_log::mutation::Mutation;
 use write_ahead_log::namespace::{Namespace, TargetKind, TargetSpec};
 
+use crate::support::app::PEERS_TOKEN;
 use crate::support::records::Stored;
 use crate::support::{App, DEADLINE, Spec, Topics, eventually};
 
 const PARTITIONS: u32 = 3;
 
 /// What whoever changes something has to show.
-pub(super) const TOKEN: &str = "canary";
+pub(super) const TOKEN: &str = PEERS_TOKEN;
+
+/// The topics of a log, by the names that the configuration has for them.
+pub(super) const TOPICS: [&str; 9] = [
+    "mutations",
+    "commands",
+    "groups",
+    "group-results",
+    "namespaces",
+    "results",
+    "exhausted",
+    "conflicts",
+    "dead-letters",
+];
 
 /// A log under test.
 pub(super) struct Log {
@@ -110,9 +124,7 @@ impl Log {
 
     /// Its process, which is not started.
     pub(super) fn app(&self) -> App {
-        let topics =
-            ["mutations", "commands", "groups", "group-results", "namespaces", "results", "exhausted", "dead-letters"];
-        let topics: String = topics.iter().map(|name| format!("{name} = \"{}\"\n", self.topic(name))).collect();
+        let topics: String = TOPICS.iter().map(|name| format!("{name} = \"{}\"\n", self.topic(name))).collect();
         let token = self.bed.dirs().unwrap().root().join(format!("{}-token", self.id));
         std::fs::write(&token, TOKEN).unwrap();
         let more = &self.more;
@@ -141,6 +153,11 @@ impl Log {
 
     pub(super) fn ask(&self, app: &App, asked: Asked<'_>) -> Answered {
         self.ask_all(app, vec![asked]).remove(0)
+    }
+
+    /// Records of a topic of the log.
+    pub(super) fn count(&self, name: &str) -> usize {
+        self.topics.read(&self.topic(name)).len()
     }
 
     /// What lies on the topic of mutations, with the records' keys, partition by partition.

@@ -88,6 +88,8 @@ impl Place {
             operation: Operation::Put,
             value: Some(value.as_bytes().to_vec()),
             headers: BTreeMap::new(),
+            created_at: 1,
+            version: None,
         }
     }
 

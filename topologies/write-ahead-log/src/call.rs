@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::mutation::Operation;
 use crate::namespace::TargetSpec;
+use crate::version::Version;
 
 /// One attempt at one target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,10 @@ pub struct Call {
     pub value: Option<Vec<u8>>,
     /// For the target.
     pub headers: BTreeMap<String, String>,
+    /// When the caller made it, in milliseconds since the epoch.
+    pub created_at: i64,
+    /// When and where it was written, where several regions write.
+    pub version: Option<Version>,
 }
 
 impl Call {
@@ -82,6 +87,8 @@ mod tests {
             operation: Operation::Put,
             value,
             headers: BTreeMap::new(),
+            created_at: 1,
+            version: None,
         }
     }
 

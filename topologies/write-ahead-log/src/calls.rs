@@ -21,7 +21,7 @@ pub struct Calls {
 
 impl ExternalCall<String, Ask> for Calls {
     fn kind(&self) -> &'static str {
-        "redis, postgres, http"
+        "redis, postgres, http, region"
     }
 
     fn request(&self, record: &Record<String, Ask>, body: &mut Vec<u8>) -> Result<CallOrder, RecordError> {
@@ -37,6 +37,8 @@ impl ExternalCall<String, Ask> for Calls {
             operation: entry.mutation.operation,
             value: entry.mutation.value.clone(),
             headers: entry.mutation.headers.clone(),
+            created_at: entry.mutation.created_at,
+            version: entry.mutation.version.clone(),
         };
         let encoded = call.encode();
         body.extend(encoded.map_err(|reason| RecordError::new(Stage::Serialize, "call", reason))?);

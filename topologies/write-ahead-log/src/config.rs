@@ -18,6 +18,8 @@ pub struct Config {
     pub targets: TargetsConfig,
     /// Mutations over HTTP.
     pub intake: IntakeConfig,
+    /// Which of several regions this one is.
+    pub region: RegionConfig,
 }
 
 /// Topics of this topology.
@@ -38,6 +40,8 @@ pub struct Topics {
     pub results: String,
     /// Mutations that were given up.
     pub exhausted: String,
+    /// Mutations that lost against another region's.
+    pub conflicts: String,
     /// What can't be read, or is of no namespace.
     pub dead_letters: String,
 }
@@ -64,6 +68,14 @@ pub struct GroupsConfig {
 pub struct TargetsConfig {
     /// Addresses that each of a stream thread's lanes may be connected to.
     pub connections: usize,
+}
+
+/// Which of several regions this one is.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RegionConfig {
+    /// Its name, part of the versions of what is written here; empty where there is no other one.
+    pub name: String,
 }
 
 /// Mutations over HTTP.

@@ -13,11 +13,14 @@ pub enum Due {
     Line(String),
     /// Nothing need be known of a mutation any more; its id.
     Forget(String),
+    /// When a key was written last need not be known any more; its place.
+    Version(String),
 }
 
 const BEGIN: u8 = b'b';
 const LINE: u8 = b'l';
 const FORGET: u8 = b'f';
+const VERSION: u8 = b'v';
 
 impl Due {
     fn encode(&self) -> Vec<u8> {
@@ -25,6 +28,7 @@ impl Due {
             Due::Begin(number, id) => [&[BEGIN][..], &number.max(&0).to_be_bytes(), id.as_bytes()].concat(),
             Due::Line(lane) => [&[LINE], lane.as_bytes()].concat(),
             Due::Forget(id) => [&[FORGET], id.as_bytes()].concat(),
+            Due::Version(place) => [&[VERSION], place.as_bytes()].concat(),
         }
     }
 
@@ -38,6 +42,7 @@ impl Due {
             }
             LINE => text(of).map(Due::Line),
             FORGET => text(of).map(Due::Forget),
+            VERSION => text(of).map(Due::Version),
             _ => None,
         }
     }
@@ -85,7 +90,12 @@ mod tests {
 
     #[test]
     fn what_is_due_reads_as_it_was_written() {
-        for due in [Due::Begin(7, "a/t/x".into()), Due::Line("a/x/κ".into()), Due::Forget(String::new())] {
+        for due in [
+            Due::Begin(7, "a/t/x".into()),
+            Due::Line("a/x/κ".into()),
+            Due::Forget(String::new()),
+            Due::Version("a/t/k".into()),
+        ] {
             assert_eq!(Due::decode(&due.encode()), Some(due));
         }
         assert_eq!(Due::decode(b""), None);

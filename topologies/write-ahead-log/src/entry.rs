@@ -6,7 +6,7 @@
 //!            ├────────────────────────▶ ASKED ──┬─ refused it, or it was tried too often ─▶ EXHAUSTED, or HALTED
 //!            └─▶ WAITING: one of its key ──▲    └─ not done it ─▶ PARKED ─ its back-off is over ─┐
 //!                is before it              └─────────────────────────────────────────────────────┘
-//!  REJECTED at once; CANCELLED from DELAYED, WAITING, PARKED, HALTED
+//!  REJECTED at once; CANCELLED from DELAYED, WAITING, PARKED, HALTED; SUPERSEDED when its time comes, by another region's
 //! ```
 
 use headrace::codec::AvroSchema;
@@ -36,17 +36,19 @@ pub enum State {
     Exhausted,
     /// Somebody has taken it back before it was applied.
     Cancelled,
+    /// Another region has written its key later, and that is here already.
+    Superseded,
 }
 
 impl State {
     /// Whether nothing happens to it any more.
     pub fn is_end(self) -> bool {
-        matches!(self, State::Applied | State::Rejected | State::Exhausted | State::Cancelled)
+        matches!(self, State::Applied | State::Rejected | State::Exhausted | State::Cancelled | State::Superseded)
     }
 
-    /// Whether the target has it.
+    /// Whether the target has it, or something later.
     pub fn is_applied(self) -> bool {
-        self == State::Applied
+        matches!(self, State::Applied | State::Superseded)
     }
 
     /// Whether it stands in the line of its ordering key.
@@ -66,6 +68,7 @@ impl State {
             State::Rejected => "rejected",
             State::Exhausted => "exhausted",
             State::Cancelled => "cancelled",
+            State::Superseded => "superseded",
         }
     }
 }

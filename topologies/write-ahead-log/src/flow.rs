@@ -12,6 +12,7 @@ use headrace::topology::{Builder, Stream, Topology};
 use crate::breaker::Breakers;
 use crate::calls::Calls;
 use crate::config::Config;
+use crate::conflict::Conflict;
 use crate::due::Timers;
 use crate::entry::{Command, Entry, MutationResult};
 use crate::group::{Group, GroupRecord, GroupResult};
@@ -22,7 +23,10 @@ use crate::log::Log;
 use crate::mutation::Mutation;
 use crate::namespace::Namespace;
 use crate::settle::Settle;
+use crate::stamps::Stamps;
 use crate::targets::{Options, Targets};
+use crate::version::Clock;
+use crate::versions::Versions;
 
 /// How often a record is tried that a processor fails at.
 const ATTEMPTS: u32 = 3;
@@ -37,7 +41,12 @@ pub(crate) fn build(config: &Config) -> Result<(Topology, GlobalTable<String, Na
     let namespaces = builder.global_table("namespaces", &topics.namespaces, text(), avro::<Namespace>());
     let inputs = vec![topics.mutations.clone(), of_namespaces(&topics.mutations), topics.commands.clone()];
     let inputs = builder.source("inputs", &inputs, InputCodec::new(&topics.commands));
-    let by_lane = builder.process("lane", inputs, ByLane { namespaces: namespaces.clone() });
+    let stamps = Stamps {
+        region: config.region.name.clone(),
+        clock: Clock::default(),
+        last: builder.store("hybrid-clock", Stores::memory(text(), text())),
+    };
+    let by_lane = builder.process("lane", inputs, ByLane { namespaces: namespaces.clone(), stamps });
     let by_lane = builder.repartition("lanes", by_lane, text(), avro::<Input>());
     groups(config, &mut builder, &namespaces);
     let ledger = Ledger {
@@ -46,14 +55,18 @@ pub(crate) fn build(config: &Config) -> Result<(Topology, GlobalTable<String, Na
         clocks: builder.store("clocks", Stores::rocks(text(), text())),
         timers: Timers(store::Timers::new(builder.store("timers", Stores::rocks(raw(), raw())))),
         delays: Timers(store::Timers::new(builder.store("delays", Stores::rocks(raw(), raw())))),
+        versions: Versions { last: builder.store("versions", Stores::rocks(text(), text())) },
         namespaces: namespaces.clone(),
         breakers: Breakers::default(),
     };
-    let log = Log::new(ledger.clone(), config.mutations.tick.duration());
+    let log = Log::new(ledger.clone(), config.mutations.tick.duration(), &config.region.name);
     let steps = builder.process("log", by_lane, log);
     let woken = Only::new(|step| if let Step::Wake(command) = step { Some(command) } else { None });
     let woken = builder.process("woken", steps, woken);
     builder.sink("wake", woken, &topics.commands, text(), avro::<Command>());
+    let lost = Only::new(|step| if let Step::Conflict(conflict) = step { Some(&**conflict) } else { None });
+    let lost = builder.process("lost", steps, lost);
+    builder.sink("conflicts", lost, &topics.conflicts, text(), avro::<Conflict>());
     let asked = Only::new(|step| if let Step::Ask(ask) = step { Some(&**ask) } else { None });
     let asked = builder.process("asked", steps, asked);
     let targets = Arc::new(Targets::new(Options { most_links: config.targets.connections }));

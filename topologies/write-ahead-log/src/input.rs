@@ -7,12 +7,13 @@ use headrace::codec::{Avro, AvroSchema, Binding, Codec as _, DecodeError, Record
 use headrace::error::{RecordError, Stage};
 use headrace::processor::{Context, Fault, Processor};
 use headrace::record::{RawRecord, Record};
-use headrace::store::GlobalTable;
+use headrace::store::{GlobalTable, StoreIndex};
 use serde::{Deserialize, Serialize};
 
 use crate::entry::{Command, lane};
 use crate::mutation::Mutation;
-use crate::namespace::Namespace;
+use crate::namespace::{Namespace, TargetKind};
+use crate::stamps::Stamps;
 
 /// One of the two.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +75,8 @@ impl RecordCodec<Option<String>, Input> for InputCodec {
 pub struct ByLane {
     /// What holds for whom.
     pub namespaces: GlobalTable<String, Namespace>,
+    /// Gives mutations their versions, where several regions write.
+    pub stamps: Stamps,
 }
 
 impl Processor for ByLane {
@@ -81,6 +84,10 @@ impl Processor for ByLane {
     type ValueIn = Input;
     type KeyOut = String;
     type ValueOut = Input;
+
+    fn stores(&self) -> Vec<StoreIndex> {
+        vec![self.stamps.last.index()]
+    }
 
     fn process(
         &mut self,
@@ -117,10 +124,16 @@ impl ByLane {
                 return Err(refused("unknown-target", reason));
             }
             Some(target) => vec![target.clone()],
-            None => namespace.targets.iter().map(|target| target.name.clone()).collect(),
+            // What another region has written it has sent to all others itself: so nothing goes round in circles.
+            None => {
+                let is_own = mutation.version.as_ref().is_none_or(|version| version.region == self.stamps.region);
+                let targets = namespace.targets.iter().filter(|target| is_own || target.kind != TargetKind::Region);
+                targets.map(|target| target.name.clone()).collect()
+            }
         };
+        let version = self.stamps.version(mutation, &namespace, context)?;
         for target in targets {
-            let mutation = Mutation { target: Some(target), ..mutation.clone() };
+            let mutation = Mutation { target: Some(target), version: version.clone(), ..mutation.clone() };
             let lane = lane(&mutation);
             let at = context.now().0;
             context.forward(&record.map(lane, Input { mutation: Some(mutation), command: None, at }));

@@ -5,7 +5,8 @@
 //!  lines     lane ▶ 3 ── 7 ── 8                who is behind a mutation that was not done, by number
 //!  clocks    lane ▶ when its line goes on      one timer for each line in which somebody stands
 //!  delays    time ▶ begin                      whose time comes when
-//!  timers    time ▶ line, forget
+//!  timers    time ▶ line, forget, version
+//!  versions  namespace, target, key ▶ when and where it was written last, where several regions write
 //! ```
 //!
 //! A mutation whose line is empty is asked at once, and never stands in one. One that was not done is parked: it becomes the first
@@ -18,11 +19,13 @@ use headrace::record::{Headers, Record, Timestamp};
 use headrace::store::{GlobalTable, Lines, Store, StoreIndex};
 
 use crate::breaker::{Breakers, Trip};
+use crate::conflict::Conflict;
 use crate::due::{Due, Timers};
 use crate::entry::{Command, Entry, MutationResult, State};
 use crate::group::{self, GroupRecord, Member, Progress};
 use crate::mutation::Mutation;
 use crate::namespace::{Namespace, OnExhausted, TargetSpec};
+use crate::versions::Versions;
 
 /// When a line goes on, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +107,8 @@ pub enum Step {
     Progress(GroupRecord),
     /// The log is to be told what the time is.
     Wake(Command),
+    /// It lost against another region's; the key is the namespace and what orders it.
+    Conflict(Box<Conflict>),
 }
 
 /// A processor's context here.
@@ -122,6 +127,8 @@ pub struct Ledger {
     pub timers: Timers,
     /// When the times of mutations come that were put off: by what comes in (see [`number`](crate::number)).
     pub delays: Timers,
+    /// When keys were written last.
+    pub versions: Versions,
     /// What holds for whom.
     pub namespaces: GlobalTable<String, Namespace>,
     /// Which targets are left alone.
@@ -132,7 +139,8 @@ impl Ledger {
     /// The stores.
     pub fn stores(&self) -> Vec<StoreIndex> {
         let timers = [self.timers.0.index(), self.delays.0.index()];
-        [self.entries.index(), self.lines.index(), self.clocks.index()].into_iter().chain(timers).collect()
+        let tables = [self.entries.index(), self.lines.index(), self.clocks.index(), self.versions.last.index()];
+        tables.into_iter().chain(timers).collect()
     }
 
     /// Writes an entry.
@@ -165,6 +173,22 @@ impl Ledger {
             self.give(&lane, Step::Exhausted(mutation), headers, out);
         }
         Ok(())
+    }
+
+    /// It came too late.
+    pub(crate) fn supersede(
+        &self,
+        mut entry: Entry,
+        conflict: Conflict,
+        remember_ms: i64,
+        out: &mut Out<'_>,
+    ) -> Result<(), Fault> {
+        entry.reason = Some(match &conflict.kept {
+            Some(kept) => format!("region {} has written the key later", kept.region),
+            None => "it is older than version-window, and so may be what was written since".to_owned(),
+        });
+        self.give(&entry.mutation.record_key(), Step::Conflict(Box::new(conflict)), Headers::new(), out);
+        self.end(entry, State::Superseded, remember_ms, out)
     }
 
     /// It can't be done. Its line goes on without it, or stands still, as the namespace has it (rule W10).

@@ -5,7 +5,7 @@
 //!                           ▼ (by lane)    ▼
 //!  mutations ┐                            log ─▶ asked ─▶ targets ─▶ settle ─▶ results
 //!  commands ─┴─▶ lane ─▶ lanes ─▶         │ (entries, lines, clocks, timers) │ └─▶ exhausted
-//!                                         └────────── results, exhausted ◀───┘
+//!                                         └─── results, exhausted, conflicts ┘
 //!  groups ─▶ by-group ─▶ staging ─▶ mutations: a group's operations, when all of them are there
 //! ```
 //!
@@ -13,11 +13,13 @@
 //! in order by ordering key, not before its time, again and again until it is done, or given up. One that fails is parked with those
 //! behind it, and nobody else waits.
 
+pub mod audit;
 pub mod breaker;
 pub mod call;
 pub mod calls;
 pub mod commands;
 pub mod config;
+pub mod conflict;
 pub mod due;
 pub mod entry;
 mod flow;
@@ -31,7 +33,10 @@ pub mod mutation;
 pub mod namespace;
 pub mod number;
 pub mod settle;
+pub mod stamps;
 pub mod targets;
+pub mod version;
+pub mod versions;
 
 use headrace::cli::Parts;
 use headrace::error::FatalError;

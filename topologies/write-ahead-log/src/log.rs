@@ -14,7 +14,7 @@ use crate::entry::{Action, Command, Entry, State, id};
 use crate::input::Input;
 use crate::ledger::{Ask, Clock, Ledger, Out, Pace, Step, breaker_of, trip};
 use crate::mutation::Mutation;
-use crate::namespace::Namespace;
+use crate::namespace::{Namespace, TargetKind};
 use crate::number;
 
 /// Timers that are taken in one go: meanwhile no record is looked at. The rest has the next record, or the next tick.
@@ -35,6 +35,8 @@ pub struct Log {
     pub ledger: Ledger,
     /// How exact times are kept.
     pub tick: Duration,
+    /// This region's name; empty where there is no other one.
+    pub region: String,
     /// All that is due by then was taken.
     looked: i64,
     /// When the log was last told to wake, until it does.
@@ -43,8 +45,8 @@ pub struct Log {
 
 impl Log {
     /// With nothing known of what is due.
-    pub fn new(ledger: Ledger, tick: Duration) -> Self {
-        Log { ledger, tick, looked: i64::MIN, woken: None }
+    pub fn new(ledger: Ledger, tick: Duration, region: &str) -> Self {
+        Log { ledger, tick, region: region.to_owned(), looked: i64::MIN, woken: None }
     }
 }
 
@@ -68,6 +70,7 @@ impl Processor for Log {
         due.into_iter().try_for_each(|(at, due)| match due {
             Due::Line(lane) => self.ask_line(at, &lane, out),
             Due::Forget(id) => self.forget(&id, out),
+            Due::Version(place) => self.ledger.versions.forget(&place, &self.ledger.timers, out),
             Due::Begin(..) => Ok(()),
         })?;
         self.wake(now, out)
@@ -99,7 +102,9 @@ impl Log {
             return Ok(());
         }
         out.count("accepted", &mutation.namespace);
-        if let Err(error) = namespace.admit(mutation, came.0) {
+        // Another region has taken it, however long it was on its way.
+        let is_own = mutation.version.as_ref().is_none_or(|version| version.region == self.region);
+        if let Err(error) = namespace.admit(mutation, if is_own { came.0 } else { mutation.created_at }) {
             entry.reason = Some(error.reason);
             return self.ledger.end(entry, State::Rejected, namespace.dedup_window_ms, out);
         }
@@ -126,6 +131,12 @@ impl Log {
     fn arrive(&self, mut entry: Entry, number: i64, namespace: &Namespace, out: &mut Out<'_>) -> Result<(), Fault> {
         let (ledger, lane, Timestamp(now)) = (&self.ledger, entry.lane(), out.now());
         (entry.number, entry.since, entry.due) = (Some(number), now, None);
+        // Another region keeps versions of its own.
+        if namespace.target(entry.target()).is_some_and(|target| target.kind != TargetKind::Region)
+            && let Some(conflict) = ledger.versions.judge(&entry, namespace, &ledger.timers, out)?
+        {
+            return ledger.supersede(entry, conflict, namespace.dedup_window_ms, out);
+        }
         let is_first = out.lines(&ledger.lines).first(lane.as_bytes())?.is_none();
         let rests = if is_first { self.rests_until(&entry, namespace, now) } else { None };
         if !is_first || rests.is_some() {
@@ -187,7 +198,7 @@ impl Log {
         self.looked = if due.len() < most { at } else { i64::MIN };
         due.into_iter().enumerate().try_for_each(|(place, (at, due))| match due {
             Due::Begin(_, id) => self.begin(at, &id, number::of_due(out.offset(), place), out),
-            Due::Line(_) | Due::Forget(_) => Ok(()),
+            Due::Line(_) | Due::Forget(_) | Due::Version(_) => Ok(()),
         })
     }
 

@@ -10,6 +10,7 @@ use headrace::error::{RecordError, Stage};
 use serde::{Deserialize, Serialize};
 
 use crate::group::Member;
+use crate::version::Version;
 
 /// The longest token, in bytes.
 pub const LONGEST_TOKEN: usize = 200;
@@ -88,6 +89,8 @@ pub struct Mutation {
     pub headers: BTreeMap<String, String>,
     /// Of which group it is an operation; the log's to set.
     pub group: Option<Member>,
+    /// When and where it was written, in a namespace that several regions have; the log's to set.
+    pub version: Option<Version>,
 }
 
 impl AvroSchema for Mutation {
@@ -128,6 +131,7 @@ impl Mutation {
     pub fn validate(&self) -> Result<(), RecordError> {
         self.name("namespace", &self.namespace)?;
         self.target.as_ref().map_or(Ok(()), |target| self.name("target", target))?;
+        self.version.as_ref().map_or(Ok(()), |version| self.name("version.region", &version.region))?;
         self.identity()?;
         self.text("key", &self.key)?;
         self.order.as_ref().map_or(Ok(()), |order| self.text("order", order))?;

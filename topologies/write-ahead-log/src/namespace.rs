@@ -36,11 +36,13 @@ pub enum TargetKind {
     Postgres,
     /// Requests, which carry token and number.
     Http,
+    /// The same namespace in another region's log.
+    Region,
 }
 
 impl TargetKind {
     /// All of them.
-    pub const ALL: [TargetKind; 3] = [TargetKind::Redis, TargetKind::Postgres, TargetKind::Http];
+    pub const ALL: [TargetKind; 4] = [TargetKind::Redis, TargetKind::Postgres, TargetKind::Http, TargetKind::Region];
 
     /// Its name, as people have it.
     pub fn name(self) -> &'static str {
@@ -48,6 +50,7 @@ impl TargetKind {
             TargetKind::Redis => "redis",
             TargetKind::Postgres => "postgres",
             TargetKind::Http => "http",
+            TargetKind::Region => "region",
         }
     }
 }
@@ -205,6 +208,8 @@ pub struct Namespace {
     pub dedup_window_ms: i64,
     /// So far `created_at` may be from the log's clock.
     pub drift_limit_ms: i64,
+    /// So long it is remembered when a key was written last, where several regions write.
+    pub version_window_ms: i64,
     /// The largest mutation.
     pub max_bytes: i64,
     /// Whether nothing is applied.
@@ -223,6 +228,7 @@ impl Default for Namespace {
             breaker: Breaker::default(),
             dedup_window_ms: 24 * 60 * 60 * 1_000,
             drift_limit_ms: 60 * 60 * 1_000,
+            version_window_ms: 7 * 24 * 60 * 60 * 1_000,
             // A record of Kafka's default limit still has room for the rest.
             max_bytes: 768 << 10,
             paused: false,
@@ -244,6 +250,11 @@ impl Namespace {
     /// The names of its targets, for people.
     pub fn target_names(&self) -> String {
         self.targets.iter().map(|target| target.name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Whether other regions are told of what is written here.
+    pub fn is_replicated(&self) -> bool {
+        self.targets.iter().any(|target| target.kind == TargetKind::Region)
     }
 
     /// A target by its name.

@@ -8,7 +8,7 @@ use headrace::store::StoreIndex;
 
 use crate::entry::{Entry, State};
 use crate::ledger::{Ask, Clock, Ledger, Out, Step, breaker_of, trip};
-use crate::namespace::Namespace;
+use crate::namespace::{Namespace, TargetKind};
 
 /// See the module's documentation.
 #[derive(Debug, Clone)]
@@ -75,7 +75,8 @@ impl Settle {
         if self.ledger.breakers.failed(&breaker_of(&entry), trip(namespace), now) {
             out.count("breaker-opened", &entry.mutation.namespace);
         }
-        if entry.attempts >= namespace.retry.max_attempts {
+        // A region that is away is no fault of the mutation: given up here, the regions would differ for good.
+        if entry.attempts >= namespace.retry.max_attempts && ask.target.kind != TargetKind::Region {
             return self.ledger.give_up(entry, namespace, ask.in_line, out);
         }
         let hint = after.map_or(0, |after| i64::try_from(after.as_millis()).unwrap_or(i64::MAX));

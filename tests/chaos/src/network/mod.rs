@@ -3,3 +3,6 @@
 pub mod dice;
 pub mod proxy;
 mod refusal;
+mod relay;
+
+pub use relay::Relay;

@@ -3,9 +3,11 @@
 //! ```text
 //!  namespaces set ──▶ validate ──▶ topics.namespaces ──▶ every instance, at once
 //!  namespaces list, show, explain ◀── topics.namespaces
+//!  regions audit ◀── /state/versions of each region
 //! ```
 
 mod namespaces;
+mod regions;
 
 use std::process::ExitCode;
 
@@ -26,6 +28,12 @@ pub enum Command {
         #[command(subcommand)]
         command: namespaces::NamespacesCommand,
     },
+    /// The regions that write the same namespaces.
+    Regions {
+        /// What is to be done with them.
+        #[command(subcommand)]
+        command: regions::RegionsCommand,
+    },
 }
 
 /// Does what was typed.
@@ -35,5 +43,6 @@ pub enum Command {
 pub fn run(command: Command, console: &Console) -> Result<ExitCode, FatalError> {
     match command {
         Command::Namespaces { command } => command.run(console),
+        Command::Regions { command } => command.run(console),
     }
 }

@@ -40,6 +40,9 @@ pub(super) struct Answer {
     token: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// Sending it again won't help.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    permanent: bool,
     #[serde(skip)]
     matter: Matter,
 }
@@ -47,12 +50,13 @@ pub(super) struct Answer {
 impl Answer {
     /// It is no mutation, or none that can be taken; it was not written.
     pub(super) fn bad(token: Option<String>, reason: String) -> Self {
-        Answer { durable: Durable::Failed, token, reason: Some(reason), matter: Matter::Bad }
+        Answer { durable: Durable::Failed, token, reason: Some(reason), permanent: true, matter: Matter::Bad }
     }
 
     /// It was not written, for no fault of its own.
     pub(super) fn not_taken(token: String, reason: String) -> Self {
-        Answer { durable: Durable::Failed, token: Some(token), reason: Some(reason), matter: Matter::Servers }
+        let (token, reason) = (Some(token), Some(reason));
+        Answer { durable: Durable::Failed, token, reason, permanent: false, matter: Matter::Servers }
     }
 
     pub(super) fn of(token: String, written: Written) -> Self {
@@ -68,7 +72,7 @@ impl Answer {
                 (Durable::Unknown, Some(format!("{reason}; {way_out}")), Matter::Servers)
             }
         };
-        Answer { durable, token: Some(token), reason, matter }
+        Answer { durable, token: Some(token), reason, permanent: matter == Matter::TooLarge, matter }
     }
 
     /// Whether it is in the log for certain.

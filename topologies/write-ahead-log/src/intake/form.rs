@@ -15,6 +15,7 @@
 //! | `delay`, or `delay_ms` | text such as `"30s"`; milliseconds | the namespace's |
 //! | `headers` | an object of texts | none |
 //! | `namespace` | text: that of the path | that of the path |
+//! | `version` | an object of `at` and `region`: for another region's log | none |
 //!
 //! # Times
 //! RFC 3339 with an offset, such as `"2026-12-01T08:00:00Z"`, or milliseconds since 1970. A field that is `null` is as one that is not
@@ -52,6 +53,7 @@ struct Form {
     delay: Field,
     delay_ms: Field,
     headers: Field,
+    version: Field,
 }
 
 /// A mutation of a namespace, which may not be a valid one; or what is wrong with its form, and its token if that can be read.
@@ -112,6 +114,7 @@ impl Form {
             delay_ms: delay(&self.delay, &self.delay_ms)?,
             headers: headers.unwrap_or_default(),
             group: None,
+            version: parsed("version", &self.version, "an object of at, a number, and region, a text")?,
         })
     }
 
@@ -198,6 +201,7 @@ mod tests {
             delay_ms: Some(30_000),
             headers: [("traceparent".to_owned(), "00-a-b-01".to_owned())].into(),
             group: None,
+            version: None,
         };
         assert_eq!(read(json, "shop", NOW), Ok(expected));
     }

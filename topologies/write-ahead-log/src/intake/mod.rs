@@ -50,6 +50,10 @@ use room::Room;
 /// Beyond the time that a mutation may take: a body that comes slowly, and the way to the registry and back.
 const BESIDE: Duration = Duration::from_secs(15);
 
+/// Its mutations would be dead letters.
+const NO_REGION: &str =
+    "other regions write this namespace, and this log has no name among them; set region.name and start it again";
+
 /// What the routes share.
 struct Intake {
     bounds: IntakeConfig,
@@ -60,6 +64,8 @@ struct Intake {
     commands: Writes<Command>,
     groups: Writes<GroupRecord>,
     room: Room,
+    /// Whether this region has a name.
+    has_region: bool,
 }
 
 /// The routes; `namespaces` says which there are.
@@ -74,6 +80,7 @@ fn built(config: &Config, namespaces: GlobalTable<String, Namespace>, host: &Hos
     let intake = Arc::new(Intake {
         room: Room::new(bounds.requests as usize, bytes(bounds.memory.bytes())),
         bounds,
+        has_region: !config.region.name.is_empty(),
         namespaces,
         looks: host.looks(),
         writer: host.writer(config.intake.timeout.duration())?,
@@ -105,7 +112,11 @@ impl Intake {
             Ok(()) => self.looks.table(&self.namespaces, &name.to_owned()).await?,
             Err(_) => None,
         };
-        known.ok_or(Refusal::NoNamespace)
+        let known = known.ok_or(Refusal::NoNamespace)?;
+        if known.is_replicated() && !self.has_region {
+            return Err(Refusal::Failed(NO_REGION.to_owned()));
+        }
+        Ok(known)
     }
 }
 

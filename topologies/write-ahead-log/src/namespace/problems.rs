@@ -90,6 +90,7 @@ impl Namespace {
         within("retry.backoff", self.retry.backoff_ms, 1..=LONGEST_BACKOFF_MS);
         within("drift-limit", self.drift_limit_ms, 1_000..=LONGEST_DELAY_MS);
         within("dedup-window", self.dedup_window_ms, 1_000..=LONGEST_DELAY_MS);
+        within("version-window", self.version_window_ms, 1_000..=LONGEST_DELAY_MS);
         let known = self.drift_limit_ms.saturating_mul(2);
         if self.dedup_window_ms < known {
             // A mutation is taken from its created_at less the limit until its created_at and the limit.

@@ -28,6 +28,7 @@ pub struct Written {
     on_exhausted: Exhausted,
     dedup_window: Text<Span>,
     drift_limit: Text<Span>,
+    version_window: Text<Span>,
     max_bytes: Text<ByteSize>,
     paused: bool,
     retry: WrittenRetry,
@@ -66,6 +67,7 @@ enum Kind {
     Redis,
     Postgres,
     Http,
+    Region,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -131,6 +133,7 @@ impl Written {
             breaker: Breaker { failures: self.breaker.failures, open_ms: ms(self.breaker.open) },
             dedup_window_ms: ms(self.dedup_window),
             drift_limit_ms: ms(self.drift_limit),
+            version_window_ms: ms(self.version_window),
             max_bytes: i64::try_from(self.max_bytes.0.bytes()).unwrap_or(i64::MAX),
             paused: self.paused,
         }
@@ -149,6 +152,7 @@ impl From<&Namespace> for Written {
             },
             dedup_window: ms(own.dedup_window_ms),
             drift_limit: ms(own.drift_limit_ms),
+            version_window: ms(own.version_window_ms),
             max_bytes: Text(ByteSize::new(own.max_bytes.unsigned_abs())),
             paused: own.paused,
             retry: WrittenRetry {
@@ -186,6 +190,7 @@ impl WrittenTarget {
             Kind::Redis => TargetKind::Redis,
             Kind::Postgres => TargetKind::Postgres,
             Kind::Http => TargetKind::Http,
+            Kind::Region => TargetKind::Region,
         };
         TargetSpec { name: self.name, kind, address: Address::new(self.address), settings: self.settings }
     }
@@ -195,6 +200,7 @@ impl WrittenTarget {
             TargetKind::Redis => Kind::Redis,
             TargetKind::Postgres => Kind::Postgres,
             TargetKind::Http => Kind::Http,
+            TargetKind::Region => Kind::Region,
         };
         let address = spec.address.reveal().to_owned();
         WrittenTarget { name: spec.name.clone(), kind, address, settings: spec.settings.clone() }

@@ -203,14 +203,14 @@ async fn body(answer: &mut Response) -> Vec<u8> {
     body
 }
 
-fn told(status: StatusCode, body: &[u8]) -> String {
+pub(super) fn told(status: StatusCode, body: &[u8]) -> String {
     let said = String::from_utf8_lossy(&body[..body.len().min(LONGEST_REASON)]);
     let said: String = said.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if said.is_empty() { format!("answered {status}") } else { format!("answered {status}: {said}") }
 }
 
 /// Seconds, or a date (RFC 9110, 10.2.3).
-fn after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub(super) fn after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let after = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
@@ -250,7 +250,7 @@ fn headers(call: &Call) -> HeaderMap {
 }
 
 /// reqwest's own words leave out the causes.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {

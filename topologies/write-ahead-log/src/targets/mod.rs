@@ -16,6 +16,7 @@ mod http;
 mod multiplexer;
 mod postgres;
 mod redis;
+mod region;
 mod rows;
 mod settings;
 
@@ -69,6 +70,7 @@ pub(crate) fn kind(kind: TargetKind) -> &'static dyn Kind {
         TargetKind::Redis => &redis::Redis,
         TargetKind::Postgres => &postgres::Postgres,
         TargetKind::Http => &http::Http,
+        TargetKind::Region => &region::Region,
     }
 }
 

@@ -191,6 +191,8 @@ mod tests {
             operation: if value.is_some() { Operation::Put } else { Operation::Delete },
             value: value.map(|value| value.as_bytes().to_vec()),
             headers: BTreeMap::new(),
+            created_at: 1,
+            version: None,
         }
     }
 

@@ -4,5 +4,6 @@
 mod groups;
 mod lives;
 mod order;
+mod regions;
 mod retries;
 mod support;

@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use write_ahead_log::call::Call;
 use write_ahead_log::config::Config;
+use write_ahead_log::conflict::Conflict;
 use write_ahead_log::entry::{Action, Command, MutationResult, State, lane};
 use write_ahead_log::group::{GroupRecord, GroupResult};
 use write_ahead_log::mutation::{Mutation, Operation};
@@ -38,12 +39,21 @@ pub(crate) struct World {
     pub(crate) applied: Vec<(String, String, String)>,
     /// What was asked: key and attempt.
     pub(crate) asked: Vec<(String, i32)>,
+    /// What other regions were told.
+    pub(crate) told: Vec<Call>,
+    /// Whether they can't be.
+    pub(crate) apart: bool,
+    /// Whether their answers are lost.
+    pub(crate) unheard: bool,
     /// The highest number that was applied, by target and key.
     numbers: BTreeMap<(String, String), i64>,
 }
 
 impl World {
     fn answer(&mut self, call: &Call) -> Reply {
+        if call.target.kind == TargetKind::Region {
+            return self.tell(call);
+        }
         self.asked.push((call.key.clone(), call.attempt));
         if let Some(after) = self.failing.get(&call.key) {
             return Reply::Failed { reason: "not now".to_owned(), after: *after };
@@ -57,6 +67,16 @@ impl World {
         self.applied.push((place.0, place.1, call.token.clone()));
         Reply::Done("applied")
     }
+
+    fn tell(&mut self, call: &Call) -> Reply {
+        if !self.apart {
+            self.told.push(call.clone());
+        }
+        match self.apart || self.unheard {
+            true => Reply::Failed { reason: "no answer".to_owned(), after: None },
+            false => Reply::Done("durable"),
+        }
+    }
 }
 
 pub(crate) struct Bench {
@@ -67,13 +87,15 @@ pub(crate) struct Bench {
     pub(crate) refused: Vec<String>,
     /// What the topology has written to topics that it reads.
     carried: VecDeque<Driven>,
+    region: String,
     /// Keys of stores, by the stores' names.
     alive: BTreeMap<String, BTreeSet<Vec<u8>>>,
 }
 
-fn config() -> Config {
-    let Loaded { topology: config, .. } =
+fn config(region: &str) -> Config {
+    let Loaded { topology: mut config, .. } =
         Layers::new(DEFAULTS).load::<Config>().expect("the defaults are a configuration");
+    config.region.name = region.to_owned();
     config
 }
 
@@ -94,13 +116,18 @@ pub(crate) fn target(name: &str) -> TargetSpec {
 impl Bench {
     /// With the namespace `shop`.
     pub(crate) fn new(namespace: &Namespace) -> Self {
-        let mut driver = TopologyDriver::new(topology(&config()).unwrap()).unwrap();
+        Bench::in_region("", namespace)
+    }
+
+    /// The same as one region of several.
+    pub(crate) fn in_region(region: &str, namespace: &Namespace) -> Self {
+        let mut driver = TopologyDriver::new(topology(&config(region)).unwrap()).unwrap();
         driver.clock = ManualClock::at(Timestamp(BEGIN));
         let world = Arc::new(Mutex::new(World::default()));
         let own = Arc::clone(&world);
         driver.answer("targets", move |body| own.lock().unwrap().answer(&Call::decode(body).unwrap()));
-        let mut bench =
-            Bench { driver, world, sent: 0, refused: Vec::new(), carried: VecDeque::new(), alive: BTreeMap::new() };
+        let (refused, carried, alive) = (Vec::new(), VecDeque::new(), BTreeMap::new());
+        let mut bench = Bench { driver, world, sent: 0, refused, carried, region: region.to_owned(), alive };
         bench.set("shop", namespace);
         bench.driver.assign(HERE).unwrap();
         bench
@@ -115,7 +142,7 @@ impl Bench {
 
     /// As whoever starts it again, over the same stores.
     pub(crate) fn restart(&mut self) {
-        self.driver.restart(topology(&config()).unwrap()).unwrap();
+        self.driver.restart(topology(&config(&self.region)).unwrap()).unwrap();
     }
 
     fn bound<T: AvroSchema + Serialize + DeserializeOwned + Send + Sync + 'static>(&self) -> Avro<T> {
@@ -139,7 +166,7 @@ impl Bench {
     pub(crate) fn mutation(&self, key: &str) -> Mutation {
         Mutation {
             namespace: "shop".to_owned(),
-            token: format!("{key}-{}", self.sent),
+            token: format!("{}{key}-{}", self.region, self.sent),
             created_at: self.driver.clock.now().0,
             key: key.to_owned(),
             operation: Operation::Put,
@@ -261,6 +288,11 @@ impl Bench {
     fn values<T: AvroSchema + Serialize + DeserializeOwned + Send + Sync + 'static>(&mut self, topic: &str) -> Vec<T> {
         let codec = self.bound::<T>();
         self.driver.take(topic).iter().map(|record| record.value(&codec).unwrap()).collect()
+    }
+
+    /// What lost against another region's since the last look.
+    pub(crate) fn conflicts(&mut self) -> Vec<Conflict> {
+        self.values("write-ahead-log.conflicts")
     }
 
     /// The keys that a store has: as its changelog says.
