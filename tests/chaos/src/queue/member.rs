@@ -9,9 +9,11 @@ use nix::unistd::Pid;
 use testbed::{free_port, http_get, spawn, wait};
 
 use super::PATIENCE;
-use super::ground::{Ground, Queue};
+use super::ground::{Ground, Queue, TOKEN};
 use crate::Result;
 
+/// A variable that every instance has, for what it has to show to another one.
+pub const PEER: &str = "HEADRACE_SECRET_PEER";
 /// Lines of a log that go into a report.
 const TAIL: usize = 25;
 
@@ -49,7 +51,7 @@ impl Member {
     fn command(&self, subcommand: &str) -> Result<Command> {
         let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
         let mut command = Command::new(&self.program);
-        command.arg(subcommand).arg("--config").arg(&self.config);
+        command.env(PEER, TOKEN).arg(subcommand).arg("--config").arg(&self.config);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         Ok(command)
     }
@@ -62,6 +64,11 @@ impl Member {
     /// `host:port` at which it answers.
     pub fn http(&self) -> &str {
         &self.http
+    }
+
+    /// The file of its configuration.
+    pub(crate) fn config(&self) -> &Path {
+        &self.config
     }
 
     /// Makes the topics, and gives the groups their settings: again, if brokers that were started a moment ago are not ready
@@ -170,7 +177,7 @@ impl Drop for Member {
 }
 
 /// The binary beside this program, or beside the folder of test executables; or in `HEADRACE_BIN_DIR`.
-fn program(binary: &str) -> Result<PathBuf> {
+pub(crate) fn program(binary: &str) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let folders = [std::env::var_os("HEADRACE_BIN_DIR").map(PathBuf::from)];
     let beside = own.ancestors().skip(1).take(2).map(Path::to_owned);

@@ -169,7 +169,7 @@ pub fn run(brokers: Brokers<'_>, registry: &str, stores: Stores<'_>, wanted: &Wa
 fn members(ground: &Ground, receiver: &Receiver, stores: Stores<'_>, directory: &TempDir) -> Result<Vec<Member>> {
     let member = |name: &&str| {
         let http = format!("127.0.0.1:{}", free_port()?);
-        let config = configure(ground, &directory.path().join(name), name, &http)?;
+        let config = configure(ground, &directory.path().join(name), name, &http, "")?;
         Member::of(BINARY, name, config, http)
     };
     let mut members = MEMBERS.iter().map(member).collect::<Result<Vec<_>>>()?;

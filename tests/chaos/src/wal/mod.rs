@@ -18,6 +18,7 @@
 //! receiver, stores          the targets, as witnesses of their effects
 //! settings, records         an instance's configuration; the records of a run
 //! judge                     pure: what is lost, duplicated, early, reordered
+//! regions                   a run of its own: two regions, and the way between them
 //! ```
 
 pub mod intake;
@@ -28,6 +29,7 @@ pub mod naive;
 pub mod plan;
 pub mod receiver;
 pub mod records;
+pub mod regions;
 pub mod results;
 pub mod settings;
 pub mod stores;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headrace::codec::registry::Registry;
-use headrace::codec::{Avro, AvroSchema, Binding, Codec as _, DecodeError, Schemas, avro};
+use headrace::codec::{Avro, AvroSchema, Binding, Codec, DecodeError, Schemas, avro};
 use write_ahead_log::entry::MutationResult;
+use write_ahead_log::input::Input;
 use write_ahead_log::mutation::Mutation;
 use write_ahead_log::namespace::Namespace;
 
@@ -21,6 +22,7 @@ pub struct Records {
     mutations: Avro<Mutation>,
     namespaces: Avro<Namespace>,
     results: Avro<MutationResult>,
+    inputs: Avro<Input>,
     schemas: Arc<Schemas>,
     registry: Registry,
 }
@@ -32,11 +34,13 @@ impl Records {
     /// The registry is away, or refuses.
     pub fn new(ground: &Ground) -> Result<Records> {
         let registry = Registry::new(&ground.registry, None, REGISTRY_TIMEOUT)?;
-        let (mutations, namespaces, results) = (avro(), avro(), avro());
-        let records = Records { mutations, namespaces, results, schemas: Arc::default(), registry };
+        let (mutations, namespaces, results, inputs) = (avro(), avro(), avro(), avro());
+        let records = Records { mutations, namespaces, results, inputs, schemas: Arc::default(), registry };
         records.mutations.bind(&records.writes::<Mutation>(&ground.topic("mutations"))?);
         records.namespaces.bind(&records.writes::<Namespace>(&ground.topic("namespaces"))?);
-        records.results.bind(&Binding { schemas: Arc::clone(&records.schemas), writer: None });
+        let reading = Binding { schemas: Arc::clone(&records.schemas), writer: None };
+        records.results.bind(&reading);
+        records.inputs.bind(&reading);
         Ok(records)
     }
 
@@ -71,12 +75,27 @@ impl Records {
     /// # Errors
     /// They are none of a result, or the registry is away.
     pub fn read_result(&self, value: Option<&[u8]>) -> Result<MutationResult> {
-        match self.results.decode(value) {
+        self.read(&self.results, value)
+    }
+
+    /// What the bytes of a record in the topic of lanes say.
+    ///
+    /// # Errors
+    /// As [`read_result`](Self::read_result).
+    pub fn read_input(&self, value: Option<&[u8]>) -> Result<Input> {
+        self.read(&self.inputs, value)
+    }
+
+    fn read<T: AvroSchema>(&self, codec: &Avro<T>, value: Option<&[u8]>) -> Result<T>
+    where
+        Avro<T>: Codec<T>,
+    {
+        match codec.decode(value) {
             Err(DecodeError::SchemaNotLoaded(id)) => {
                 tokio().block_on(self.registry.load(id, &self.schemas))?;
-                Ok(self.results.decode(value)?)
+                Ok(codec.decode(value)?)
             }
-            result => Ok(result?),
+            value => Ok(value?),
         }
     }
 }

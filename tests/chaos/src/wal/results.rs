@@ -29,9 +29,22 @@ pub type Results = HashMap<(String, String), Vec<MutationResult>>;
 /// # Errors
 /// The brokers are away, or a transaction hangs.
 pub fn read(ground: &Ground) -> Result<Results> {
-    let (topic, records) = (ground.topic("results"), Records::new(ground)?);
-    let (consumer, partitions) = consumer(&ground.client(), &topic)?;
-    let (mut results, mut ended, mut last) = (Results::new(), HashSet::new(), Instant::now());
+    let (records, mut results) = (Records::new(ground)?, Results::new());
+    visit(ground, &ground.topic("results"), |payload| {
+        let result = records.read_result(payload)?;
+        results.entry((result.token.clone(), result.target.clone())).or_default().push(result);
+        Ok(())
+    })?;
+    Ok(results)
+}
+
+/// Gives the value of each record of a topic to `visit`, partition by partition in order, but the partitions mixed.
+///
+/// # Errors
+/// As [`read`], and those of `visit`.
+pub fn visit(ground: &Ground, topic: &str, mut visit: impl FnMut(Option<&[u8]>) -> Result<()>) -> Result<()> {
+    let (consumer, partitions) = consumer(&ground.client(), topic)?;
+    let (mut ended, mut last) = (HashSet::new(), Instant::now());
     while ended.len() < partitions {
         if last.elapsed() > PATIENCE {
             return Err(format!("{topic}: {} of {partitions} partitions have no end", partitions - ended.len()).into());
@@ -39,8 +52,7 @@ pub fn read(ground: &Ground) -> Result<Results> {
         match consumer.poll(LOOK) {
             Some(Ok(message)) => {
                 last = Instant::now();
-                let result = records.read_result(message.payload())?;
-                results.entry((result.token.clone(), result.target.clone())).or_default().push(result);
+                visit(message.payload())?;
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => _ = ended.insert(partition),
             Some(Err(error)) if passes(&error) => {}
@@ -48,7 +60,7 @@ pub fn read(ground: &Ground) -> Result<Results> {
             None => {}
         }
     }
-    Ok(results)
+    Ok(())
 }
 
 /// Counts what has ended, each mutation once at each target, on a thread of its own.

@@ -21,15 +21,15 @@ pub const NAMESPACE: &str = "shop";
 /// Its targets, in the order of their kinds: Redis, PostgreSQL, HTTP.
 pub const TARGETS: [&str; 3] = ["cache", "rows", "book"];
 
-/// Writes the configuration of an instance that answers at `http`; the file is in `directory`, and so is its state.
+/// Writes the configuration of an instance that answers at `http`, with `more` sections; the file is in `directory`, and so is its state.
 ///
 /// # Errors
 /// The disk is full.
-pub fn configure(ground: &Ground, directory: &Path, instance: &str, http: &str) -> Result<PathBuf> {
+pub fn configure(ground: &Ground, directory: &Path, instance: &str, http: &str, more: &str) -> Result<PathBuf> {
     std::fs::create_dir_all(directory)?;
     let token = directory.join("token");
     std::fs::write(&token, TOKEN)?;
-    let topics = ["mutations", "commands", "namespaces", "results", "exhausted", "dead-letters"];
+    let topics = ["mutations", "commands", "namespaces", "results", "exhausted", "conflicts", "dead-letters"];
     let topics: String = topics.iter().map(|name| format!("{name} = \"{}\"\n", ground.topic(name))).collect();
     // Short, so that the consequences of a fault come within seconds.
     let text = format!(
@@ -43,7 +43,7 @@ pub fn configure(ground: &Ground, directory: &Path, instance: &str, http: &str) 
          [processing]\ntransaction-timeout = \"20s\"\n\
          [external]\ntimeout = \"5s\"\n\
          [health]\nstalled-after = \"60s\"\n\
-         [topics]\n{topics}",
+         [topics]\n{topics}{more}",
         ground.id,
         ground.servers,
         ground.registry,

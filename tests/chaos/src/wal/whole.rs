@@ -6,7 +6,7 @@ use serde_json::json;
 use testbed::{Cache, Dirs, Postgres, Redis, Registry};
 
 use super::kills::{self, Outcome, Stores};
-use super::naive;
+use super::{naive, regions};
 use crate::Result;
 use crate::brokers::Cluster;
 use crate::report;
@@ -15,6 +15,9 @@ use crate::report;
 const MUTATIONS_PER_KILL: u32 = 1_000;
 /// So many at least: the fourth is followed by a broker's.
 const FEWEST_KILLS: u32 = 4;
+
+/// Each region writes this part of the mutations.
+const REGIONS_PART: u32 = 8;
 
 /// What is wanted.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +46,9 @@ pub fn run(wanted: Whole) -> Result<ExitCode> {
     // The same brokers as those of the task queue's kills: who is slow because all cores are busy is not taken for dead.
     let cluster = Cluster::start_for_share_groups()?;
     let stores = Stores { redis: &redis, postgres: &postgres };
+    let regions = regions::run(seed, mutations.div_ceil(REGIONS_PART))?;
+    regions.findings.examples.iter().for_each(|example| println!("WRONG: {example}"));
+    println!("{}", line_of(&regions));
     let outcome = kills::run(cluster.brokers(), registry.url(), stores, &kills::Wanted { seed, mutations, kills })?;
     let Outcome { findings, calls, repeated, instance_kills, broker_kills, target_kills, exits, took, .. } = &outcome;
     findings.examples.iter().for_each(|example| println!("WRONG: {example}"));
@@ -70,6 +76,8 @@ pub fn run(wanted: Whole) -> Result<ExitCode> {
         "overtaken": findings.overtaken,
         "exits": exits,
         "control": { "lost": lost, "duplicated_effects": duplicated, "early": early, "reordered": reordered },
+        "regions": regions.figures(),
+        "regions_diary": regions.diary.json(),
         "diary": outcome.diary.json(),
     });
     report::write("write-ahead-log", figures, detail)?;
@@ -83,5 +91,19 @@ pub fn run(wanted: Whole) -> Result<ExitCode> {
         findings.reordered,
         if is_caught { "failed" } else { "passed" },
     );
-    Ok(if findings.is_clean() && is_caught { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if findings.is_clean() && is_caught && regions.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn line_of(regions: &regions::Outcome) -> String {
+    let regions::Outcome { findings, mutations, cuts, kills, converged, .. } = regions;
+    format!(
+        "regions=2 mutations={mutations} cuts={cuts} kills={kills} conflicts={} converged_ms={} lost={} wrong_keys={} divergent_keys={} \
+         control_arm={}",
+        findings.conflicts,
+        converged.as_millis(),
+        findings.lost,
+        findings.wrong,
+        findings.divergent,
+        if findings.control > 0 { "failed" } else { "passed" },
+    )
 }
