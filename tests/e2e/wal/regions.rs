@@ -104,7 +104,7 @@ fn w14_two_regions_that_were_parted_agree_again_and_a_kill_between_changes_nothi
     us.wait("a", "first");
     eu.wait_states("first", &json!({ "cache": "applied", "us": "applied" }));
     // It goes no further.
-    us.wait_states("first", &json!({ "cache": "applied" }));
+    us.wait_states("first@eu", &json!({ "cache": "applied" }));
     assert!(audit(&eu.app, [&eu, &us], "30s").0);
 
     [&eu, &us].into_iter().for_each(|region| region.way.cut(true));
@@ -136,7 +136,7 @@ fn w14_two_regions_that_were_parted_agree_again_and_a_kill_between_changes_nothi
     }
     let (agree, said) = audit(&us.app, [&eu, &us], "60s");
     assert!(agree && said.contains("keys=3 divergent_keys=0 rpo_records=0"), "{said}");
-    us.wait_states("lost", &json!({ "cache": "superseded" }));
+    us.wait_states("lost@eu", &json!({ "cache": "superseded" }));
     let conflicts = us.log.count("conflicts");
     assert_eq!((eu.log.count("conflicts"), conflicts), (0, 1), "who has it lost is told where it was lost");
     assert!(eu.app.terminate().success() && us.app.terminate().success());

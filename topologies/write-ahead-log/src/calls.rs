@@ -9,7 +9,9 @@ use headrace::processor::{CallOrder, Connect, ExternalCall};
 use headrace::record::Record;
 
 use crate::call::Call;
+use crate::entry::Entry;
 use crate::ledger::Ask;
+use crate::namespace::{TargetKind, TargetSpec};
 use crate::targets::Targets;
 
 /// Calls targets of all kinds, each by its own address.
@@ -29,7 +31,7 @@ impl ExternalCall<String, Ask> for Calls {
         let call = Call {
             target: target.clone(),
             namespace: entry.mutation.namespace.clone(),
-            token: entry.mutation.token.clone(),
+            token: token(entry, target),
             number: entry.number.unwrap_or_default(),
             attempt: entry.attempts.saturating_add(1),
             key: entry.mutation.key.clone(),
@@ -49,5 +51,14 @@ impl ExternalCall<String, Ask> for Calls {
 
     fn target(&self) -> Arc<dyn Connect> {
         Arc::clone(&self.targets) as Arc<dyn Connect>
+    }
+}
+
+/// Its identity there. Two regions may have taken the same token, each for a write with a version of its own: known again by the token
+/// alone, the later one would be left out in the region that has the earlier one.
+fn token(entry: &Entry, target: &TargetSpec) -> String {
+    match (&entry.mutation.version, target.kind) {
+        (Some(version), TargetKind::Region) => format!("{}@{}", entry.mutation.token, version.region),
+        _ => entry.mutation.token.clone(),
     }
 }

@@ -146,10 +146,12 @@ impl Mutation {
 
     fn identity(&self) -> Result<(), RecordError> {
         let bytes = self.token.len();
+        // In another region it has the name of its own behind it.
+        let most = LONGEST_TOKEN + self.version.as_ref().map_or(0, |version| version.region.len() + 1);
         let way_out = "send an id of the request, a UUID say, and the same one when you send it again";
         let reason = match () {
             () if bytes == 0 => "is empty".to_owned(),
-            () if bytes > LONGEST_TOKEN => format!("has {bytes} bytes, of at most {LONGEST_TOKEN}"),
+            () if bytes > most => format!("has {bytes} bytes, of at most {most}"),
             () if self.token.chars().any(char::is_control) => "holds a control character".to_owned(),
             () => return Ok(()),
         };

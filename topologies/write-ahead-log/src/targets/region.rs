@@ -5,8 +5,8 @@
 //! ```
 //!
 //! It counts as applied once it is durable there (rule W1). An answer that says less is a failure that may pass, and so is none: the same
-//! token comes again, and is known there. So a mutation is in that region's log once, however often it is sent. Its version goes with
-//! it, by which that region knows what is later (rule W14).
+//! token, with the name of this region behind it, comes again, and is known there. So a mutation is in that region's log once, however
+//! often it is sent. Its version goes with it, by which that region knows what is later (rule W14).
 //!
 //! | setting | says | default |
 //! |---|---|---|

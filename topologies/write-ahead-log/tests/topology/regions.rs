@@ -14,6 +14,14 @@ use crate::support::{BEGIN, Bench, namespace};
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// The regions; both take the same tokens.
+const NAMES: [&str; 2] = ["eu", "us"];
+
+/// A token with the region that it is of; one that came from another region has it.
+fn of(token: &str, region: &str) -> String {
+    if token.contains('@') { token.to_owned() } else { format!("{token}@{region}") }
+}
+
 /// A namespace of a cache and another region.
 fn replicated() -> Namespace {
     let mut namespace = namespace();
@@ -25,7 +33,7 @@ fn replicated() -> Namespace {
 /// Two regions.
 struct Two {
     benches: [Bench; 2],
-    /// Of each region and key the token that was applied last.
+    /// Of each region and key the token that was applied last, with the region that it is of.
     last: [BTreeMap<String, String>; 2],
     /// Tokens that a region did not apply.
     lost: BTreeSet<String>,
@@ -33,7 +41,7 @@ struct Two {
 
 impl Two {
     fn new() -> Self {
-        let benches = ["eu", "us"].map(|region| Bench::in_region(region, &replicated()));
+        let benches = NAMES.map(|region| Bench::in_region(region, &replicated()));
         Two { benches, last: [BTreeMap::new(), BTreeMap::new()], lost: BTreeSet::new() }
     }
 
@@ -50,11 +58,20 @@ impl Two {
     }
 
     fn look(&mut self) {
-        for (bench, last) in self.benches.iter_mut().zip(&mut self.last) {
+        for ((bench, last), region) in self.benches.iter_mut().zip(&mut self.last).zip(NAMES) {
             let applied = std::mem::take(&mut bench.world.lock().unwrap().applied);
-            last.extend(applied.into_iter().map(|(_, key, token)| (key, token)));
-            self.lost.extend(bench.conflicts().into_iter().map(|conflict| conflict.token));
+            last.extend(applied.into_iter().map(|(_, key, token)| (key, of(&token, region))));
+            self.lost.extend(bench.conflicts().into_iter().map(|conflict| of(&conflict.token, region)));
         }
+    }
+
+    /// A put in a region; gives its token, and the region's name.
+    fn put(&mut self, region: usize, key: &str) -> String {
+        of(&self.benches[region].put(key), NAMES[region])
+    }
+
+    fn send(&mut self, region: usize, mutation: Mutation) -> String {
+        of(&self.benches[region].send(mutation), NAMES[region])
     }
 
     fn pass(&mut self, by: Duration) {
@@ -87,21 +104,26 @@ fn received(call: Call) -> Mutation {
 #[test]
 fn w14_a_write_goes_to_the_other_region_once_and_never_comes_back() {
     let mut two = Two::new();
-    let token = two.benches[0].put("a");
+    let token = two.put(0, "a");
     assert_eq!(two.carry(), 1);
     assert_eq!(two.carry(), 0, "it does not come back");
     assert_eq!(two.last, [(); 2].map(|()| BTreeMap::from([("a".to_owned(), token.clone())])));
     let ends: Vec<_> = two.benches[1].ends();
     assert_eq!(ends, [(token, State::Applied)], "only at the cache there");
+    // The same token in the other region is another write.
+    let again = Mutation { token: "a-0".to_owned(), ..two.benches[1].mutation("a") };
+    let again = two.send(1, again);
+    assert_eq!(two.carry(), 1);
+    assert_eq!(two.last, [(); 2].map(|()| BTreeMap::from([("a".to_owned(), again.clone())])));
 }
 
 #[test]
 fn w14_of_two_writes_that_cross_both_regions_keep_the_later_one_and_one_has_the_conflict() {
     let mut two = Two::new();
     two.apart(true);
-    let first = two.benches[0].put("a");
+    let first = two.put(0, "a");
     two.pass(SECOND);
-    let second = two.benches[1].put("a");
+    let second = two.put(1, "a");
     two.look();
     assert_ne!(two.last[0], two.last[1], "while they are apart");
     two.apart(false);
@@ -118,10 +140,10 @@ fn w14_of_two_writes_that_cross_both_regions_keep_the_later_one_and_one_has_the_
 fn w14_a_delete_is_not_undone_by_a_put_that_was_on_its_way_and_versions_are_forgotten_in_the_end() {
     let mut two = Two::new();
     two.benches[0].world.lock().unwrap().apart = true;
-    let put = two.benches[0].put("a");
+    let put = two.put(0, "a");
     two.pass(SECOND);
     let delete = Mutation { operation: Operation::Delete, value: None, ..two.benches[1].mutation("a") };
-    let delete = two.benches[1].send(delete);
+    let delete = two.send(1, delete);
     two.apart(false);
     two.pass(5 * SECOND);
     while two.carry() > 0 {}
@@ -144,9 +166,9 @@ fn w14_what_was_put_off_is_as_late_as_its_time() {
     let mut two = Two::new();
     let delete =
         Mutation { operation: Operation::Delete, value: None, delay_ms: Some(4_000), ..two.benches[0].mutation("a") };
-    let delete = two.benches[0].send(delete);
+    let delete = two.send(0, delete);
     two.pass(SECOND);
-    let put = two.benches[1].put("a");
+    let put = two.put(1, "a");
     while two.carry() > 0 {}
     assert_eq!(two.last.clone().map(|last| last["a"].clone()), [put.clone(), put]);
     two.pass(5 * SECOND);
@@ -177,7 +199,7 @@ fn w14_without_a_name_a_region_writes_nothing_that_others_could_not_place() {
 fn w14_another_region_is_tried_for_as_long_as_it_is_away() {
     let mut two = Two::new();
     two.apart(true);
-    let token = two.benches[0].put("a");
+    let token = two.put(0, "a");
     two.pass(60 * SECOND);
     assert!(two.benches[0].exhausted().is_empty(), "it is tried thrice elsewhere");
     two.apart(false);
@@ -217,16 +239,21 @@ proptest! {
     fn w14_regions_converge_whatever_is_between_them(ops in prop::collection::vec(op(), 1..60)) {
         let mut two = Two::new();
         let mut written: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        // Both regions take the same tokens.
+        let mut tokens = [0, 0];
         for op in ops {
             match op {
                 Op::Write { region, key, delete, delay } => {
                     let (key, bench) = (format!("k{key}"), &mut two.benches[region]);
-                    let mutation = Mutation { delay_ms: (delay > 0).then_some(delay), ..bench.mutation(&key) };
+                    tokens[region] += 1;
+                    let (token, delay_ms) = (format!("t{}", tokens[region]), (delay > 0).then_some(delay));
+                    let mutation = Mutation { token, delay_ms, ..bench.mutation(&key) };
                     let mutation = match delete {
                         true => Mutation { operation: Operation::Delete, value: None, ..mutation },
                         false => mutation,
                     };
-                    written.entry(key).or_default().insert(bench.send(mutation));
+                    let token = two.send(region, mutation);
+                    written.entry(key).or_default().insert(token);
                 }
                 Op::Carry => _ = two.carry(),
                 Op::Pass(ticks) => two.pass(Duration::from_millis(10 * ticks)),

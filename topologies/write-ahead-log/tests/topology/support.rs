@@ -166,7 +166,7 @@ impl Bench {
     pub(crate) fn mutation(&self, key: &str) -> Mutation {
         Mutation {
             namespace: "shop".to_owned(),
-            token: format!("{}{key}-{}", self.region, self.sent),
+            token: format!("{key}-{}", self.sent),
             created_at: self.driver.clock.now().0,
             key: key.to_owned(),
             operation: Operation::Put,

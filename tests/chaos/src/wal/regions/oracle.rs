@@ -46,6 +46,11 @@ fn came(side: &Side<'_>) -> Result<Vec<Mutation>> {
     results::visit(&side.ground, &topic, |payload| {
         let Input { mutation, .. } = records.read_input(payload)?;
         let mutation = mutation.filter(|mutation| mutation.target.as_deref() == Some(CACHE));
+        // One of the other region has its name behind its token.
+        let mutation = mutation.map(|mutation| {
+            let token = mutation.token.split('@').next().unwrap_or_default().to_owned();
+            Mutation { token, ..mutation }
+        });
         came.extend(mutation.filter(|mutation| known.insert(mutation.token.clone())));
         Ok(())
     })?;
@@ -84,7 +89,11 @@ pub(super) fn judge(sides: &[Side<'_>; 2], tokens: &[String]) -> Result<Findings
     }
     for side in sides {
         let results = results::read(&side.ground)?;
-        let of = |token: &String| results.get(&(token.clone(), CACHE.to_owned()));
+        let of = |token: &String| {
+            let region = token.split('-').next().unwrap_or_default();
+            let known = if region == side.name { token.clone() } else { format!("{token}@{region}") };
+            results.get(&(known, CACHE.to_owned()))
+        };
         let lost: Vec<&String> = tokens.iter().filter(|token| of(token).is_none()).collect();
         findings.lost += lost.len();
         findings.examples.extend(lost.iter().map(|token| format!("{token} has no end in {}", side.name)));
