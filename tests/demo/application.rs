@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use chaos::queue::ground::TOKEN;
+use chaos::queue::member::PEER;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use testbed::wait;
@@ -148,6 +150,8 @@ impl Application {
     fn command(&self, subcommand: &str) -> Command {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(&self.binary).arg(subcommand).arg("--config").arg(&self.config);
+        // What a target may have to show.
+        command.env(PEER, TOKEN);
         // A group of its own: Ctrl-C in the terminal reaches only the demo, which ends its children in order.
         command.process_group(0);
         command

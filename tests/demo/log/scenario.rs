@@ -13,16 +13,21 @@ use testbed::wait;
 
 use super::events::{Effects, Events};
 use super::mutations::{Mutations, SESSIONS};
+use super::orders::{self, LINES};
 use super::python::{ByPython, put};
+use super::regions::{self, Compared, Regions};
 use super::stage::{Stage, parts};
 use super::verdict::Verdict;
 use crate::Result;
+use crate::application::Application;
 use crate::progress::Progress;
 
 /// Mutations per second, if nothing is said.
 const RATE: u32 = 100;
 /// Between two updates of the display.
 const TICK: Duration = Duration::from_secs(1);
+/// Mutations per second of each region, beside those.
+const REGION_RATE: u32 = 20;
 /// Time for everything that was written to end, what was put off included.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(120);
 
@@ -32,17 +37,37 @@ pub(crate) fn run(duration: Duration, rate: Option<u32>) -> Result<ExitCode> {
     progress.stage("starting Kafka, schema registry, Redis, PostgreSQL, Prometheus");
     let (bed, addresses) = parts()?;
     let mut stage = Stage::build(&bed, addresses, &progress)?;
+    progress.stage("starting a second region: Kafka, schema registry, Redis, write-ahead-log");
+    let servers = regions::servers(&bed)?;
+    let mut regions = Regions::start(&servers, &bed, &stage.ground, &addresses[1].to_string())?;
     show_addresses(&stage, &progress)?;
     let (follower, events) = (Follower::start(&stage.ground)?, Events::start(bed.redis()?)?);
     let mut mutations = Mutations::new(&stage.ground)?;
-    let mut course = Course { stage: &mut stage, progress: &mut progress, follower: &follower, steps: STEPS.into() };
-    let python = course.under_load(&mut mutations, duration, rate.unwrap_or(RATE))?;
+    let of_region = u32::try_from(duration.as_secs())? * REGION_RATE;
+    regions.write(addresses.iter().map(ToString::to_string).collect(), of_region.max(1));
+    let mut course = Course {
+        stage: &mut stage,
+        regions: &mut regions,
+        progress: &mut progress,
+        follower: &follower,
+        steps: STEPS.into(),
+        python: ByPython::default(),
+        operations: 0,
+    };
+    course.under_load(&mut mutations, duration, rate.unwrap_or(RATE))?;
+    let Course { python, operations, .. } = course;
     progress.stage("waiting until everything has ended");
-    let count = mutations.results(TARGETS.len()) + python.tokens.len() * TARGETS.len();
-    let settled = wait::until("all mutations to end", SETTLE_DEADLINE, || match stage.check() {
-        Err(error) => Ok(Err(error)),
-        Ok(()) if follower.count() >= count => Ok(Ok(())),
-        Ok(()) => Err(format!("{} of {count} have", follower.count())),
+    let of_regions = regions.written()?;
+    // Each region has a result of its own store for both regions' mutations, and of the way for its own: three of two.
+    let of_each = of_regions / 2 * 3;
+    let count = mutations.results(TARGETS.len()) + python.tokens.len() * TARGETS.len() + operations + of_each;
+    let settled = wait::until("all mutations to end", SETTLE_DEADLINE, || {
+        let (here, there) = (follower.count(), regions.ended());
+        match stage.check().and_then(|()| regions.check()) {
+            Err(error) => Ok(Err(error)),
+            Ok(()) if here >= count && there >= of_each => Ok(Ok(())),
+            Ok(()) => Err(format!("{here} of {count} have, and {there} of {of_each} in the other region")),
+        }
     });
     match settled {
         Ok(outcome) => outcome?,
@@ -50,17 +75,16 @@ pub(crate) fn run(duration: Duration, rate: Option<u32>) -> Result<ExitCode> {
         Err(error @ testbed::Error::Timeout { .. }) => progress.say(&error.to_string()),
         Err(error) => return Err(error.into()),
     }
-    let stopped = stage.stop();
+    let stopped = stage.stop().and_then(|()| regions.end());
     follower.finish()?;
     progress.stage("comparing each mutation with what its targets have done");
     let witnesses = witnesses(&stage, &mutations, &python, events.finish()?)?;
     let verdict = Verdict::reach(&mutations, &python, read(&stage.ground)?, witnesses);
+    let (compared, is_whole) = (regions.compare(of_regions)?, orders::is_whole(&bed)?);
     progress.clear();
-    report(&verdict, &mutations);
+    report(&verdict, &mutations, &compared, is_whole);
     stopped?;
-    drop(stage);
-    drop(bed);
-    Ok(conclude(&verdict, &mutations, &python))
+    Ok(conclude(&verdict, &mutations, &python, &compared, is_whole))
 }
 
 /// Starts everything and waits for Ctrl-C.
@@ -98,33 +122,49 @@ fn show_addresses(stage: &Stage<'_>, progress: &Progress) -> Result<()> {
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Script,
+    Cut,
     Away,
-    Kill,
     Back,
+    Mend,
+    Order,
+    Kill,
 }
 
-const STEPS: [(f64, Step); 4] = [(0.15, Step::Script), (0.3, Step::Away), (0.5, Step::Back), (0.65, Step::Kill)];
+const STEPS: [(f64, Step); 7] = [
+    (0.1, Step::Script),
+    (0.2, Step::Cut),
+    (0.3, Step::Away),
+    (0.45, Step::Back),
+    (0.5, Step::Mend),
+    (0.65, Step::Order),
+    (0.66, Step::Kill),
+];
 
 struct Course<'a, 'b> {
     stage: &'a mut Stage<'b>,
+    regions: &'a mut Regions<'b>,
     progress: &'a mut Progress,
     follower: &'a Follower,
     /// Those that are to come.
     steps: VecDeque<(f64, Step)>,
+    /// What the script has written.
+    python: ByPython,
+    /// Of the order.
+    operations: usize,
 }
 
 impl Course<'_, '_> {
     /// Writes at the rate until the time is over.
-    fn under_load(&mut self, mutations: &mut Mutations, duration: Duration, rate: u32) -> Result<ByPython> {
+    fn under_load(&mut self, mutations: &mut Mutations, duration: Duration, rate: u32) -> Result<()> {
         self.progress.begin(duration);
-        let (start, mut shown, mut python) = (Instant::now(), Instant::now(), ByPython::default());
+        let (start, mut shown) = (Instant::now(), Instant::now());
         let over = wait::until("the load to end", duration + SETTLE_DEADLINE, || {
             let elapsed = start.elapsed().min(duration);
             let mut turn = || -> Result<()> {
                 mutations.write_to((elapsed.as_secs_f64() * f64::from(rate)) as u64)?;
                 let part = elapsed.as_secs_f64() / duration.as_secs_f64();
                 while let Some((_, step)) = self.steps.pop_front_if(|(at, _)| *at <= part) {
-                    python = self.step(step)?.unwrap_or(std::mem::take(&mut python));
+                    self.step(step)?;
                 }
                 if shown.elapsed() >= TICK {
                     shown = Instant::now();
@@ -141,18 +181,28 @@ impl Course<'_, '_> {
         });
         over??;
         self.progress.end();
-        mutations.flush()?;
-        Ok(python)
+        mutations.flush()
     }
 
-    /// What the script has written, if it was its turn.
-    fn step(&mut self, step: Step) -> Result<Option<ByPython>> {
+    fn step(&mut self, step: Step) -> Result<()> {
         let postgres = self.stage.bed.postgres()?;
         match step {
             Step::Script => {
-                let python = put(self.stage.instances[1].address())?;
-                self.progress.say(&format!("put.py has written {} mutations over HTTP", python.tokens.len()));
-                return Ok(Some(python));
+                self.python = put(self.stage.instances[1].address())?;
+                self.progress.say(&format!("put.py has written {} mutations over HTTP", self.python.tokens.len()));
+            }
+            Step::Cut => {
+                self.regions.cut(true);
+                self.progress.say("the way between the regions is cut");
+            }
+            Step::Mend => {
+                let divergent = self.regions.divergent()?;
+                self.regions.cut(false);
+                self.progress.say(&format!("it is mended; {divergent} prices differ"));
+            }
+            Step::Order => {
+                self.operations = orders::write(&self.stage.instances[1].address().to_string())?;
+                self.progress.say(&format!("an order of {} operations is written, in one request", self.operations));
             }
             Step::Away => {
                 postgres.kill();
@@ -165,15 +215,15 @@ impl Course<'_, '_> {
                     .say(&format!("PostgreSQL is started again; the other targets went on, {results} results"));
             }
             Step::Kill => {
-                let instance = &mut self.stage.instances[0];
-                let old = instance.pid().unwrap_or_default();
-                instance.kill()?;
-                instance.start()?;
-                let new = instance.pid().unwrap_or_default();
-                self.progress.say(&format!("kill -9 {old}; restarted at once as {new}"));
+                let lines = orders::wait_begun(self.stage.bed)?;
+                self.stage.instances.iter_mut().try_for_each(Application::kill)?;
+                self.stage.instances.iter_mut().try_for_each(Application::start)?;
+                self.progress.say(&format!(
+                    "kill -9 of both instances, with {lines} of the order's {LINES} lines there; restarted at once"
+                ));
             }
         }
-        Ok(None)
+        Ok(())
     }
 }
 
@@ -199,7 +249,7 @@ fn witnesses(
 }
 
 /// Says in words what was found.
-fn report(verdict: &Verdict, mutations: &Mutations) {
+fn report(verdict: &Verdict, mutations: &Mutations, compared: &Compared, is_whole: bool) {
     for example in &verdict.findings.examples {
         println!("demo: {example}");
     }
@@ -221,16 +271,31 @@ fn report(verdict: &Verdict, mutations: &Mutations) {
         verdict.ms(0.50),
         verdict.ms(0.99),
     );
+    let Compared { mutations, keys, divergent } = compared;
+    println!(
+        "demo: {mutations:>6} writes of {keys} prices in two regions, which were apart for a while; {divergent} differ"
+    );
+    let is = if is_whole { "is there, each operation once and in its place" } else { "is there in part" };
+    println!("demo: {LINES:>6} lines and an order in two tables, and a cart taken away, in one mutation: it {is}");
 }
 
 /// The last line.
-fn conclude(verdict: &Verdict, mutations: &Mutations, python: &ByPython) -> ExitCode {
+fn conclude(
+    verdict: &Verdict,
+    mutations: &Mutations,
+    python: &ByPython,
+    compared: &Compared,
+    is_whole: bool,
+) -> ExitCode {
     let Findings { lost, duplicated, early, reordered, .. } = verdict.findings;
     let (count, applied, delayed) = (mutations.count() + python.tokens.len(), verdict.applied, mutations.delayed);
     let (p50, p99) = (verdict.ms(0.50), verdict.ms(0.99));
     println!(
         "demo: mutations={count} applied={applied} delayed={delayed} lost={lost} duplicated_effects={duplicated} early={early} \
-         reordered={reordered} p50_ms={p50} p99_ms={p99}"
+         reordered={reordered} divergent_keys={} orders_in_part={} p50_ms={p50} p99_ms={p99}",
+        compared.divergent,
+        u32::from(!is_whole),
     );
-    if verdict.findings.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let is_right = verdict.findings.is_clean() && compared.divergent == 0 && is_whole;
+    if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -10,6 +10,8 @@ use chaos::wal::stores;
 use testbed::{ScrapeTarget, Testbed, wait};
 
 use super::mutations::set_namespaces;
+use super::orders;
+use super::regions::HERE;
 use crate::Result;
 use crate::application::Application;
 use crate::progress::Progress;
@@ -59,6 +61,7 @@ impl<'a> Stage<'a> {
         let (servers, registry) = (bed.kafka()?.bootstrap_servers().to_owned(), bed.registry()?.url().to_owned());
         let ground = Ground { servers, registry, id: NAME.to_owned(), replication: 1 };
         set_namespaces(&ground, bed, &receiver)?;
+        orders::prepare(&ground, bed)?;
         instances.iter_mut().try_for_each(Application::start)?;
         for instance in &mut instances {
             instance.wait_ready()?;
@@ -106,7 +109,8 @@ fn configure(bed: &Testbed, dir: &Path, name: &str, address: SocketAddr) -> Resu
          [schema-registry]\nurl = \"{}\"\n\n\
          [internal-topics]\nreplication = 1\n\n\
          [state]\ndirectory = \"{}\"\n\n\
-         [http]\nlisten = \"{address}\"\ntoken-file = \"{}\"\n",
+         [http]\nlisten = \"{address}\"\ntoken-file = \"{}\"\n\n\
+         [region]\nname = \"{HERE}\"\n",
         bed.kafka()?.bootstrap_servers(),
         bed.registry()?.url(),
         dir.join("state").display(),
