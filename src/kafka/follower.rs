@@ -16,6 +16,7 @@ use super::librdkafka_changelogs::{Quiet, is_final};
 use super::settings::Settings;
 use crate::error::FatalError;
 use crate::position::{Offset, Partition, TopicPartition};
+use crate::record::Timestamp;
 
 /// Patience with one look-up.
 const LOOKUP: Duration = Duration::from_secs(5);
@@ -30,20 +31,26 @@ pub struct TopicFollower {
     client: BaseConsumer<Quiet>,
 }
 
+/// A record of a followed topic.
+#[derive(Debug)]
+pub struct FollowedRecord {
+    /// Where it was.
+    pub at: TopicPartition,
+    /// Its offset.
+    pub offset: Offset,
+    /// Its time.
+    pub timestamp: Timestamp,
+    /// Its key; none of those that are of no table.
+    pub key: Option<Vec<u8>>,
+    /// Its value; none deletes.
+    pub value: Option<Vec<u8>>,
+}
+
 /// What a look at a followed topic finds.
 #[derive(Debug)]
 pub enum Followed {
-    /// A record with a key.
-    Record {
-        /// Where it was.
-        at: TopicPartition,
-        /// The offset after it.
-        next: Offset,
-        /// Its key.
-        key: Vec<u8>,
-        /// Its value; none deletes.
-        value: Option<Vec<u8>>,
-    },
+    /// A record.
+    Record(FollowedRecord),
     /// All that a committed reader can see of this partition now was read.
     End(Partition),
     /// A broker is away; it is tried again.
@@ -109,8 +116,8 @@ impl TopicFollower {
         partitions.into_iter().map(|at| self.bounds(&at).map(|bounds| (at, bounds))).collect()
     }
 
-    /// Shows all keys and values that a committed reader can see now, partition by partition in their order. `patience`: how
-    /// long that may take.
+    /// Shows all keys and values that a committed reader can see now, partition by partition in their order; what has no key is of no
+    /// table. `patience`: how long nothing may come.
     ///
     /// # Errors
     /// The cluster is away for longer, or refuses.
@@ -119,7 +126,21 @@ impl TopicFollower {
         patience: Duration,
         mut show: impl FnMut(&[u8], Option<&[u8]>),
     ) -> Result<(), KafkaFailure> {
-        let (deadline, bounds) = (Instant::now() + patience, self.all_bounds()?);
+        self.read_to_end(patience, |FollowedRecord { key, value, .. }| {
+            if let Some(key) = key {
+                show(&key, value.as_deref());
+            }
+        })
+    }
+
+    /// Shows all records that a committed reader can see now, partition by partition in their order. `patience`: how long nothing may
+    /// come.
+    ///
+    /// # Errors
+    /// The cluster is away for longer, or refuses.
+    pub fn read_to_end(&self, patience: Duration, mut show: impl FnMut(FollowedRecord)) -> Result<(), KafkaFailure> {
+        let bounds = self.all_bounds()?;
+        let mut deadline = Instant::now() + patience;
         let mut open: BTreeSet<Partition> = bounds.iter().map(|(at, _)| at.partition).collect();
         let starts: Vec<_> = bounds.into_iter().map(|(at, bounds)| (at, bounds.start)).collect();
         self.read(&starts)?;
@@ -127,12 +148,16 @@ impl TopicFollower {
         while !open.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                let reason = away.unwrap_or_else(|| format!("not read to its end within {patience:?}"));
+                let reason = away.unwrap_or_else(|| format!("not read to its end, and nothing came for {patience:?}"));
                 return Err(KafkaFailure(format!("{}: {reason}", self.topic)));
             }
             match self.poll(left) {
-                Followed::Record { key, value, .. } => show(&key, value.as_deref()),
+                Followed::Record(found) => {
+                    deadline = Instant::now() + patience;
+                    show(found);
+                }
                 Followed::End(partition) => {
+                    deadline = Instant::now() + patience;
                     open.remove(&partition);
                 }
                 Followed::Away(reason) => away = Some(reason),
@@ -148,14 +173,13 @@ impl TopicFollower {
         match self.client.poll(wait) {
             Some(Ok(message)) => {
                 let at = TopicPartition { topic: message.topic().into(), partition: Partition(message.partition()) };
-                let next = Offset(message.offset()).next();
-                match message.key() {
-                    Some(key) => {
-                        Followed::Record { at, next, key: key.to_vec(), value: message.payload().map(<[u8]>::to_vec) }
-                    }
-                    // Of no table.
-                    None => Followed::Idle,
-                }
+                Followed::Record(FollowedRecord {
+                    at,
+                    offset: Offset(message.offset()),
+                    timestamp: message.timestamp().to_millis().map_or(Timestamp::NONE, Timestamp),
+                    key: message.key().map(<[u8]>::to_vec),
+                    value: message.payload().map(<[u8]>::to_vec),
+                })
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => Followed::End(Partition(partition)),
             Some(Err(error)) if is_final(&error) => Followed::Failed(error.to_string()),

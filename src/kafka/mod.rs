@@ -43,7 +43,7 @@ pub use consumer::{GroupConsumer, KafkaFailure};
 pub use ends::EndOffsets;
 pub use event::{ConsumerError, Event, Fetched, Rebalance};
 pub use fetching::{Fetching, NativeFetching, corrupt};
-pub use follower::{Followed, TopicFollower};
+pub use follower::{Followed, FollowedRecord, TopicFollower};
 pub use intake::{Intake, Positions};
 pub use membership::Membership;
 pub use native::{NativeProducer, Offered, offered};

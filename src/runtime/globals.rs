@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::error::{Dependency, FatalError};
-use crate::kafka::{Followed, KafkaFailure, TopicFollower};
+use crate::kafka::{Followed, FollowedRecord, KafkaFailure, TopicFollower};
 use crate::position::{Offset, Partition, TopicPartition};
 use crate::store::{GlobalEnd, GlobalState, StateDirectory, StoreError, Written};
 use crate::telemetry::Telemetry;
@@ -231,7 +231,8 @@ impl Keeper {
         let mut wait = STEP;
         while writes.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
             match self.follower.poll(wait) {
-                Followed::Record { at, next, key, value } => {
+                Followed::Record(FollowedRecord { at, offset, key: Some(key), value, .. }) => {
+                    let next = offset.next();
                     bytes += key.len() + value.as_ref().map_or(0, Vec::len);
                     writes.push((key, value));
                     match positions.iter_mut().find(|(known, _)| *known == at) {
@@ -252,7 +253,8 @@ impl Keeper {
                     thread::park_timeout(STEP);
                     break;
                 }
-                Followed::Idle => break,
+                // Without a key it is of no table.
+                Followed::Idle | Followed::Record(FollowedRecord { key: None, .. }) => break,
             }
             wait = Duration::ZERO;
         }

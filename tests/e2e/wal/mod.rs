@@ -13,6 +13,7 @@ mod postgres;
 mod receiver;
 mod redis;
 mod regions;
+mod replay;
 mod support;
 mod targets;
 mod world;

@@ -32,6 +32,7 @@ pub mod log;
 pub mod mutation;
 pub mod namespace;
 pub mod number;
+pub mod replay;
 pub mod settle;
 pub mod stamps;
 pub mod targets;

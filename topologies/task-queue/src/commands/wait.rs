@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use headrace::cli::Values;
 use headrace::error::FatalError;
-use headrace::kafka::{Followed, TopicFollower};
+use headrace::kafka::{Followed, FollowedRecord, TopicFollower};
 
 use super::Console;
 use super::status::text;
@@ -46,7 +46,7 @@ impl<'a> Wait<'a> {
             }
             match self.follower.poll(left) {
                 // Results are keyed by the id.
-                Followed::Record { key, value, .. }
+                Followed::Record(FollowedRecord { key: Some(key), value, .. })
                     if std::str::from_utf8(&key).is_ok_and(|id| waiting.contains(id)) =>
                 {
                     let result = self.console.block_on(self.values.decode(value.as_deref()))?;
@@ -58,7 +58,7 @@ impl<'a> Wait<'a> {
                 Followed::Failed(reason) => {
                     return Err(FatalError::Environment(format!("topic {}: {reason}", self.topic)));
                 }
-                Followed::Record { .. } | Followed::End(_) | Followed::Idle => {}
+                Followed::Record(_) | Followed::End(_) | Followed::Idle => {}
             }
         }
         Ok(all_done)

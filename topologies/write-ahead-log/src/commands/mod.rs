@@ -4,10 +4,12 @@
 //!  namespaces set ──▶ validate ──▶ topics.namespaces ──▶ every instance, at once
 //!  namespaces list, show, explain ◀── topics.namespaces
 //!  regions audit ◀── /state/versions of each region
+//!  replay ◀── topics.mutations, a time of it ──▶ topics.mutations
 //! ```
 
 mod namespaces;
 mod regions;
+mod replay;
 
 use std::process::ExitCode;
 
@@ -28,6 +30,9 @@ pub enum Command {
         #[command(subcommand)]
         command: namespaces::NamespacesCommand,
     },
+    /// Write once more what came in a time, in its order, without what broke something: after a target's backup was restored. Asked for
+    /// again, with times that are not relative, it goes on where it was.
+    Replay(replay::Replay),
     /// The regions that write the same namespaces.
     Regions {
         /// What is to be done with them.
@@ -44,5 +49,6 @@ pub fn run(command: Command, console: &Console) -> Result<ExitCode, FatalError> 
     match command {
         Command::Namespaces { command } => command.run(console),
         Command::Regions { command } => command.run(console),
+        Command::Replay(replay) => replay.run(console),
     }
 }

@@ -106,7 +106,7 @@ fn all(console: &Console) -> Result<BTreeMap<String, Result<Namespace, String>>,
     Ok(there.map(|(name, value)| (name, decoded(&value))).collect())
 }
 
-fn known(console: &Console, name: &str) -> Result<Namespace, FatalError> {
+pub(super) fn known(console: &Console, name: &str) -> Result<Namespace, FatalError> {
     match all(console)?.remove(name) {
         Some(Ok(namespace)) => Ok(namespace),
         Some(Err(reason)) => {
