@@ -105,3 +105,40 @@ impl fmt::Display for TaskId {
         write!(f, "{}_{}", self.sub_topology, self.partition)
     }
 }
+
+/// The longest name of a topic, in characters.
+const LONGEST_TOPIC: usize = 249;
+
+/// Whether brokers take this as the name of a topic.
+///
+/// # Errors
+/// What is wrong with it, and what can be.
+pub fn is_topic_name(name: &str) -> Result<(), String> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let reason = match name {
+        "" => "is empty",
+        "." | ".." => "is . or ..",
+        _ if name.len() > LONGEST_TOPIC => "is too long",
+        _ if !name.chars().all(fine) => "holds other characters",
+        _ => return Ok(()),
+    };
+    Err(format!("the name of a topic {reason}; use a-z, A-Z, 0-9, ., _ and -, at most {LONGEST_TOPIC} of them"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_is_called_what_brokers_take() {
+        let (longest, longer) = ("x".repeat(LONGEST_TOPIC), "x".repeat(LONGEST_TOPIC + 1));
+        for name in ["a", "A.b_c-9", "...", &longest] {
+            assert_eq!(is_topic_name(name), Ok(()), "{name}");
+        }
+        let wrong =
+            [("", "empty"), (".", ". or .."), ("..", ". or .."), ("a b", "other"), ("ä", "other"), (&longer, "long")];
+        for (name, reason) in wrong {
+            assert!(is_topic_name(name).is_err_and(|error| error.contains(reason)), "{name}");
+        }
+    }
+}

@@ -78,6 +78,11 @@ impl<C> Console<C> {
         self.block_on(client.partitions(topic)).map_err(|error| self.refused(error))
     }
 
+    /// Whether a topic is one of the application's own, that nothing else is to be written to.
+    pub fn is_own_topic(&self, topic: &str) -> bool {
+        self.topology.has_topic(&self.runtime.application_id, topic)
+    }
+
     /// Writes records to topics that are there, each acknowledged within some seconds or failed.
     ///
     /// # Errors

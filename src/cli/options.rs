@@ -104,6 +104,7 @@ pub(super) fn kafka(config: &RuntimeConfig, topology: &Topology) -> Settings {
         read_whole: Vec::new(),
         observer: Default::default(),
         calls: Default::default(),
+        avoided: Default::default(),
     }
 }
 

@@ -8,6 +8,7 @@
 mod admin;
 mod anew;
 mod asking;
+mod avoided;
 mod bulletin;
 mod calls;
 mod changelog;
@@ -35,6 +36,7 @@ mod transaction;
 mod writer;
 
 pub use admin::{Admin, TopicState, TopicWanted};
+pub use avoided::Avoided;
 pub use bulletin::{Bulletin, Posting};
 pub use calls::Calls;
 pub use changelog::{Bounds, ChangelogReader, Changelogs, Seen, Show, open_transaction};

@@ -130,8 +130,8 @@ impl ProducerContext for DeliveryContext {
 pub struct LibrdkafkaProducer {
     client: BaseProducer<DeliveryContext>,
     transactional: bool,
-    /// Topics that were appended to.
-    topics: Vec<String>,
+    /// Topics that were appended to, and whether a record has named them.
+    topics: Vec<(String, bool)>,
     /// Whether each batch has one record.
     one_by_one: bool,
     open: bool,
@@ -189,8 +189,31 @@ impl LibrdkafkaProducer {
             (Some(_), Some(refused)) => {
                 Err(ProduceError::RecordTooLarge(TooLarge { alone: self.one_by_one, ..refused }))
             }
-            (Some((error, topic)), None) => Err(self.hinder(classify(&format!("delivery to {topic}"), &error))),
+            (Some((error, topic)), None) => {
+                Err(self.hinder(self.of_topic(&topic, &error, classify(&format!("delivery to {topic}"), &error))))
+            }
         }
+    }
+
+    /// A topic that a record has named is itself to blame for what it refuses.
+    fn of_topic(&self, topic: &str, error: &KafkaError, otherwise: ProduceError) -> ProduceError {
+        use RDKafkaErrorCode as Code;
+        let is_its_own = matches!(
+            error.rdkafka_error_code(),
+            Some(
+                Code::TopicAuthorizationFailed
+                    | Code::UnknownTopicOrPartition
+                    | Code::UnknownTopic
+                    | Code::InvalidTopic
+                    | Code::InvalidTimestamp
+                    | Code::PolicyViolation
+                    | Code::InvalidRecord
+            )
+        );
+        if is_its_own && self.topics.iter().any(|(name, named)| *named && name == topic) {
+            return ProduceError::Unwritable { topic: topic.to_owned(), reason: otherwise.to_string() };
+        }
+        otherwise
     }
 
     fn hinder(&self, error: ProduceError) -> ProduceError {
@@ -201,11 +224,17 @@ impl LibrdkafkaProducer {
     /// librdkafka purges its queue, and what is told first may be a record of another topic.
     fn hindered(&self, reason: String) -> ProduceError {
         use RDKafkaErrorCode as Code;
-        for name in &self.topics {
+        for (name, named) in &self.topics {
             // Topic by topic: where all are asked for, those that may not be seen are left out as if they were not there.
             let Ok(metadata) = self.client.client().fetch_metadata(Some(name), LOOKUP) else { break };
             let topic = metadata.topics().iter().find(|topic| topic.name() == name);
             match topic.and_then(|topic| topic.error()).map(Code::from) {
+                Some(code @ (Code::TopicAuthorizationFailed | Code::UnknownTopicOrPartition | Code::UnknownTopic))
+                    if *named =>
+                {
+                    let reason = format!("produce: topic {name}: {code}: {reason}");
+                    return ProduceError::Unwritable { topic: name.clone(), reason };
+                }
                 Some(code @ Code::TopicAuthorizationFailed) => {
                     return classify(&format!("delivery to {name}"), &KafkaError::MessageProduction(code));
                 }
@@ -292,8 +321,8 @@ impl TransactionalProducer for LibrdkafkaProducer {
 
     fn append(&mut self, record: Outgoing<'_>) -> Result<(), ProduceError> {
         self.begin()?;
-        if !self.topics.iter().any(|topic| topic == record.topic) {
-            self.topics.push(record.topic.to_owned());
+        if !self.topics.iter().any(|(topic, _)| topic == record.topic) {
+            self.topics.push((record.topic.to_owned(), record.named));
         }
         let mut base =
             BaseRecord::<[u8], [u8], usize>::with_opaque_to(record.topic, record.slot.map_or(0, |slot| slot.0 + 1));
@@ -322,7 +351,8 @@ impl TransactionalProducer for LibrdkafkaProducer {
                     }));
                 }
                 Err((error, _)) => {
-                    return Err(self.hinder(classify(&format!("produce to {}", record.topic), &error)));
+                    let otherwise = classify(&format!("produce to {}", record.topic), &error);
+                    return Err(self.hinder(self.of_topic(record.topic, &error, otherwise)));
                 }
             }
         }

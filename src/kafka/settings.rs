@@ -5,6 +5,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
+use super::avoided::Avoided;
 use super::calls::Calls;
 use super::fetching::Fetching;
 use crate::error::FatalError;
@@ -59,6 +60,8 @@ pub struct Settings {
     pub observer: Observer,
     /// Calls into librdkafka that may never return, for the watchdog.
     pub calls: Calls,
+    /// Topics that records have named, and that are left alone for a while.
+    pub avoided: Avoided,
 }
 
 impl Settings {
@@ -308,6 +311,7 @@ pub(super) mod tests {
             read_whole: Vec::new(),
             observer: Observer::default(),
             calls: Calls::default(),
+            avoided: Avoided::default(),
         }
     }
 

@@ -16,11 +16,36 @@ use super::external::SinkIndex;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicIndex(pub usize);
 
+/// Where a record is produced to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// A topic of the topology.
+    Known(TopicIndex),
+    /// A topic that the record itself has named: what the topology knows of it is its name.
+    Named(Arc<str>),
+}
+
+impl From<TopicIndex> for Destination {
+    fn from(topic: TopicIndex) -> Self {
+        Destination::Known(topic)
+    }
+}
+
+impl Destination {
+    /// Its name, where the topology's own topics are these.
+    pub fn name<'a>(&'a self, topics: &'a [String]) -> &'a str {
+        match self {
+            Destination::Known(topic) => &topics[topic.0],
+            Destination::Named(name) => name,
+        }
+    }
+}
+
 /// One record to produce.
 #[derive(Debug, Clone)]
 pub struct Output {
     /// Where to.
-    pub topic: TopicIndex,
+    pub topic: Destination,
     /// An explicit partition; `None` leaves it to murmur2 over the key, as Java has it.
     pub partition: Option<Partition>,
     /// Event time.
@@ -92,7 +117,7 @@ impl Effects {
     /// Appends a record to produce; `None` is Kafka's null.
     pub fn output(
         &mut self,
-        topic: TopicIndex,
+        topic: impl Into<Destination>,
         partition: Option<Partition>,
         key: Option<&[u8]>,
         value: Option<&[u8]>,
@@ -101,7 +126,7 @@ impl Effects {
     ) {
         let key = key.map(|bytes| self.append(bytes));
         let value = value.map(|bytes| self.append(bytes));
-        self.outputs.push(Output { topic, partition, timestamp, headers, key, value });
+        self.outputs.push(Output { topic: topic.into(), partition, timestamp, headers, key, value });
     }
 
     /// Appends an external request.

@@ -49,8 +49,35 @@ impl Requests<'_> {
     }
 }
 
+/// Topics of the cluster that the application itself is on, as a target asks after them: for who has records produced to topics that
+/// they name (`Builder::sink_by`), since what can't be produced holds up all that is in its transaction.
+pub trait OwnTopics: Debug + Send + Sync {
+    /// The largest record that a topic takes from this application, in bytes of key, value and headers. What is told may be a second
+    /// old. A look has no end of its own: whoever has lost patience drops it.
+    ///
+    /// # Errors
+    /// [`Unfit`]: nothing should be produced to it.
+    fn room<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<usize, Unfit>>;
+}
+
+/// Why nothing should be produced to a topic.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// It is not there, has no leader, may not be written to: what may be otherwise later.
+    #[error("{0}")]
+    Now(String),
+    /// It is one of the application's own, or Kafka's.
+    #[error("{0}")]
+    Ever(String),
+}
+
 /// Opens connections to a target.
 pub trait Connect: Debug + Send + Sync + 'static {
+    /// Called once before the first connection, where an application runs on brokers.
+    fn bind(&self, topics: &Arc<dyn OwnTopics>) {
+        _ = topics;
+    }
+
     /// Opens one connection and prepares the target (loads functions, checks what must be there).
     fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Target>, Failure>>;
 }

@@ -29,10 +29,10 @@ pub use call::{Answer, CallNode, CallOrder, Called, ExternalCall, Settled};
 pub use context::{
     Context, Fault, GlobalAccess, LinesAccess, NextTicks, Scope, StoreAccess, TableAccess, TimersAccess,
 };
-pub use effects::{CallMark, Effects, Mark, Output, Request, TopicIndex};
-pub use external::{BoxFuture, Connect, ExternalSink, Failure, Reply, Requests, SinkIndex, Target};
+pub use effects::{CallMark, Destination, Effects, Mark, Output, Request, TopicIndex};
+pub use external::{BoxFuture, Connect, ExternalSink, Failure, OwnTopics, Reply, Requests, SinkIndex, Target, Unfit};
 pub use lookups::{LoadSchema, Lookups};
-pub use node::{Bound, ExternalNode, ProcessNode, Receive, SinkNode, SourceEntry, SourceNode};
+pub use node::{Bound, ExternalNode, NamingSinkNode, ProcessNode, Receive, SinkNode, SourceEntry, SourceNode, TopicOf};
 pub use only::Only;
 pub use punctuator::{Clock, LastTick, Punctuator, Schedule, Tick};
 pub use table::TableNode;

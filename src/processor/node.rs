@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use crate::codec::{Codec, DecodeError, RecordCodec};
 use crate::error::{RecordError, Stage};
+use crate::position::is_topic_name;
 use crate::record::{RawRecord, Record};
 
 use super::Processor;
 use super::call::Settled;
 use super::context::{Context, Fault, Scope};
-use super::effects::TopicIndex;
+use super::effects::{Destination, TopicIndex};
 use super::external::{ExternalSink, Requests, SinkIndex};
 use super::punctuator::{Schedule, Tick};
 
@@ -195,26 +196,73 @@ fn encode<T: 'static>(codec: &dyn Codec<T>, value: &T, out: &mut Vec<u8>) -> Res
     Ok(true)
 }
 
+/// Encodes a record, and appends it to what is to be produced.
+#[inline]
+fn produce<K: 'static, V: 'static>(
+    record: &Record<K, V>,
+    destination: impl Into<Destination>,
+    (key_codec, value_codec): (&dyn Codec<K>, &dyn Codec<V>),
+    scope: &mut Scope,
+) {
+    let (mut key, mut value) = std::mem::take(&mut scope.scratch);
+    let encoded = encode(key_codec, &record.key, &mut key)
+        .and_then(|has_key| Ok((has_key, encode(value_codec, &record.value, &mut value)?)));
+    match encoded {
+        Ok((has_key, has_value)) => scope.effects.output(
+            destination,
+            None,
+            has_key.then_some(&key[..]),
+            has_value.then_some(&value[..]),
+            record.timestamp,
+            record.headers.clone(),
+        ),
+        Err(fault) => scope.fail(fault),
+    }
+    scope.scratch = (key, value);
+}
+
 impl<K: 'static, V: 'static> Receive<K, V> for SinkNode<K, V> {
+    fn receive(&mut self, record: &Record<K, V>, scope: &mut Scope) {
+        if scope.fault.is_none() {
+            produce(record, self.topic, (&*self.key, &*self.value), scope);
+        }
+    }
+}
+
+/// Says to which topic a record goes.
+pub type TopicOf<K, V> = dyn for<'a> Fn(&'a Record<K, V>) -> &'a str + Send + Sync;
+
+/// Encodes, and produces to the topic that the record names (Kafka Streams: `TopicNameExtractor`).
+pub struct NamingSinkNode<K, V> {
+    topic_of: Arc<TopicOf<K, V>>,
+    /// The one of the last record: where many in a row go to one topic, its name is made once.
+    last: Option<Arc<str>>,
+    key: Arc<dyn Codec<K>>,
+    value: Arc<dyn Codec<V>>,
+}
+
+impl<K, V> NamingSinkNode<K, V> {
+    /// A sink to the topics that `topic_of` gives.
+    pub fn new(topic_of: Arc<TopicOf<K, V>>, key: Arc<dyn Codec<K>>, value: Arc<dyn Codec<V>>) -> Self {
+        NamingSinkNode { topic_of, last: None, key, value }
+    }
+}
+
+impl<K: 'static, V: 'static> Receive<K, V> for NamingSinkNode<K, V> {
     fn receive(&mut self, record: &Record<K, V>, scope: &mut Scope) {
         if scope.fault.is_some() {
             return;
         }
-        let (mut key, mut value) = std::mem::take(&mut scope.scratch);
-        let encoded = encode(&*self.key, &record.key, &mut key)
-            .and_then(|has_key| Ok((has_key, encode(&*self.value, &record.value, &mut value)?)));
-        match encoded {
-            Ok((has_key, has_value)) => scope.effects.output(
-                self.topic,
-                None,
-                has_key.then_some(&key[..]),
-                has_value.then_some(&value[..]),
-                record.timestamp,
-                record.headers.clone(),
-            ),
-            Err(fault) => scope.fail(fault),
-        }
-        scope.scratch = (key, value);
+        let name = (self.topic_of)(record);
+        let topic = match &self.last {
+            Some(last) if **last == *name => Arc::clone(last),
+            // A name that no broker takes would fail each transaction that it is in.
+            _ => match is_topic_name(name) {
+                Ok(()) => Arc::clone(self.last.insert(Arc::from(name))),
+                Err(reason) => return scope.fail(RecordError::new(Stage::Serialize, "topic-name", reason).into()),
+            },
+        };
+        produce(record, Destination::Named(topic), (&*self.key, &*self.value), scope);
     }
 }
 

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::error::{Dependency, FatalError};
+use crate::processor::OwnTopics;
 use crate::store::StateDirectory;
 use crate::topology::Topology;
 
@@ -15,6 +16,7 @@ use super::environment::{Environment, Prepared, Problem};
 use super::globals::Globals;
 use super::implementation::Implementation;
 use super::options::Options;
+use super::own_topics::ClusterTopics;
 use super::purge;
 use super::queries::announce;
 use super::stream_thread::StreamThread;
@@ -56,6 +58,8 @@ impl App {
         options.kafka.max_record_bytes = options.kafka.max_record_bytes.min(max_record_bytes);
         options.clients = clients;
         check_start(&options)?;
+        let topics: Arc<dyn OwnTopics> = Arc::new(ClusterTopics::new(&topology, &options.kafka));
+        topology.externals().iter().for_each(|external| external.target.bind(&topics));
         run_threads(topology, options, directory, shutdown).await
     }
 }

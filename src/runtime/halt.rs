@@ -18,6 +18,8 @@ pub(super) enum Halt {
     MadeAnew(String),
     /// A topic has no room for a record: the same, and the record is set aside when it comes again.
     Refused(TooLarge),
+    /// A topic that a record has named takes nothing: the same, and it is left alone for a while. The topic, and why.
+    Avoid(String, String),
     /// Stop the application.
     Fatal(FatalError),
 }
@@ -28,6 +30,7 @@ impl fmt::Display for Halt {
             Halt::Recover(_, reason) | Halt::Rejoin(reason) | Halt::Forgotten(reason) => f.write_str(reason),
             Halt::MadeAnew(topic) => write!(f, "topic {topic} was made anew"),
             Halt::Refused(refused) => refused.fmt(f),
+            Halt::Avoid(_, reason) => f.write_str(reason),
             Halt::Fatal(error) => error.fmt(f),
         }
     }
@@ -44,6 +47,7 @@ impl From<ProduceError> for Halt {
         match error {
             ProduceError::Abort(reason) | ProduceError::Again(reason) => Halt::Recover(AbortReason::Broker, reason),
             ProduceError::RecordTooLarge(refused) => Halt::Refused(refused),
+            ProduceError::Unwritable { topic, reason } => Halt::Avoid(topic, reason),
             ProduceError::Fenced(reason) => Halt::Recover(AbortReason::Fenced, reason),
             ProduceError::Fatal(reason) => Halt::Fatal(FatalError::Environment(reason)),
             ProduceError::Missing(reason) => {

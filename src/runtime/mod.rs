@@ -26,6 +26,8 @@ mod membership;
 mod memory;
 mod options;
 mod orphans;
+mod own_topics;
+mod produced;
 mod punctuation;
 mod purge;
 mod queries;

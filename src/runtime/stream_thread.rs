@@ -15,11 +15,11 @@ pub(super) use crate::clock::wall_clock as now;
 use crate::error::{Dependency, FatalError};
 use crate::external::Dispatcher;
 use crate::kafka::{
-    ChangelogReader, ConsumerError, Event, GroupConsumer, Intake, LibrdkafkaProducer, NativeProducer, Outgoing,
-    ProduceError, Rebalance, TransactionalProducer, corrupt,
+    ChangelogReader, ConsumerError, Event, GroupConsumer, Intake, LibrdkafkaProducer, NativeProducer, ProduceError,
+    Rebalance, TransactionalProducer, corrupt,
 };
 use crate::position::{Origin, Partition, Position, TaskId, TopicPartition};
-use crate::record::{Headers, RawRecord, Timestamp};
+use crate::record::{RawRecord, Timestamp};
 use crate::store::StateDirectory;
 use crate::task::{Outcome, TaskFault};
 use crate::telemetry::{Heartbeat, ThreadMetrics};
@@ -32,6 +32,7 @@ use super::handover::Handover;
 use super::implementation::Implementation;
 use super::options::{Guarantee, Options};
 use super::orphans::Orphans;
+use super::produced::Produced;
 use super::rejoin::Fences;
 use super::restore::Restorer;
 use super::schema_loader::SchemaLoader;
@@ -124,8 +125,8 @@ pub(super) struct StreamThread {
     pub(super) latencies: Vec<i64>,
     /// What has been counted in the open transaction.
     pub(super) tally: Tally,
-    /// Records produced per sink topic, since the counters were last told.
-    records_out: Vec<u64>,
+    /// Records produced since the counters were last told.
+    pub(super) produced: Produced,
     pub(super) name: String,
     pub(super) heartbeat: Heartbeat,
     pub(super) metrics: ThreadMetrics,
@@ -188,7 +189,7 @@ impl StreamThread {
             kafka_away: None,
             latencies: Vec::with_capacity(LATENCY_SAMPLES),
             tally: Tally::default(),
-            records_out: vec![0; topology.sink_topics().len()],
+            produced: Produced::new(&topology),
             heartbeat: options.telemetry.health.heartbeat(&name),
             metrics: options.telemetry.metrics.thread(&name),
             reporter: Reporter::new(board),
@@ -212,6 +213,7 @@ impl StreamThread {
                 Some(Halt::Recover(class, reason)) => halt = self.recover(class, &reason).err(),
                 Some(Halt::MadeAnew(topic)) => halt = self.made_anew(topic).err(),
                 Some(Halt::Refused(refused)) => halt = self.refused(&refused).err(),
+                Some(Halt::Avoid(topic, reason)) => halt = self.avoid(&topic, &reason).err(),
                 Some(Halt::Rejoin(reason)) => halt = self.rejoin(&reason).err(),
                 Some(Halt::Forgotten(reason)) => halt = self.join_again(&reason).err(),
                 None if self.has_to_stop() => return self.shut_down(),
@@ -381,63 +383,6 @@ impl StreamThread {
         }
     }
 
-    /// Tells the counters what a batch has added.
-    fn count(&mut self) {
-        let metrics = &self.options.telemetry.metrics;
-        for (source, count) in self.tasks.take_counts(&self.topology) {
-            metrics.records_in.with([source]).inc_by(count);
-        }
-        for (topic, count) in self.topology.sink_topics().iter().zip(&mut self.records_out) {
-            if *count > 0 {
-                metrics.records_out.with([topic]).inc_by(std::mem::take(count));
-            }
-        }
-    }
-
-    /// Hands a task's effects to the producer and the dispatcher; `timestamp` is that of the changelog records.
-    pub(super) fn carry_out(
-        &mut self,
-        task: TaskId,
-        timestamp: Timestamp,
-        origin: impl Fn() -> Origin,
-    ) -> Result<(), Halt> {
-        let Some(owned) = self.tasks.get_mut(task) else { return Ok(()) };
-        let (producer, topics) = (&mut self.producer, self.topology.sink_topics());
-        let changelogs = &owned.changelogs;
-        owned.task.state().publish_changelog(|write| {
-            let Some(changelog) = changelogs.iter().find(|changelog| changelog.store == write.store) else {
-                return Ok(());
-            };
-            producer.append(Outgoing {
-                topic: &changelog.at.topic,
-                partition: Some(changelog.at.partition),
-                key: Some(write.key),
-                value: write.value,
-                timestamp,
-                headers: &NO_HEADERS,
-                slot: Some(changelog.slot),
-            })
-        })?;
-        let effects = owned.task.effects();
-        for output in effects.outputs() {
-            let topic = &topics[output.topic.0];
-            self.records_out[output.topic.0] += 1;
-            producer.append(Outgoing {
-                topic,
-                partition: output.partition,
-                key: effects.key(output),
-                value: effects.value(output),
-                timestamp: output.timestamp,
-                headers: &output.headers,
-                slot: None,
-            })?;
-        }
-        self.dispatcher.push(effects, origin);
-        self.tally.add(effects);
-        effects.clear();
-        Ok(())
-    }
-
     pub(super) fn consumer_error(&mut self, error: ConsumerError) -> Result<(), Halt> {
         match error {
             ConsumerError::Away(reason) => {
@@ -460,8 +405,6 @@ impl StreamThread {
         Ok(())
     }
 }
-
-static NO_HEADERS: Headers = Headers::new();
 
 pub(super) fn subscribe(topology: &Topology, options: &Options, thread: usize) -> Result<Arc<dyn Intake>, FatalError> {
     let topics: Vec<&str> = topology.sources().iter().flat_map(|source| source.topics.iter()).collect();

@@ -109,7 +109,7 @@ impl Task {
             breaker: policy.breaker(),
             dead_letters,
             refused: Vec::new(),
-            limits: TopicLimits::new(topology.sink_topics(), limits),
+            limits: TopicLimits::new(topology, application, limits),
             punctuators,
         }
     }

@@ -13,7 +13,7 @@ use crate::processor::{Clock, Context, Processor, Punctuator, Tick};
 use crate::record::{Headers, Record};
 use crate::store::{Bounds, Commit, Store, StoreIndex, StoreSpec, Stores};
 
-const OUT: usize = 0;
+const OUT: TopicIndex = TopicIndex(0);
 const LIMIT: usize = 4096;
 const NOW: Timestamp = Timestamp(1_000_000);
 
@@ -174,7 +174,7 @@ impl Bench {
         let text =
             |bytes: Option<&[u8]>| bytes.map_or("null".to_owned(), |bytes| String::from_utf8(bytes.to_vec()).unwrap());
         let produced = effects.outputs().iter().map(|output| {
-            let topic = if output.topic.0 == OUT { "" } else { "dead " };
+            let topic = if output.topic == OUT.into() { "" } else { "dead " };
             format!("{topic}{}: {}", text(effects.key(output)), text(effects.value(output)))
         });
         let produced = produced.collect();

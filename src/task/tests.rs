@@ -122,7 +122,7 @@ impl Bench {
         let effects = self.task.effects();
         let produced = effects.outputs().iter().map(|output| {
             let (key, value) = (effects.key(output), effects.value(output));
-            (self.topics[output.topic.0].clone(), key.map(<[u8]>::to_vec), value.map(<[u8]>::to_vec))
+            (output.topic.name(&self.topics).to_owned(), key.map(<[u8]>::to_vec), value.map(<[u8]>::to_vec))
         });
         let produced = produced.collect();
         let headers = effects.outputs().iter().map(|output| output.headers.clone()).collect();

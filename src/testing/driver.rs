@@ -380,7 +380,7 @@ pub(super) fn bind(topology: &Topology, schemas: &Arc<Schemas>) -> Result<(), Sc
 
 fn driven<'a>(topology: &'a Topology, effects: &'a Effects) -> impl Iterator<Item = Driven> + 'a {
     effects.outputs().iter().map(|output| Driven {
-        topic: topology.sink_topics()[output.topic.0].clone(),
+        topic: output.topic.name(topology.sink_topics()).to_owned(),
         key: effects.key(output).map(<[u8]>::to_vec),
         value: effects.value(output).map(<[u8]>::to_vec),
         headers: output.headers.clone(),

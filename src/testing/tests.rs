@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::codec::text;
+use crate::dead_letter::Policy;
 use crate::processor::{Context, Fault, Processor, Punctuator, Tick};
 use crate::record::{Headers, Record, Timestamp};
 use crate::store::{Store, StoreIndex, Stores};
@@ -98,4 +99,41 @@ fn each_task_has_its_own_ticks() {
     driver.assign(1).unwrap();
     let mut beats = || driver.advance_wall_clock(SECOND / 2).unwrap().iter().map(|call| call.at.0).collect::<Vec<_>>();
     assert_eq!([beats(), beats(), beats()], [vec![1000], vec![1500], vec![2000]]);
+}
+
+/// The first word of each value is the topic that it goes to; a value of one word is null.
+fn by_name() -> TopologyDriver {
+    let mut builder = Topology::builder("named");
+    let source = builder.source("in", "in", (text(), text()));
+    builder.sink_by("out", source, |own| own.value.split(' ').next().unwrap_or_default(), text(), text());
+    builder.dead_letters("dead", Policy::after_attempts(3));
+    TopologyDriver::new(builder.build().unwrap()).unwrap()
+}
+
+#[test]
+fn a_record_goes_to_the_topic_that_it_names() {
+    let mut driver = by_name();
+    let mut headers = Headers::new();
+    headers.push("trace", "7");
+    for value in ["a 1", "a 2", "b 3", "a 4"] {
+        driver.send("in", 0, Some(b"k"), Some(value.as_bytes()), &headers).unwrap();
+    }
+    let values = |records: Vec<Driven>| records.into_iter().map(|own| own.value(&text()).unwrap()).collect::<Vec<_>>();
+    assert_eq!(values(driver.take("a")), ["a 1", "a 2", "a 4"]);
+    let other = driver.take("b");
+    assert_eq!((other[0].key.as_deref(), &other[0].headers), (Some(&b"k"[..]), &headers));
+    assert_eq!(values(other), ["b 3"]);
+}
+
+#[test]
+fn a_record_that_names_no_topic_is_set_aside() {
+    let mut driver = by_name();
+    for value in ["..", "ä", "fine", "", "fine"] {
+        driver.send("in", 0, Some(b"k"), Some(value.as_bytes()), &Headers::new()).unwrap();
+    }
+    assert_eq!(driver.take("fine").len(), 2);
+    let dead = driver.take("dead");
+    assert_eq!(dead.len(), 3);
+    let told = |record: &Driven| record.headers.iter().any(|own| own.value.as_deref() == Some(b"topic-name"));
+    assert!(dead.iter().all(told), "{dead:?}");
 }

@@ -12,9 +12,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::codec::{Codec, RecordCodec, Shown, raw, text};
 use crate::dead_letter::Policy;
 use crate::processor::{
-    Bound, CallNode, Called, ExternalCall, ExternalNode, ExternalSink, ProcessNode, Processor, Punctuator, Receive,
-    Schedule, SinkIndex, SinkNode, SourceNode, TopicIndex,
+    Bound, CallNode, Called, ExternalCall, ExternalNode, ExternalSink, NamingSinkNode, ProcessNode, Processor,
+    Punctuator, Receive, Schedule, SinkIndex, SinkNode, SourceNode, TopicIndex, TopicOf,
 };
+use crate::record::Record;
 use crate::store::{Store, StoreBuilder, StoreIndex, StoreKind, StoreSpec};
 
 use super::describe::{Description, NodeKind, NodeSketch};
@@ -258,6 +259,32 @@ impl Builder {
         self.codec_use(Subject::Topic(topic.to_owned()), SubjectPart::Value, &value);
         let topic = self.sink_topic(topic);
         self.attach(name, stream, move || Box::new(SinkNode::new(topic, Arc::clone(&key), Arc::clone(&value))));
+    }
+
+    /// Produces the records of an edge to the topics that they name (Kafka Streams: `TopicNameExtractor`), in their transaction.
+    ///
+    /// Nothing is known of these topics beforehand: nobody makes them or checks them at the start, and the codecs write no schemas. A
+    /// record whose name is none of a topic is set aside. One whose topic can't be written to aborts the transaction, which is done
+    /// again: whoever may name a topic that is not there asks first ([`OwnTopics`](crate::processor::OwnTopics)). A topic that the
+    /// topology reads must not be named: what goes round might never end.
+    pub fn sink_by<K: 'static, V: 'static>(
+        &mut self,
+        name: &str,
+        stream: Stream<K, V>,
+        topic_of: impl for<'a> Fn(&'a Record<K, V>) -> &'a str + Send + Sync + 'static,
+        key: impl Codec<K>,
+        value: impl Codec<V>,
+    ) {
+        let (key, value): (Arc<dyn Codec<K>>, Arc<dyn Codec<V>>) = (Arc::new(key), Arc::new(value));
+        let topic_of: Arc<TopicOf<K, V>> = Arc::new(topic_of);
+        if key.writer_schema().is_some() || value.writer_schema().is_some() {
+            self.mistake(name, "writes a schema, whose subject is a topic's; encode such values before");
+        }
+        let codec = format!("{}, {}", key.name(), value.name());
+        self.node(NodeSketch::new(name, NodeKind::NamingSink { codec }, Some(stream.node)));
+        self.attach(name, stream, move || {
+            Box::new(NamingSinkNode::new(Arc::clone(&topic_of), Arc::clone(&key), Arc::clone(&value)))
+        });
     }
 
     /// Sends the records of an edge to a target outside Kafka, before their transaction commits.

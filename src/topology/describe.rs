@@ -22,6 +22,7 @@ pub(super) enum NodeKind {
     Workers { topics: Topics, codec: String },
     Process { stores: Vec<StoreIndex> },
     Sink { topic: String, codec: String },
+    NamingSink { codec: String },
     External { target: String },
     Call { target: String },
 }
@@ -73,7 +74,7 @@ impl FromStr for Format {
 pub struct NodeDescription {
     /// Its name.
     pub name: String,
-    /// `source`, `workers`, `processor`, `sink`, `external` or `call`.
+    /// `source`, `workers`, `processor`, `sink`, `naming-sink` (to the topics that its records name), `external` or `call`.
     pub kind: &'static str,
     /// Topics that it reads or writes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -215,6 +216,9 @@ impl Description {
                         node.name
                     ),
                     "sink" => writeln!(text, "    Sink: {} (topic: {topics})\n      <-- {predecessors}", node.name),
+                    "naming-sink" => {
+                        writeln!(text, "    Sink: {} (extractor class: record)\n      <-- {predecessors}", node.name)
+                    }
                     _ => writeln!(
                         text,
                         "    Sink: {} (topic: {}:external)\n      <-- {predecessors}",
@@ -253,6 +257,7 @@ impl Description {
                     let topic = node.topics.first().map(String::as_str).unwrap_or_default();
                     format!("{id}([\"{}\"]) --> {}[/\"{topic}\"/]", node.name, identifier(topic) + "_topic")
                 }
+                "naming-sink" => format!("{id}([\"{}\"]) --> {id}_topics[/\"topics that records name\"/]", node.name),
                 _ => format!("{id}{{{{\"{} ({})\"}}}}", node.name, node.target.as_deref().unwrap_or_default()),
             };
             _ = writeln!(text, "    {line}");
@@ -296,6 +301,14 @@ impl Description {
                     true => writeln!(text, "    \"topic {topic}\" -> \"{}\";", node.name),
                     false => writeln!(text, "    \"{}\" -> \"topic {topic}\";", node.name),
                 };
+            }
+            if node.kind == "naming-sink" {
+                _ = writeln!(
+                    text,
+                    "    \"topics of {}\" [label=\"topics that records name\", shape=parallelogram];",
+                    node.name
+                );
+                _ = writeln!(text, "    \"{}\" -> \"topics of {}\";", node.name, node.name);
             }
             for store in &node.stores {
                 _ = writeln!(text, "    \"store {store}\" [label=\"{store}\", shape=cylinder];");
@@ -360,6 +373,10 @@ fn describe_node(
         NodeKind::Sink { topic, codec } => {
             description.kind = "sink";
             description.topics = vec![topic.clone()];
+            description.codec = Some(codec.clone());
+        }
+        NodeKind::NamingSink { codec } => {
+            description.kind = "naming-sink";
             description.codec = Some(codec.clone());
         }
         NodeKind::External { target } => {

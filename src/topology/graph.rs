@@ -205,6 +205,16 @@ impl Topology {
         made
     }
 
+    /// Whether a topic is the application's own: one that it reads, writes or makes, of whatever name its configuration gives it, or
+    /// whose name begins as those of its changelogs do.
+    pub fn has_topic(&self, application_id: &str, topic: &str) -> bool {
+        let internal = topic.strip_prefix(application_id).is_some_and(|rest| rest.starts_with('-'));
+        let read = self.sources.iter().any(|source| source.topics.matches(topic));
+        let table = self.globals.iter().any(|table| *table.topic == *topic);
+        let by_workers = self.workers.iter().any(|workers| workers.topics.iter().any(|(own, _)| own == topic));
+        internal || read || table || by_workers || self.made_topics().iter().any(|made| *made == topic)
+    }
+
     /// Whether of a topic that the application makes the newest record by key counts.
     pub fn is_compacted(&self, topic: &str) -> bool {
         self.compacted.iter().any(|own| own == topic) || self.globals.iter().any(|table| *table.topic == *topic)

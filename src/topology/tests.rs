@@ -318,6 +318,39 @@ fn json_holds_what_the_pictures_show() {
     assert_eq!(*end, wanted);
 }
 
+#[test]
+fn a_sink_whose_topics_its_records_name_is_described_as_such() {
+    let mut builder = Topology::builder("shop");
+    let orders = source(&mut builder, "orders", "orders-topic");
+    builder.sink_by("feeds", orders, |record| std::str::from_utf8(&record.key).unwrap(), raw(), raw());
+    let topology = builder.build().unwrap();
+    assert_eq!(topology.sink_topics(), [""; 0], "nobody makes or checks them");
+    let render = |format: &str| topology.describe().render(format.parse().unwrap());
+    assert!(render("text").contains("    Sink: feeds (extractor class: record)\n      <-- orders\n"));
+    assert!(render("mermaid").contains("n_feeds([\"feeds\"]) --> n_feeds_topics[/\"topics that records name\"/]"));
+    assert!(render("dot").contains("    \"feeds\" -> \"topics of feeds\";\n"));
+    let json: serde_json::Value = serde_json::from_str(&render("json")).unwrap();
+    assert_eq!(json["sub-topologies"][0]["nodes"][1]["kind"], "naming-sink");
+}
+
+#[test]
+fn a_topology_knows_its_own_topics_by_whatever_name() {
+    let mut builder = Topology::builder("shop");
+    let orders = source(&mut builder, "orders", "orders-topic");
+    let clicks = source(&mut builder, "clicks", "^clicks\\..+");
+    builder.sink("copies", orders, "copies-topic", raw(), raw());
+    builder.sink("more", clicks, "copies-topic", raw(), raw());
+    builder.own_topic("made-topic");
+    builder.dead_letters("dead", Policy::after_attempts(1));
+    let topology = builder.build().unwrap();
+    for own in ["orders-topic", "clicks.a", "copies-topic", "made-topic", "dead", "app-1-totals-changelog"] {
+        assert!(topology.has_topic("app-1", own), "{own}");
+    }
+    for other in ["orders", "clicks", "app-2-totals-changelog", "app-1", "app-10"] {
+        assert!(!topology.has_topic("app-1", other), "{other}");
+    }
+}
+
 /// Has punctuators, and forwards nothing.
 #[derive(Clone)]
 struct Ticking(Vec<Punctuator>);

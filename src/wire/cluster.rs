@@ -318,7 +318,11 @@ impl Client {
     }
 
     /// Asks any broker: those with a connection first, the bootstrap servers last.
-    async fn ask<R: Request>(&self, request: &R, versions: RangeInclusive<i16>) -> Result<R::Response, WireError> {
+    pub(super) async fn ask<R: Request>(
+        &self,
+        request: &R,
+        versions: RangeInclusive<i16>,
+    ) -> Result<R::Response, WireError> {
         self.shared.pace.lock().await.wait().await;
         let mut tried = Vec::new();
         for candidate in self.candidates() {

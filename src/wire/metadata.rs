@@ -19,7 +19,7 @@ const MAX_TOPICS: usize = 10_000;
 /// The same for coordinators.
 const MAX_COORDINATORS: usize = 10_000;
 /// UNKNOWN_TOPIC_OR_PARTITION and UNKNOWN_TOPIC_ID.
-const UNKNOWN_TOPIC: [i16; 2] = [3, 100];
+pub(super) const UNKNOWN_TOPIC: [i16; 2] = [3, 100];
 
 /// A topic's identity: one that is deleted and made again under its name has another (KIP-516). Zero if the broker has none.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]

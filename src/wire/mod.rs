@@ -54,6 +54,7 @@ mod settings;
 pub mod share;
 mod takeover;
 mod tls;
+mod topic;
 mod transport;
 
 pub use api::Request;
@@ -70,6 +71,7 @@ pub use observer::{Event, Observer, Peer};
 pub use security::Security;
 pub use settings::{Address, Settings};
 pub use takeover::end_open_transactions;
+pub use topic::TopicSeen;
 
 /// A broker's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -57,6 +57,7 @@ impl Copying {
             value: record.value,
             timestamp: record.timestamp,
             headers: record.headers,
+            named: false,
             slot: None,
         };
         self.producer.append(copy)?;
@@ -141,6 +142,7 @@ fn settings() -> Result<Settings, Failure> {
         read_whole: Vec::new(),
         observer: Default::default(),
         calls: Default::default(),
+        avoided: Default::default(),
     })
 }
 

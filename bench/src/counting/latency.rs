@@ -109,6 +109,7 @@ impl Load {
             value: Some(self.events.value()),
             timestamp: Timestamp(timestamp),
             headers: &NO_HEADERS,
+            named: false,
             slot: None,
         })?;
         Ok(key)

@@ -54,6 +54,7 @@ impl Writer {
             value,
             timestamp: now(),
             headers: &NO_HEADERS,
+            named: false,
             slot: None,
         })?)
     }

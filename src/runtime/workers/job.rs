@@ -75,6 +75,11 @@ impl Shop {
                 Ok(effects) => match self.outbox.deliver(effects).await {
                     Ok(()) => return JobEnd::Done,
                     Err(Undelivered::Stopped) => return JobEnd::Released,
+                    Err(Undelivered::Unwritable(reason)) if self.allows(attempt.number.saturating_add(1)) => {
+                        self.telemetry.job_failed(&self.name, &attempt.at, attempt.number, &reason);
+                        return JobEnd::Released;
+                    }
+                    Err(Undelivered::Unwritable(reason)) => RecordError::new(Stage::Produce, "unwritable", reason),
                     Err(Undelivered::TooLarge(refused)) => {
                         RecordError::new(Stage::Produce, "output-too-large", refused.to_string())
                     }
@@ -118,7 +123,7 @@ impl Shop {
             match self.outbox.deliver(effects).await {
                 Ok(()) => return JobEnd::GivenUp,
                 Err(Undelivered::Stopped) => return JobEnd::Released,
-                Err(Undelivered::TooLarge(_)) => {}
+                Err(Undelivered::TooLarge(_) | Undelivered::Unwritable(_)) => {}
             }
         }
         self.telemetry.job_set_aside(&self.name, &attempt.at, &error);
@@ -132,7 +137,7 @@ impl Shop {
             effects.output(*topic, None, key, value, raw.timestamp, headers);
             match self.outbox.deliver(effects).await {
                 Ok(()) => return JobEnd::SetAside,
-                Err(Undelivered::Stopped) => return JobEnd::Released,
+                Err(Undelivered::Stopped | Undelivered::Unwritable(_)) => return JobEnd::Released,
                 // The topic takes less than was known.
                 Err(Undelivered::TooLarge(refused)) => limit = refused.bytes.saturating_sub(1).min(limit / 2),
             }

@@ -18,11 +18,12 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff::Backoff;
 use crate::error::{Dependency, FatalError, RecordError, Stage};
 use crate::kafka::{Outgoing, ProduceError, TooLarge, TransactionalProducer};
-use crate::processor::{Effects, Failed};
+use crate::processor::{Destination, Effects, Failed, TopicIndex};
 use crate::topology::Topology;
 
 use super::super::halt::Halt;
 use super::super::options::{Guarantee, Options};
+use super::super::produced::NAMED;
 use super::super::stream_thread::create_producer;
 
 /// Parcels that wait for the thread.
@@ -39,6 +40,8 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(super) enum Undelivered {
     /// A topic does not take it.
     TooLarge(TooLarge),
+    /// A topic that it has named takes nothing, for this reason.
+    Unwritable(String),
     /// The process stops.
     Stopped,
 }
@@ -49,6 +52,7 @@ impl From<Undelivered> for Failed {
             Undelivered::TooLarge(refused) => {
                 RecordError::new(Stage::Produce, "output-too-large", refused.to_string()).into()
             }
+            Undelivered::Unwritable(reason) => Failed::Again(reason),
             Undelivered::Stopped => Failed::Again("the process stops".to_owned()),
         }
     }
@@ -136,13 +140,14 @@ impl Thread {
                     return Ok(());
                 }
                 Err(ProduceError::RecordTooLarge(refused)) if batch.len() == 1 => {
-                    self.producer = None;
-                    if let Some(parcel) = batch.into_iter().next() {
-                        _ = parcel.told.send(Err(Undelivered::TooLarge(refused)));
-                    }
+                    self.undelivered(batch, Undelivered::TooLarge(refused));
                     return Ok(());
                 }
-                Err(ProduceError::RecordTooLarge(_)) => {
+                Err(ProduceError::Unwritable { reason, .. }) if batch.len() == 1 => {
+                    self.undelivered(batch, Undelivered::Unwritable(reason));
+                    return Ok(());
+                }
+                Err(ProduceError::RecordTooLarge(_) | ProduceError::Unwritable { .. }) => {
                     self.producer = None;
                     return batch.into_iter().try_for_each(|parcel| self.deliver(vec![parcel]));
                 }
@@ -164,6 +169,14 @@ impl Thread {
         }
     }
 
+    /// Tells whoever waits for it.
+    fn undelivered(&mut self, batch: Vec<Parcel>, undelivered: Undelivered) {
+        self.producer = None;
+        if let Some(parcel) = batch.into_iter().next() {
+            _ = parcel.told.send(Err(undelivered));
+        }
+    }
+
     fn produce(&mut self, batch: &[Parcel]) -> Result<(), ProduceError> {
         let Thread { topics, options, number, producer, .. } = self;
         let producer = match producer {
@@ -177,7 +190,8 @@ impl Thread {
         for effects in batch.iter().map(|parcel| &parcel.effects) {
             for output in effects.outputs() {
                 producer.append(Outgoing {
-                    topic: &topics[output.topic.0],
+                    topic: output.topic.name(topics),
+                    named: matches!(output.topic, Destination::Named(_)),
                     partition: output.partition,
                     key: effects.key(output),
                     value: effects.value(output),
@@ -190,7 +204,11 @@ impl Thread {
         producer.seal(&[], None)?;
         while producer.outcome(LOOK)?.is_none() {}
         for output in batch.iter().flat_map(|parcel| parcel.effects.outputs()) {
-            options.telemetry.metrics.records_out.with([&topics[output.topic.0]]).inc();
+            let topic = match &output.topic {
+                Destination::Known(TopicIndex(topic)) => topics[*topic].as_str(),
+                Destination::Named(_) => NAMED,
+            };
+            options.telemetry.metrics.records_out.with([topic]).inc();
         }
         Ok(())
     }

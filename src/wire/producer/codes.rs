@@ -30,6 +30,14 @@ const LATER: &[i16] = &[2, 7, 13, 14, 19, 20, 51];
 /// unknown or old leader epoch, unknown topic id.
 const ELSEWHERE: &[i16] = &[3, 5, 6, 9, 15, 16, 56, 74, 75, 100];
 
+/// Codes by which one topic refuses what is produced to it: invalid name, or internal; not ours to write; time; format; policy; record.
+const OF_TOPIC: &[i16] = &[17, 29, 32, 43, 44, 87];
+
+/// Whether the code speaks of the topic, so that records to others are not to blame.
+pub(super) fn is_of_topic(code: i16) -> bool {
+    OF_TOPIC.contains(&code)
+}
+
 /// What follows from a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {

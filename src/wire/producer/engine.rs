@@ -148,8 +148,8 @@ impl Engine {
         match command {
             Command::Close => self.close(now),
             Command::Initialise => self.begin(now),
-            Command::Topic(name) => {
-                self.topics.push(TopicState::new(name));
+            Command::Topic { name, named } => {
+                self.topics.push(TopicState::new(name, named));
                 self.want_metadata(now, true);
             }
             Command::Sought { topic, partition } => {
@@ -352,7 +352,9 @@ impl Engine {
                 let reason = text.map_or_else(String::new, |text| format!(": {text}"));
                 let side = self.lanes[lane].turn().map_or(Side::First, |turn| turn.side);
                 let way_out = self.way_out(Asked::Produce, side, code);
-                self.die(class, format!("produce {place}: {}{reason}{way_out}", code_text(code)));
+                let text = format!("produce {place}: {}{reason}{way_out}", code_text(code));
+                let error = self.of_topic(self.lanes[lane].topic, code, class, text);
+                self.fail(error);
             }
         }
     }
@@ -382,12 +384,9 @@ impl Engine {
         if self.stage != Stage::Ready {
             return;
         }
-        let patience = self.settings.delivery_timeout;
-        let late = |lane: &Lane| lane.oldest().is_some_and(|since| now.duration_since(since) > patience);
-        if let Some(lane) = self.lanes.iter().position(late) {
-            let (class, reason) = self.overdue(&self.lanes[lane]);
-            let place = self.place(lane);
-            self.die(class, format!("produce {place}: not acknowledged within {patience:?}: {reason}"));
+        let late = |lane: &&Lane| lane.oldest().is_some_and(|since| now.duration_since(since) > self.patience(lane));
+        if let Some(error) = self.lanes.iter().find(late).map(|lane| self.late(lane)) {
+            self.fail(error);
         }
         self.expire_step(now);
     }

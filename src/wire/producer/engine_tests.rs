@@ -43,7 +43,7 @@ fn started(second: i16) -> World {
     world.engine.asks_completion = false;
     world.command(Command::Initialise);
     world.initialise(second);
-    world.command(Command::Topic("t".into()));
+    world.command(Command::Topic { name: "t".into(), named: false });
     assert!(matches!(world.calls()[..], [Call::Metadata { .. }]));
     world.engine.metadata(vec![("t".into(), Ok(led(1, [1, 1])))], now);
     world
@@ -70,9 +70,13 @@ impl World {
     }
 
     fn batch(&mut self, partition: i32) {
+        self.batch_to(0, partition);
+    }
+
+    fn batch_to(&mut self, topic: usize, partition: i32) {
         let mut open = Open::new(Vec::new());
         open.append(&Entry { key: None, value: None, timestamp: Timestamp(1), headers: &Headers::new() });
-        let handed = Handed { topic: 0, partition, slot: Some(Slot(4)), batch: open.close() };
+        let handed = Handed { topic, partition, slot: Some(Slot(4)), batch: open.close() };
         self.command(Command::Batch(handed));
     }
 
@@ -96,9 +100,13 @@ impl World {
     }
 
     fn produced(&mut self, flight: u64, partition: i32, code: i16) {
+        self.produced_to("t", flight, partition, code);
+    }
+
+    fn produced_to(&mut self, name: &'static str, flight: u64, partition: i32, code: i16) {
         let part = PartitionProduceResponse::default().with_index(partition).with_error_code(code).with_base_offset(40);
         let topic = TopicProduceResponse::default()
-            .with_name(StrBytes::from_static_str("t").into())
+            .with_name(StrBytes::from_static_str(name).into())
             .with_partition_responses(vec![part]);
         self.engine.produced(flight, Ok(ProduceResponse::default().with_responses(vec![topic])), self.now);
     }
@@ -461,6 +469,9 @@ fn n8_answers_that_name_topics_by_id_are_understood() {
 #[cfg(test)]
 #[path = "completing_tests.rs"]
 mod completing;
+#[cfg(test)]
+#[path = "named_tests.rs"]
+mod named;
 #[cfg(test)]
 #[path = "sides_tests.rs"]
 mod sides;

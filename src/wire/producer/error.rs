@@ -23,6 +23,15 @@ pub enum ProduceError {
     /// A topic or partition has not been there for the whole delivery time-out: a human has to make it.
     #[error("{0}")]
     Missing(String),
+    /// A topic that a record has named can't be written to: it is not there, has no leader, or is not ours to write. Rewind, initialise
+    /// again, and leave the topic alone for a while; nothing else is to blame.
+    #[error("{reason}")]
+    Unwritable {
+        /// Its name.
+        topic: String,
+        /// Why.
+        reason: String,
+    },
     /// One record is larger than the topic or a request allows; the others are not to blame.
     #[error("{0}")]
     RecordTooLarge(TooLarge),

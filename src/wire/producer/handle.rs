@@ -23,6 +23,9 @@ const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
 pub struct Outgoing<'a> {
     /// Topic.
     pub topic: &'a str,
+    /// Whether the record itself has named it: if nothing can be written there, that is [`ProduceError::Unwritable`], soon, and never
+    /// the end of the application. The first record to a topic says so for all.
+    pub named: bool,
     /// Partition; `None` leaves it to murmur2 over the key, or to chance if there is no key.
     pub partition: Option<Partition>,
     /// Key bytes; `None` is null.
@@ -133,7 +136,7 @@ impl Producer {
         }
         let topic = match self.topics.find(record.topic) {
             Some(topic) if !self.topics.all[topic].lanes.is_empty() => topic,
-            found => self.learn(record.topic, found)?,
+            found => self.learn(record, found)?,
         };
         let known = &self.topics.all[topic];
         let lane = match (record.partition, record.key) {
@@ -376,11 +379,11 @@ impl Producer {
 
     /// Waits until it is known how many partitions a topic has; asks if nobody has yet.
     #[cold]
-    fn learn(&mut self, name: &str, found: Option<usize>) -> Result<usize, ProduceError> {
+    fn learn(&mut self, record: &Outgoing<'_>, found: Option<usize>) -> Result<usize, ProduceError> {
         let index = found.unwrap_or_else(|| {
-            let name: Arc<str> = name.into();
-            self.shared.command(Command::Topic(Arc::clone(&name)));
-            self.topics.add(name)
+            let name: Arc<str> = record.topic.into();
+            self.shared.command(Command::Topic { name: Arc::clone(&name), named: record.named });
+            self.topics.add(name, record.named)
         });
         self.grow(index, 0)?;
         Ok(index)
@@ -390,8 +393,8 @@ impl Producer {
     #[cold]
     fn grow(&mut self, topic: usize, lane: usize) -> Result<(), ProduceError> {
         let shared = Arc::clone(&self.shared);
-        let name = Arc::clone(&self.topics.all[topic].name);
-        let deadline = Instant::now() + self.settings.delivery_timeout;
+        let (name, named) = (Arc::clone(&self.topics.all[topic].name), self.topics.all[topic].named);
+        let deadline = Instant::now() + self.settings.patience(named);
         if lane > 0 {
             // It may have been added since the topic was looked at.
             shared.command(Command::Sought { topic, partition: i32::try_from(lane).unwrap_or(i32::MAX) });
@@ -424,7 +427,9 @@ impl Producer {
             let (next, in_time) = shared.wait(state, deadline);
             state = next;
             if !in_time {
-                return Err(shared.fail(state, error));
+                let reason = error.to_string();
+                let unwritable = ProduceError::Unwritable { topic: name.to_string(), reason };
+                return Err(shared.fail(state, if named { unwritable } else { error }));
             }
         }
     }

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::codes::Class;
+use super::codes::{self, Class};
 use super::engine::{Call, Engine, class};
+use super::error::ProduceError;
 use super::lanes::Lane;
 use super::rights::Asked;
 use super::shared::{Notice, Partitions};
@@ -37,6 +38,8 @@ pub(super) struct TopicState {
     pub(super) lanes: Vec<Option<usize>>,
     pub(super) leaders: Vec<Option<BrokerId>>,
     known: bool,
+    /// Whether a record has named it.
+    pub(super) named: bool,
     /// Set while the cluster says that there is no such topic.
     missing: Option<String>,
     /// A batch of this size was refused as too large.
@@ -44,13 +47,14 @@ pub(super) struct TopicState {
 }
 
 impl TopicState {
-    pub(super) fn new(name: Arc<str>) -> Self {
+    pub(super) fn new(name: Arc<str>, named: bool) -> Self {
         TopicState {
             name,
             id: TopicId::default(),
             lanes: Vec::new(),
             leaders: Vec::new(),
             known: false,
+            named,
             missing: None,
             too_large: None,
         }
@@ -104,8 +108,9 @@ impl Engine {
                     }
                 }
                 Err(error) => {
-                    let way_out = self.way_out(Asked::Produce, Side::First, error.code().map_or(0, Code::number));
-                    let partitions = Partitions::Refused(class(&error).error(format!("produce: {error}{way_out}")));
+                    let code = error.code().map_or(0, Code::number);
+                    let text = format!("produce: {error}{}", self.way_out(Asked::Produce, Side::First, code));
+                    let partitions = Partitions::Refused(self.of_topic(index, code, class(&error), text));
                     self.notices.push(Notice::Topic { index, partitions });
                 }
             }
@@ -139,8 +144,35 @@ impl Engine {
         }
     }
 
+    /// The error after this code in an answer about a topic: one that a record has named is itself to blame for what it refuses.
+    pub(super) fn of_topic(&self, topic: usize, code: i16, class: Class, text: String) -> ProduceError {
+        let topic = &self.topics[topic];
+        match topic.named && codes::is_of_topic(code) {
+            true => ProduceError::Unwritable { topic: topic.name.to_string(), reason: text },
+            false => class.error(text),
+        }
+    }
+
+    /// How long the lane's oldest batch may take.
+    pub(super) fn patience(&self, lane: &Lane) -> Duration {
+        let topic = &self.topics[lane.topic];
+        let away = topic.missing.is_some() || lane.leader.is_none();
+        self.settings.patience(topic.named && away)
+    }
+
+    /// The error of a batch that was not delivered in time.
+    pub(super) fn late(&self, lane: &Lane) -> ProduceError {
+        let (class, reason) = self.overdue(lane);
+        let (topic, patience) = (&self.topics[lane.topic], self.patience(lane));
+        let text = format!("produce {}-{}: not acknowledged within {patience:?}: {reason}", topic.name, lane.partition);
+        match topic.named {
+            true => ProduceError::Unwritable { topic: topic.name.to_string(), reason: text },
+            false => class.error(text),
+        }
+    }
+
     /// Why the lane's oldest batch could not be delivered in time, and the class of that.
-    pub(super) fn overdue(&self, lane: &Lane) -> (Class, String) {
+    fn overdue(&self, lane: &Lane) -> (Class, String) {
         if let Some(missing) = &self.topics[lane.topic].missing {
             return (Class::Missing, missing.clone());
         }

@@ -24,6 +24,8 @@ pub(super) struct Lane {
 #[derive(Debug)]
 pub(super) struct Topic {
     pub(super) name: Arc<str>,
+    /// Whether a record has named it.
+    pub(super) named: bool,
     /// One for each partition that is known.
     pub(super) lanes: Vec<Lane>,
     /// Where records without a key go until the batch there is full: one large batch instead of many small ones.
@@ -75,10 +77,10 @@ impl Topics {
     }
 
     /// A new topic's number.
-    pub(super) fn add(&mut self, name: Arc<str>) -> usize {
+    pub(super) fn add(&mut self, name: Arc<str>, named: bool) -> usize {
         let index = self.all.len();
         self.many.insert(Arc::clone(&name), index);
-        self.all.push(Topic { name, lanes: Vec::new(), sticky: 0 });
+        self.all.push(Topic { name, named, lanes: Vec::new(), sticky: 0 });
         index
     }
 }

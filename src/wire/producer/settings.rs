@@ -5,6 +5,9 @@ use std::time::Duration;
 use super::sides::{self, Side};
 use crate::wire::compression::Codec;
 
+/// How long a topic that a record has named may be away; then nobody waits for it any more (see [`Outgoing::named`](super::Outgoing)).
+pub(super) const NAMED_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Settings of one producer; how to reach the cluster is told apart.
 #[derive(Debug, Clone)]
 pub struct ProducerSettings {
@@ -29,6 +32,11 @@ pub struct ProducerSettings {
 }
 
 impl ProducerSettings {
+    /// How long a topic is waited for that is not there, or has no leader.
+    pub(super) fn patience(&self, named: bool) -> Duration {
+        if named { self.delivery_timeout.min(NAMED_PATIENCE) } else { self.delivery_timeout }
+    }
+
     /// The transactional id of one of the two sides.
     pub(super) fn transactional_id(&self, side: Side) -> Option<String> {
         let id = self.transactional_id.as_deref()?;

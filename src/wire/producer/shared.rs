@@ -68,8 +68,11 @@ pub(super) struct Seal {
 pub(super) enum Command {
     /// Take over the transactional id, and forget everything before.
     Initialise,
-    /// A topic of this name will be produced to; topics are numbered in this order.
-    Topic(Arc<str>),
+    /// A topic of this name will be produced to, or `named` by records; topics are numbered in this order.
+    Topic {
+        name: Arc<str>,
+        named: bool,
+    },
     /// A partition that the topic did not have when it was looked at.
     Sought {
         topic: usize,
@@ -170,7 +173,7 @@ impl Shared {
     pub(super) fn reset(&self) {
         let mut state = self.lock();
         // Topics keep their numbers, so their announcements are not thrown away.
-        state.commands.retain(|command| matches!(command, Command::Topic(_)));
+        state.commands.retain(|command| matches!(command, Command::Topic { .. }));
         state.commands.push_back(Command::Initialise);
         state.unacknowledged = 0;
         state.initialised = false;

@@ -160,7 +160,7 @@ fn n5_a_plain_producer_keeps_no_batch_back() {
     let response = InitProducerIdResponse::default().with_producer_id(7.into());
     world.engine.initialised(Ok(response), now);
     assert!(matches!(world.engine.notices.pop(), Some(Notice::Initialised)), "it has no second id");
-    world.command(Command::Topic("t".into()));
+    world.command(Command::Topic { name: "t".into(), named: false });
     world.calls();
     world.engine.metadata(vec![("t".into(), Ok(led(1, [1, 1])))], now);
     world.batch(0);

@@ -41,6 +41,7 @@ pub fn settings(servers: &str, application: &str, instance: &str) -> Settings {
         read_whole: Vec::new(),
         observer: Default::default(),
         calls: Default::default(),
+        avoided: Default::default(),
     }
 }
 

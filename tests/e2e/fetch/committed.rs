@@ -31,6 +31,7 @@ fn append(producer: &mut Producer, topic: &str, number: usize) {
         value: (!number.is_multiple_of(7)).then_some(value.as_slice()),
         timestamp: Timestamp::NONE,
         headers: &headers,
+        named: false,
         slot: None,
     };
     producer.append(&record).unwrap();

@@ -64,6 +64,7 @@ fn write(bench: &Bench, topic: &str, codec: Codec, records: &[Stored], since: i6
             value: record.value.as_deref(),
             timestamp: Timestamp(since + i64::try_from(number).unwrap()),
             headers: &Headers(headers.collect()),
+            named: false,
             slot: None,
         };
         producer.append(&record).unwrap();

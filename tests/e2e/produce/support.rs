@@ -51,6 +51,7 @@ pub(crate) fn record<'a>(topic: &'a str, partition: i32, value: &'a str) -> Outg
         // Now: a topic deletes at once what is older than its retention.
         timestamp: Timestamp::NONE,
         headers: &NO_HEADERS,
+        named: false,
         slot: None,
     }
 }

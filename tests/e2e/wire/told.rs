@@ -139,6 +139,7 @@ fn flood(bench: &Bench, instance: &str, client_id: Option<&str>) -> (bool, bool)
         value: Some(&value),
         timestamp: Timestamp::NONE,
         headers: &NO_HEADERS,
+        named: false,
         slot: None,
     };
     producer.append(record).unwrap();
