@@ -49,7 +49,8 @@ impl Topics {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", bootstrap_servers).set("message.max.bytes", "8000000").set("linger.ms", "0");
         config.set("fetch.queue.backoff.ms", "10");
-        let producer = config.create().unwrap();
+        // Many of a partition are under way together, and stay in their order.
+        let producer = config.clone().set("enable.idempotence", "true").create().unwrap();
         let reader = config.clone().set("group.id", "reader").create().unwrap();
         Topics { config, producer, reader }
     }
@@ -70,24 +71,43 @@ impl Topics {
         created.into_iter().for_each(|outcome| assert_eq!(outcome.map_err(|(_, code)| code), Ok(topic.to_owned())));
     }
 
+    /// Deletes a topic with all that is in it.
+    pub(crate) fn delete(&self, topic: &str) {
+        let admin: AdminClient<DefaultClientContext> = self.config.create().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let deleted = runtime.block_on(admin.delete_topics(&[topic], &AdminOptions::new())).unwrap();
+        deleted.into_iter().for_each(|outcome| assert_eq!(outcome.map_err(|(_, code)| code), Ok(topic.to_owned())));
+    }
+
     /// Appends a record, and waits until the broker has it.
     pub(crate) fn produce(&self, topic: &str, record: &Stored) {
-        let mut message = BaseRecord::<[u8], [u8]>::to(topic).partition(record.partition);
-        message.key = record.key.as_deref();
-        message.payload = record.value.as_deref();
-        let headers = record
-            .headers
-            .iter()
-            .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: value.as_deref() }));
-        self.producer.send(message.headers(headers)).map_err(|(error, _)| error).unwrap();
+        self.produce_all(topic, std::slice::from_ref(record));
+    }
+
+    /// Appends records, those of a partition in their order, and waits until the broker has all of them.
+    pub(crate) fn produce_all(&self, topic: &str, records: &[Stored]) {
+        for record in records {
+            let mut message = BaseRecord::<[u8], [u8]>::to(topic).partition(record.partition);
+            message.key = record.key.as_deref();
+            message.payload = record.value.as_deref();
+            let headers = record.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+                headers.insert(Header { key, value: value.as_deref() })
+            });
+            self.producer.send(message.headers(headers)).map_err(|(error, _)| error).unwrap();
+        }
         self.producer.flush(DEADLINE).unwrap();
     }
 
     /// All committed records of a topic, partition by partition.
     pub(crate) fn read(&self, topic: &str) -> Vec<Stored> {
+        self.read_as(topic, "read_committed")
+    }
+
+    /// All that a reader of this isolation level sees.
+    pub(crate) fn read_as(&self, topic: &str, isolation: &str) -> Vec<Stored> {
         let mut config = self.config.clone();
         config.set("group.id", "reader").set("enable.auto.commit", "false").set("enable.partition.eof", "true");
-        config.set("isolation.level", "read_committed").set("fetch.wait.max.ms", "50");
+        config.set("isolation.level", isolation).set("fetch.wait.max.ms", "50");
         let consumer: BaseConsumer = config.create().unwrap();
         let mut list = TopicPartitionList::new();
         for partition in 0..self.partitions(topic) {

@@ -102,12 +102,15 @@ impl Log {
 
     /// Writes mutations, those of an ordering key in their order.
     pub(super) fn write(&self, mutations: &[Mutation]) {
-        for mutation in mutations {
+        let record = |mutation: &Mutation| {
             let mut value = Vec::new();
             self.mutations.encode(mutation, &mut value).unwrap();
             let sum: u32 = mutation.ordering_key().bytes().map(u32::from).sum();
-            self.produce("mutations", None, value, i32::try_from(sum % PARTITIONS).unwrap());
-        }
+            let partition = i32::try_from(sum % PARTITIONS).unwrap();
+            Stored { partition, offset: 0, key: None, value: Some(value), headers: Vec::new() }
+        };
+        let records: Vec<Stored> = mutations.iter().map(record).collect();
+        self.topics.produce_all(&self.topic("mutations"), &records);
     }
 
     pub(super) fn command(&self, mutation: &Mutation, target: &str, action: Action) {

@@ -16,4 +16,5 @@ mod regions;
 mod replay;
 mod support;
 mod targets;
+mod topics;
 mod world;

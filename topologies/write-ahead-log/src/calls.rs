@@ -23,7 +23,7 @@ pub struct Calls {
 
 impl ExternalCall<String, Ask> for Calls {
     fn kind(&self) -> &'static str {
-        "redis, postgres, http, region"
+        "redis, postgres, http, region, topic"
     }
 
     fn request(&self, record: &Record<String, Ask>, body: &mut Vec<u8>) -> Result<CallOrder, RecordError> {

@@ -24,6 +24,7 @@ use crate::mutation::Mutation;
 use crate::namespace::Namespace;
 use crate::settle::Settle;
 use crate::stamps::Stamps;
+use crate::targets::topic::TopicValue;
 use crate::targets::{Options, Targets};
 use crate::version::Clock;
 use crate::versions::Versions;
@@ -74,6 +75,9 @@ pub(crate) fn build(config: &Config) -> Result<(Topology, GlobalTable<String, Na
     let settled = builder.process("settle", answers, Settle { ledger });
     ends(config, &mut builder, steps, "");
     ends(config, &mut builder, settled, "-settled");
+    let written = Only::new(|step| if let Step::Written(record) = step { Some(record) } else { None });
+    let written = builder.process("written", settled, written);
+    builder.sink_by("target-topics", written, |record| &record.value.topic, text(), TopicValue);
     builder.dead_letters(&topics.dead_letters, Policy::after_attempts(ATTEMPTS));
     let topology = builder.build().map_err(|error| FatalError::Topology(error.to_string()))?;
     Ok((topology, namespaces))

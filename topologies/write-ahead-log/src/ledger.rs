@@ -25,6 +25,7 @@ use crate::entry::{Command, Entry, MutationResult, State};
 use crate::group::{self, GroupRecord, Member, Progress};
 use crate::mutation::Mutation;
 use crate::namespace::{Namespace, OnExhausted, TargetSpec};
+use crate::targets::topic::TopicRecord;
 use crate::versions::Versions;
 
 /// When a line goes on, and how.
@@ -105,6 +106,8 @@ pub enum Step {
     Exhausted(Mutation),
     /// An operation of a group has ended; the key is the group's.
     Progress(GroupRecord),
+    /// It was applied by being written to a topic; the key is the mutation's.
+    Written(TopicRecord),
     /// The log is to be told what the time is.
     Wake(Command),
     /// It lost against another region's; the key is the namespace and what orders it.

@@ -4,12 +4,13 @@
 //!  namespaces ──────────────┬──────────────┐
 //!                           ▼ (by lane)    ▼
 //!  mutations ┐                            log ─▶ asked ─▶ targets ─▶ settle ─▶ results
-//!  commands ─┴─▶ lane ─▶ lanes ─▶         │ (entries, lines, clocks, timers) │ └─▶ exhausted
+//!  commands ─┴─▶ lane ─▶ lanes ─▶         │ (entries, lines, clocks, timers) │ ├─▶ exhausted
+//!                                         │                                  │ └─▶ topics that are targets
 //!                                         └─── results, exhausted, conflicts ┘
 //!  groups ─▶ by-group ─▶ staging ─▶ mutations: a group's operations, when all of them are there
 //! ```
 //!
-//! Callers write [mutations](mutation) of a namespace; the log applies each to the namespace's targets (Redis, PostgreSQL, HTTP):
+//! Callers write [mutations](mutation) of a namespace; the log applies each to the namespace's targets (Redis, PostgreSQL, HTTP, topics):
 //! in order by ordering key, not before its time, again and again until it is done, or given up. One that fails is parked with those
 //! behind it, and nobody else waits.
 

@@ -38,11 +38,14 @@ pub enum TargetKind {
     Http,
     /// The same namespace in another region's log.
     Region,
+    /// Records of a topic of the log's own cluster, in its own transactions.
+    Topic,
 }
 
 impl TargetKind {
     /// All of them.
-    pub const ALL: [TargetKind; 4] = [TargetKind::Redis, TargetKind::Postgres, TargetKind::Http, TargetKind::Region];
+    pub const ALL: [TargetKind; 5] =
+        [TargetKind::Redis, TargetKind::Postgres, TargetKind::Http, TargetKind::Region, TargetKind::Topic];
 
     /// Its name, as people have it.
     pub fn name(self) -> &'static str {
@@ -51,6 +54,7 @@ impl TargetKind {
             TargetKind::Postgres => "postgres",
             TargetKind::Http => "http",
             TargetKind::Region => "region",
+            TargetKind::Topic => "topic",
         }
     }
 }

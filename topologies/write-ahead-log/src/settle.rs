@@ -9,6 +9,7 @@ use headrace::store::StoreIndex;
 use crate::entry::{Entry, State};
 use crate::ledger::{Ask, Clock, Ledger, Out, Step, breaker_of, trip};
 use crate::namespace::{Namespace, TargetKind};
+use crate::targets::topic::{self, TopicRecord};
 
 /// See the module's documentation.
 #[derive(Debug, Clone)]
@@ -56,6 +57,12 @@ impl Settle {
         self.ledger.breakers.done(&breaker_of(&ask.entry));
         let mut entry = tried(ask, None);
         entry.how = Some(how.to_owned());
+        if ask.target.kind == TargetKind::Topic {
+            let topic = ask.target.address.reveal().to_owned();
+            let record = TopicRecord { topic, value: entry.mutation.value.clone() };
+            // In the transaction in which it ends (rule W7).
+            self.ledger.give(&entry.mutation.key, Step::Written(record), topic::headers(&entry), out);
+        }
         if ask.in_line {
             self.ledger.leave(lane, &entry, out)?;
         }

@@ -72,7 +72,7 @@ impl NamespacesCommand {
 impl Explain {
     fn run(self, console: &Console) -> Result<ExitCode, FatalError> {
         let namespace = match &self.file {
-            Some(file) => valid(&self.name, written(file)?.namespace(1))?,
+            Some(file) => valid(console, &self.name, written(file)?.namespace(1))?,
             None => known(console, &self.name)?,
         };
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -138,7 +138,7 @@ fn list(console: &Console) -> Result<ExitCode, FatalError> {
 fn set(console: &Console, name: &str, file: &Path) -> Result<ExitCode, FatalError> {
     let before = all(console)?.remove(name).and_then(Result::ok);
     let version = before.map_or(1, |before| before.version.saturating_add(1));
-    let namespace = valid(name, written(file)?.namespace(version))?;
+    let namespace = valid(console, name, written(file)?.namespace(version))?;
     let topic = &console.config.topics.namespaces;
     let values = console.block_on(console.values::<Namespace>(topic)?.written())?;
     console.submit(topic, name, values.encode(&namespace)?)?;
@@ -161,8 +161,9 @@ fn written(file: &Path) -> Result<Written, FatalError> {
 }
 
 /// Nothing is set that is wrong.
-fn valid(name: &str, namespace: Namespace) -> Result<Namespace, FatalError> {
-    let problems = namespace.validate(name);
+fn valid(console: &Console, name: &str, namespace: Namespace) -> Result<Namespace, FatalError> {
+    let mut problems = namespace.validate(name);
+    problems.extend(namespace.own_topics(|topic| console.is_own_topic(topic)));
     if problems.is_empty() {
         return Ok(namespace);
     }

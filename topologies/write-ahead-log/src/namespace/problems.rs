@@ -8,7 +8,7 @@ use std::time::Duration;
 use headrace::config::Span;
 
 use super::admission::span;
-use super::{Namespace, TargetSpec};
+use super::{Namespace, TargetKind, TargetSpec};
 use crate::mutation::{LONGEST_DELAY_MS, is_name};
 use crate::targets::{kind, timeout};
 
@@ -53,6 +53,17 @@ impl Namespace {
         self.check_retry(&mut problems);
         self.check_limits(&mut problems);
         problems
+    }
+
+    /// Targets that are the log's own topics: what is written there would come back, or be taken for the log's own word.
+    pub fn own_topics(&self, is_own: impl Fn(&str) -> bool) -> Vec<Problem> {
+        let topics = self.targets.iter().filter(|target| target.kind == TargetKind::Topic);
+        let own = topics.filter(|target| is_own(target.address.reveal()));
+        let problem = |target: &TargetSpec| {
+            let reason = format!("{} is one of the log's own topics", target.address);
+            Problem::new(field(target, "address"), reason, "choose another topic")
+        };
+        own.map(problem).collect()
     }
 
     fn check_targets(&self, problems: &mut Vec<Problem>) {

@@ -66,7 +66,9 @@ fn a_namespace_is_written_with_units_and_all_else_by_default() {
 #[test]
 fn a_namespace_is_read_as_it_was_written() {
     let schema = apache_avro::Schema::parse_str(Namespace::SCHEMA).unwrap();
-    for namespace in [shop(), Namespace { on_exhausted: OnExhausted::Halt, ..Namespace::default() }] {
+    let topic = TargetSpec::new("feed", TargetKind::Topic, "orders-feed");
+    let feeding = Namespace { targets: vec![topic], ..Namespace::default() };
+    for namespace in [shop(), feeding, Namespace { on_exhausted: OnExhausted::Halt, ..Namespace::default() }] {
         let mut bytes = Vec::new();
         apache_avro::write_avro_datum_ref(&schema, &NamesRef::new(), &namespace, &mut bytes).unwrap();
         let value = GenericDatumReader::builder(&schema).build().unwrap().read_value(&mut bytes.as_slice()).unwrap();
@@ -200,6 +202,26 @@ fn a_sample_is_explained_in_words_and_numbers() {
     let halting = Namespace { on_exhausted: OnExhausted::Halt, paused: true, ..shop() };
     let text = halting.explain("shop", &sample(), sample().created_at);
     assert!(text.contains("halts until somebody decides") && text.contains("is paused"), "{text}");
+}
+
+#[test]
+fn w7_a_topic_of_the_logs_own_is_no_target_and_others_promise_exactly_once() {
+    let toml = "[[targets]]\nname = \"feed\"\nkind = \"topic\"\naddress = \"orders-feed\"\n";
+    let namespace = Written::from_toml(toml).unwrap().namespace(1);
+    assert_eq!(namespace.validate("shop"), []);
+    assert_eq!(Written::from_toml(&Written::from(&namespace).to_toml().unwrap()).unwrap().namespace(1), namespace);
+    let text = namespace.explain("shop", &sample(), sample().created_at);
+    assert!(
+        text.contains("at feed     topic orders-feed, 5s for an answer: exactly once for read_committed"),
+        "{text}"
+    );
+    assert!(text.contains("consumers, in order by key"), "{text}");
+    assert_eq!(namespace.own_topics(|topic| topic == "orders"), []);
+    let problems = namespace.own_topics(|topic| topic == "orders-feed");
+    let told = problems.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let expected = "targets.feed.address: orders-feed is one of the log's own topics; choose another topic";
+    assert_eq!(told, [expected]);
+    assert_eq!(shop().own_topics(|_| true), [], "addresses of other kinds are no topics");
 }
 
 #[test]

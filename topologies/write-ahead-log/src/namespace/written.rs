@@ -68,6 +68,7 @@ enum Kind {
     Postgres,
     Http,
     Region,
+    Topic,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -191,6 +192,7 @@ impl WrittenTarget {
             Kind::Postgres => TargetKind::Postgres,
             Kind::Http => TargetKind::Http,
             Kind::Region => TargetKind::Region,
+            Kind::Topic => TargetKind::Topic,
         };
         TargetSpec { name: self.name, kind, address: Address::new(self.address), settings: self.settings }
     }
@@ -201,6 +203,7 @@ impl WrittenTarget {
             TargetKind::Postgres => Kind::Postgres,
             TargetKind::Http => Kind::Http,
             TargetKind::Region => Kind::Region,
+            TargetKind::Topic => Kind::Topic,
         };
         let address = spec.address.reveal().to_owned();
         WrittenTarget { name: spec.name.clone(), kind, address, settings: spec.settings.clone() }

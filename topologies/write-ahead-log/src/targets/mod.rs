@@ -10,7 +10,8 @@
 //! link never takes longer than its target's `timeout`. A kind is a file here, and a line in `kind`.
 //!
 //! Calls come again: after a failure, after a crash, and late from a connection that was given up. So each kind keeps a *fence*, the
-//! last number that was applied by ordering key and key, where its target can (rule W8).
+//! last number that was applied by ordering key and key, where its target can (rule W8). A [topic] needs none: what is written there
+//! is part of the log's own transaction.
 
 mod http;
 mod multiplexer;
@@ -19,12 +20,14 @@ mod redis;
 mod region;
 mod rows;
 mod settings;
+pub mod topic;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
-use headrace::processor::{BoxFuture, Reply};
+use headrace::processor::{BoxFuture, OwnTopics, Reply};
 
 use crate::call::Call;
 use crate::namespace::{Problem, TargetKind, TargetSpec};
@@ -56,6 +59,15 @@ pub(crate) trait Kind: Debug + Send + Sync {
     /// # Errors
     /// The address or a secret can't be used; without either of them in the text.
     fn link(&self, target: &TargetSpec) -> Result<Box<dyn Link>, String>;
+
+    /// The same, where it may ask after topics of the log's own cluster.
+    ///
+    /// # Errors
+    /// As [`link`](Self::link).
+    fn link_on(&self, target: &TargetSpec, topics: Option<&Arc<dyn OwnTopics>>) -> Result<Box<dyn Link>, String> {
+        _ = topics;
+        self.link(target)
+    }
 }
 
 /// What sends the calls of one address; opens its connection by itself, and anew after a failure.
@@ -71,6 +83,7 @@ pub(crate) fn kind(kind: TargetKind) -> &'static dyn Kind {
         TargetKind::Postgres => &postgres::Postgres,
         TargetKind::Http => &http::Http,
         TargetKind::Region => &region::Region,
+        TargetKind::Topic => &topic::Topic,
     }
 }
 

@@ -4,10 +4,11 @@
 //! login, and bounded: the one that was used longest ago is closed for a new one.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::future::join_all;
-use headrace::processor::{BoxFuture, Connect, Failure, Reply, Target};
+use headrace::processor::{BoxFuture, Connect, Failure, OwnTopics, Reply, Target};
 
 use super::settings::LONGEST_TIMEOUT;
 use super::{Link, all_failed, in_order, kind, timeout};
@@ -36,21 +37,29 @@ impl Default for Options {
 }
 
 /// All targets of all namespaces. Opens nothing before it is needed.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 pub struct Targets {
     options: Options,
+    /// Where the log runs on brokers.
+    topics: OnceLock<Arc<dyn OwnTopics>>,
 }
 
 impl Targets {
     /// With these bounds.
     pub fn new(options: Options) -> Self {
-        Targets { options }
+        Targets { options, topics: OnceLock::new() }
     }
 }
 
 impl Connect for Targets {
+    fn bind(&self, topics: &Arc<dyn OwnTopics>) {
+        // Once: whoever came first is of the same cluster.
+        _ = self.topics.set(Arc::clone(topics));
+    }
+
     fn connect(&self) -> BoxFuture<'_, Result<Box<dyn Target>, Failure>> {
-        let multiplexer = Multiplexer { options: self.options, links: HashMap::new(), clock: 0 };
+        let topics = self.topics.get().cloned();
+        let multiplexer = Multiplexer { options: self.options, topics, links: HashMap::new(), clock: 0 };
         Box::pin(async move { Ok(Box::new(multiplexer) as Box<dyn Target>) })
     }
 }
@@ -81,6 +90,7 @@ struct Kept {
 
 struct Multiplexer {
     options: Options,
+    topics: Option<Arc<dyn OwnTopics>>,
     links: HashMap<Door, Kept>,
     /// Counts batches, to know what was used longest ago.
     clock: u64,
@@ -133,8 +143,8 @@ impl Multiplexer {
         }
         let Some(first) = group.calls.first() else { return Err("no call".to_owned()) };
         let name = &first.target.name;
-        let link = kind(door.kind).link(&first.target).map_err(|reason| format!("{name}: {reason}"))?;
-        Ok(Kept { link, used })
+        let link = kind(door.kind).link_on(&first.target, self.topics.as_ref());
+        Ok(Kept { link: link.map_err(|reason| format!("{name}: {reason}"))?, used })
     }
 
     fn close_oldest(&mut self) {

@@ -56,8 +56,8 @@ impl<'a> Settings<'a> {
             problems.push(Problem::new(field(target, &format!("settings.{name}")), reason, way_out));
         };
         for name in self.0.keys().filter(|name| name.as_str() != "timeout" && !known.contains(&name.as_str())) {
-            let known = known.join(", ");
-            problem(name, format!("{} has no such setting", target.kind.name()), format!("it has timeout, {known}"));
+            let known = [&["timeout"], known].concat().join(", ");
+            problem(name, format!("{} has no such setting", target.kind.name()), format!("it has {known}"));
         }
         if let Err(reason) = self.timeout() {
             problem("timeout", reason, "write it like \"5s\"".to_owned());

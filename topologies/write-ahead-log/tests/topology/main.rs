@@ -7,3 +7,4 @@ mod order;
 mod regions;
 mod retries;
 mod support;
+mod topics;
