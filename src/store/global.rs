@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rocksdb::WriteBatch;
-use tokio::sync::oneshot;
 
 use super::changes::{Changes, Listeners};
 use super::error::{ReadError, StoreError};
@@ -35,18 +36,18 @@ pub struct GlobalState {
     /// Declared behind the database: released after it is closed.
     _lock: Option<TaskLock>,
     /// Declared last: who waits hears of its end when all else is gone.
-    _end: Option<oneshot::Sender<Infallible>>,
+    _end: Option<Sender<Infallible>>,
 }
 
 /// The end of a [`GlobalState`], for one who waits for it.
 #[derive(Debug)]
-pub struct GlobalEnd(oneshot::Receiver<Infallible>);
+pub struct GlobalEnd(Receiver<Infallible>);
 
 impl GlobalEnd {
-    /// Until it has come.
-    pub async fn come(self) {
-        // Nothing is ever sent.
-        _ = self.0.await;
+    /// Waits for it; false if it does not come in time.
+    pub fn wait(&self, patience: Duration) -> bool {
+        // Nothing is ever sent: the channel closes.
+        self.0.recv_timeout(patience) != Err(RecvTimeoutError::Timeout)
     }
 }
 
@@ -91,7 +92,7 @@ impl GlobalState {
 
     /// Ends when the last who has it has let go of it: its database is closed then, and its lock released.
     pub fn end(&mut self) -> GlobalEnd {
-        let (end, heard) = oneshot::channel();
+        let (end, heard) = bounded(0);
         self._end = Some(end);
         GlobalEnd(heard)
     }
