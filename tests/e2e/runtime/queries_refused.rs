@@ -120,7 +120,7 @@ fn too_many_at_once_are_refused_and_the_metrics_still_answer() {
     serving.running.wait_ready();
     serving.site.wait_partitions();
     // Each waits for a record that does not come.
-    let waits = format!("/counts/red?partition=0&min-position={}:0:1000&timeout=4s", bench.input());
+    let waits = format!("/counts/red?partition=0&min-position={}:0:1000&timeout=10s", bench.input());
     let statuses = std::thread::scope(|scope| {
         let asked: Vec<_> = (0..CROWD).map(|_| scope.spawn(|| serving.site.ask(&waits))).collect();
         wait::until("a refusal", PATIENCE, || {
