@@ -152,6 +152,8 @@ impl Run<'_> {
             println!("WRONG: {error}");
         }
         let submitted = load.finish()?;
+        // One that was killed a moment ago may not hear signals yet.
+        self.members.iter_mut().try_for_each(Member::wait_ready)?;
         self.members.iter().try_for_each(Member::tell_to_end)?;
         self.members.iter_mut().try_for_each(Member::wait_end)?;
         follower.finish()?;

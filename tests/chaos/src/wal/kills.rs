@@ -208,6 +208,8 @@ impl Run<'_> {
         if written.len() < wanted.mutations as usize {
             return Err(format!("only {} of {} mutations were written", written.len(), wanted.mutations).into());
         }
+        // One that was killed a moment ago may not hear signals yet.
+        self.members.iter_mut().try_for_each(Member::wait_ready)?;
         self.members.iter().try_for_each(Member::tell_to_end)?;
         self.members.iter_mut().try_for_each(Member::wait_end)?;
         follower.finish()?;

@@ -163,6 +163,8 @@ impl<'a> Side<'a> {
     /// # Errors
     /// They don't end well.
     pub fn end(&mut self) -> Result<()> {
+        // One that was killed a moment ago may not hear signals yet.
+        self.members.iter_mut().try_for_each(Member::wait_ready)?;
         self.members.iter().try_for_each(Member::tell_to_end)?;
         self.members.iter_mut().try_for_each(Member::wait_end)?;
         self.follower.take().map_or(Ok(()), Follower::finish)
